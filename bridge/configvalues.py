@@ -1,0 +1,110 @@
+"""What a single value of the configuration may be: URLs, addresses, names, keywords, spans of time.
+
+Types for the fields of `config`, each refusing with a text that says the mend and never the value.
+"""
+
+import ipaddress
+import re
+import ssl
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, Field
+
+from bridge.configfaults import refuse
+
+_VAD_TAIL_MS = 180
+
+
+def _loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _url(plain: str, secured: str, *, plain_far: bool) -> AfterValidator:
+    """A rule for URLs of two schemes: the `plain` one goes beyond loopback only if `plain_far`."""
+
+    def check(value: str) -> str:
+        try:
+            parts = urlsplit(value)
+            host, _ = parts.hostname, parts.port
+        except ValueError:
+            raise refuse("is not a URL; write it as {}://host:port/path", secured) from None
+        if parts.scheme not in (plain, secured) or not host or not value.isprintable() or " " in value:
+            raise refuse("is not a URL of this kind; begin it with {}:// or {}://", plain, secured)
+        if "@" in parts.netloc or parts.query or parts.fragment:
+            raise refuse("carries a user, a password or a query; leave only scheme, host, port and path")
+        if parts.scheme == plain and not plain_far and not _loopback(host):
+            raise refuse("would send credentials and calls unencrypted; use {}://", secured)
+        return value
+
+    return AfterValidator(check)
+
+
+def _address(value: str) -> str:
+    try:
+        ipaddress.ip_address(value)
+    except ValueError:
+        raise refuse("is not an IP address; give one of this machine, or 0.0.0.0 for all") from None
+    return value
+
+
+def _host(value: str) -> str:
+    if value in ("0.0.0.0", "::"):
+        raise refuse("is no address that the PBX could send to; give this machine's own")
+    if not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9.:-]*[A-Za-z0-9])?", value):
+        raise refuse("is neither a host name nor an IP address; give the one the PBX reaches us by")
+    return value
+
+
+def _ca_file(value: str) -> str:
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cafile=value)
+    except (ssl.SSLError, ValueError):
+        raise refuse("holds no PEM certificate; give a file of them") from None
+    except OSError as error:
+        raise refuse(
+            "cannot be read ({}); give the path of a PEM file", error.strerror or "no path"
+        ) from None
+    return value
+
+
+def _keyword(value: str) -> str:
+    word, colon, score = value.partition(":")
+    if not re.fullmatch(r"[가-힣]+( [가-힣]+)*", word):
+        raise refuse("is not Hangul; write the word as it sounds, in whole syllables and single spaces")
+    if len(word) > 20:
+        raise refuse("is over 20 characters; shorten it")
+    if colon and not (re.fullmatch(r"[+-]?\d(\.\d{1,6})?", score) and -5 <= float(score) <= 5):
+        raise refuse("has a score that is no number from -5 to 5; write word:2.0")
+    return value
+
+
+def _silence(value: int) -> int:
+    if value < _VAD_TAIL_MS:
+        raise refuse(
+            "is below {}: WebRTC VAD itself says speech for up to 160 ms after it has ended, so less cannot "
+            "be told; give {} or more",
+            _VAD_TAIL_MS,
+            _VAD_TAIL_MS,
+        )
+    return value
+
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
+Seconds = Annotated[float, Field(gt=0, le=60)]
+Port = Annotated[int, Field(ge=1024, le=65535)]
+Threshold = Annotated[float, Field(ge=0, le=1)]
+Keywords = Annotated[
+    tuple[Annotated[str, AfterValidator(_keyword)], ...],
+    Field(strict=False, max_length=100),
+]
+Silence = Annotated[int, AfterValidator(_silence), Field(le=10000)]
+Address = Annotated[str, AfterValidator(_address)]
+Host = Annotated[str, AfterValidator(_host)]
+CaFile = Annotated[str, AfterValidator(_ca_file)]
+SecuredHttp = Annotated[str, _url("http", "https", plain_far=False)]
+SecuredWs = Annotated[str, _url("ws", "wss", plain_far=False)]
+AnyHttp = Annotated[str, _url("http", "https", plain_far=True)]

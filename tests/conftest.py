@@ -1,0 +1,38 @@
+"""What holds for every test: asyncio's debug mode, hypothesis at our scale, and no skip where CI is set."""
+
+import os
+from collections.abc import Generator
+
+import pytest
+from hypothesis import settings
+
+from tests.scale import scaled
+
+# For the bridges that tests start as processes of their own; pytest's own loops are pyproject.toml's affair.
+os.environ.setdefault("PYTHONASYNCIODEBUG", "1")
+
+# No deadline: a busy machine is no fault of the code.
+settings.register_profile("bridge", deadline=None, max_examples=scaled(1000), print_blob=True)
+settings.load_profile("bridge")
+
+
+def _unskip(report: pytest.TestReport | pytest.CollectReport) -> None:
+    """In CI a test that did not run has failed: nobody reads the list of skips there."""
+    if os.environ.get("CI") and report.skipped and not hasattr(report, "wasxfail"):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        report.outcome = "failed"
+        report.longrepr = f"{report.nodeid}: nothing may be skipped when CI is set. {reason}"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    _unskip(report)
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    report = yield
+    _unskip(report)
+    return report

@@ -1,0 +1,10 @@
+"""How much work a test does: `SCALE` in the environment, 1 for the whole, 0.1 in everyday runs."""
+
+import os
+
+SCALE = float(os.environ.get("SCALE", "0.1"))
+
+
+def scaled(whole: int, least: int = 1) -> int:
+    """`whole` repetitions at SCALE=1, fewer at less, `least` at least."""
+    return max(least, round(whole * SCALE))
