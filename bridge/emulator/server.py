@@ -1,0 +1,369 @@
+"""RTZR's authentication and streaming WebSocket on one port of this machine, in front of `engine`.
+
+Starlette routes and the sockets' tasks live here; what is heard and when it is due is decided in `engine`,
+what a dial may ask for in `query`. Nothing here prints or logs.
+"""
+
+import asyncio
+import json
+import secrets
+import socket
+import time
+from dataclasses import asdict, dataclass
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import parse_qs
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Route, WebSocketRoute
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from bridge.emulator.engine import Engine
+from bridge.emulator.query import QueryError, StreamQuery, parse
+
+AUTH_PATH = "/v1/authenticate"
+STREAM_PATH = "/v1/transcribe:streaming"
+LEAST_BILLED_S = 10.0
+"""RTZR rounds a shorter session up to this."""
+MAX_FORM_BYTES = 16_384
+SLICE_BYTES = 32_768
+"""A longer message is heard in slices, with a turn for the other streams after each."""
+FORM = "application/x-www-form-urlencoded"
+
+
+@dataclass(frozen=True, slots=True)
+class Knobs:
+    """How this RTZR behaves."""
+
+    client_id: str = "demo"
+    client_secret: str = "demo-secret"  # noqa: S105 - what the emulator asks for, no one's secret
+    auth_delay_ms: float = 0
+    connect_delay_ms: float = 0
+    engine_speed: float = 5.0
+    """Audio worked off, in times real time."""
+    recognition_ms: float = 0
+    """From a known end of an utterance, its audio worked off, to its final."""
+    token_life_s: float = 21600
+    max_streams: int = 0
+    """Streams at once; 0 for no limit."""
+    full_code: str = "A0002"
+    """The code of the 429 past the limit: A0001 or A0002, RTZR does not document which."""
+    partial_ms: float = 200
+    """Audio between two looks at the text for a partial."""
+    broken: bool = False
+    """Every request and dial is answered 500 E500."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    tokens_issued: int
+    sockets_opened: int
+    sockets_open: int
+    billed_s: float
+    """Seconds of audio of every session, 10 at least for each."""
+
+    def as_dict(self) -> dict[str, float]:
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """An error answer: HTTP status, RTZR's code and its message."""
+
+    status: int
+    code: str
+    msg: str
+
+    def response(self) -> JSONResponse:
+        return JSONResponse({"code": self.code, "msg": self.msg}, self.status)
+
+
+UNAUTHORIZED = Refusal(401, "H0002", "unauthorized")
+BAD_CREDENTIAL = Refusal(401, "H0002", "invalid credential")
+SERVER_ERROR = Refusal(500, "E500", "server error")
+_FULL = {"A0001": "Usage exceeded", "A0002": "Too many concurrent requests"}
+
+
+def _bad_request(msg: str) -> Refusal:
+    return Refusal(400, "H0001", msg)
+
+
+class _Stream:
+    """One accepted WebSocket: it hears on one side and speaks on the other, until EOS or the client's end."""
+
+    def __init__(self, ws: WebSocket, query: StreamQuery, knobs: Knobs) -> None:
+        self._ws = ws
+        self.engine = Engine(
+            query,
+            speed=knobs.engine_speed,
+            recognition_ms=knobs.recognition_ms,
+            partial_ms=knobs.partial_ms,
+        )
+        self._loop = asyncio.get_running_loop()
+        self._wake = asyncio.Event()
+        self._timer: asyncio.TimerHandle | None = None
+
+    @property
+    def billed_s(self) -> float:
+        return max(LEAST_BILLED_S, self.engine.received_s)
+
+    async def run(self) -> bool:
+        """Serves the client. True: its EOS was read and every result sent; False: it went away before."""
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                speaking = tasks.create_task(self._speak())
+                if not await self._listen():
+                    speaking.cancel()
+        finally:
+            self._disarm()
+        return self.engine.drained
+
+    async def _listen(self) -> bool:
+        """Reads until EOS (True) or the client's end (False)."""
+        while True:
+            message = await self._ws.receive()
+            if message["type"] != "websocket.receive":
+                return False
+            payload, text = message.get("bytes"), message.get("text")
+            if payload is not None:
+                await self._hear(payload)
+            elif text == "EOS":
+                self.engine.eos(self._now_ms())
+                self._wake.set()
+                return True
+            elif text is not None and _is_finalize(text):
+                self.engine.finalize(self._now_ms())
+                self._arm()
+
+    async def _hear(self, payload: bytes) -> None:
+        arrived_ms = self._now_ms()
+        for start in range(0, len(payload), SLICE_BYTES):
+            if start:
+                await asyncio.sleep(0)
+            self.engine.hear(payload[start : start + SLICE_BYTES], arrived_ms)
+        self._arm()
+
+    async def _speak(self) -> None:
+        try:
+            while not self.engine.drained:
+                await self._wake.wait()
+                self._wake.clear()
+                for result in self.engine.due(self._now_ms()):
+                    await self._ws.send_text(json.dumps(result, ensure_ascii=False))
+                self._arm()
+        except WebSocketDisconnect:
+            return  # the listening side reads of it too
+
+    def _arm(self) -> None:
+        """Wakes the speaker when the next result is due. Results keep their order: an armed timer stands."""
+        due_ms = self.engine.next_due_ms
+        if due_ms is not None and self._timer is None:
+            self._timer = self._loop.call_at(due_ms / 1000, self._ring)
+
+    def _ring(self) -> None:
+        self._timer = None
+        self._wake.set()
+
+    def _disarm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _now_ms(self) -> float:
+        return self._loop.time() * 1000
+
+
+class Emulator:
+    """An RTZR in this process: `async with Emulator(Knobs(...)) as rtzr: ...`.
+
+    It listens from entry to exit; on exit every socket and task of it is gone. Raises OSError when the port
+    is taken.
+    """
+
+    def __init__(self, knobs: Knobs = Knobs(), host: str = "127.0.0.1", port: int = 0) -> None:
+        self.knobs = knobs
+        self._host = host
+        self._port = port
+        self._tokens: dict[str, float] = {}
+        self._tokens_issued = 0
+        self._sockets_opened = 0
+        self._streams: set[_Stream] = set()
+        self._dialling = 0
+        self._billed_s = 0.0
+        self._server = uvicorn.Server(self._config())
+
+    @property
+    def auth_url(self) -> str:
+        return f"http://{self._netloc}{AUTH_PATH}"
+
+    @property
+    def stream_url(self) -> str:
+        """The WebSocket's URL, without a query."""
+        return f"ws://{self._netloc}{STREAM_PATH}"
+
+    @property
+    def stats_url(self) -> str:
+        return f"http://{self._netloc}/stats"
+
+    @property
+    def port(self) -> int:
+        """The port it listens on, once entered."""
+        return self._port
+
+    def stats(self) -> Stats:
+        open_s = sum(stream.billed_s for stream in self._streams)
+        return Stats(
+            self._tokens_issued, self._sockets_opened, len(self._streams), round(self._billed_s + open_s, 3)
+        )
+
+    async def __aenter__(self) -> Self:
+        family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
+        listener = socket.create_server((self._host, self._port), family=family, backlog=1024)
+        self._port = listener.getsockname()[1]
+        # Server.serve() would add a task that polls ten times a second and take the process's signals.
+        self._server.config.load()
+        self._server.lifespan = self._server.config.lifespan_class(self._server.config)
+        await self._server.startup([listener])
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._server.shutdown()
+        late = list(self._server.server_state.tasks)
+        await asyncio.gather(*late, return_exceptions=True)
+
+    @property
+    def _netloc(self) -> str:
+        return f"[{self._host}]:{self._port}" if ":" in self._host else f"{self._host}:{self._port}"
+
+    def _config(self) -> uvicorn.Config:
+        return uvicorn.Config(
+            Starlette(
+                routes=[
+                    Route(AUTH_PATH, self._authenticate, methods=["POST"]),
+                    WebSocketRoute(STREAM_PATH, self._transcribe),
+                    Route("/stats", self._show_stats),
+                ]
+            ),
+            http="h11",
+            ws="websockets-sansio",
+            ws_per_message_deflate=False,
+            ws_ping_interval=None,
+            lifespan="off",
+            log_config=None,
+            log_level="critical",
+            access_log=False,
+            server_header=False,
+            date_header=False,
+            timeout_graceful_shutdown=1,
+        )
+
+    async def _show_stats(self, _request: Request) -> JSONResponse:
+        return JSONResponse(self.stats().as_dict())
+
+    async def _authenticate(self, request: Request) -> JSONResponse:
+        await asyncio.sleep(self.knobs.auth_delay_ms / 1000)
+        refusal = SERVER_ERROR if self.knobs.broken else await self._credential_refusal(request)
+        if refusal is not None:
+            return refusal.response()
+        token, expire_at = self._issue()
+        return JSONResponse({"access_token": token, "expire_at": expire_at})
+
+    async def _credential_refusal(self, request: Request) -> Refusal | None:
+        if request.headers.get("content-type", "").partition(";")[0].strip().lower() != FORM:
+            return _bad_request(f"content type must be {FORM}")
+        form = await _form(request)
+        if form is None:
+            return _bad_request("form too long or not UTF-8")
+        for name in ("client_id", "client_secret"):
+            if not form.get(name):
+                return _bad_request(f"{name} is required")
+        known = (
+            form["client_id"] == self.knobs.client_id and form["client_secret"] == self.knobs.client_secret
+        )
+        return None if known else BAD_CREDENTIAL
+
+    def _issue(self) -> tuple[str, int]:
+        now = asyncio.get_running_loop().time()
+        self._tokens = {token: ends for token, ends in self._tokens.items() if ends > now}
+        token = ".".join(("eyJhbGciOiJIUzI1NiJ9", secrets.token_urlsafe(48), secrets.token_urlsafe(32)))
+        self._tokens[token] = now + self.knobs.token_life_s
+        self._tokens_issued += 1
+        return token, int(time.time() + self.knobs.token_life_s)
+
+    async def _transcribe(self, ws: WebSocket) -> None:
+        self._dialling += 1
+        try:
+            await asyncio.sleep(self.knobs.connect_delay_ms / 1000)
+            admitted = self._admit(ws)
+            if isinstance(admitted, Refusal):
+                await ws.send_denial_response(admitted.response())
+                return
+            await ws.accept()
+        except WebSocketDisconnect:
+            return
+        finally:
+            self._dialling -= 1
+        await self._stream(ws, admitted)
+
+    def _admit(self, ws: WebSocket) -> StreamQuery | Refusal:
+        if self.knobs.broken:
+            return SERVER_ERROR
+        scheme, _, token = ws.headers.get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or not self._is_valid(token.strip()):
+            return UNAUTHORIZED
+        try:
+            query = parse(ws.query_params.multi_items())
+        except QueryError as error:
+            return _bad_request(str(error))
+        if self.knobs.max_streams and len(self._streams) >= self.knobs.max_streams:
+            return Refusal(429, self.knobs.full_code, _FULL.get(self.knobs.full_code, "Usage exceeded"))
+        return query
+
+    def _is_valid(self, token: str) -> bool:
+        return self._tokens.get(token, 0.0) > asyncio.get_running_loop().time()
+
+    async def _stream(self, ws: WebSocket, query: StreamQuery) -> None:
+        stream = _Stream(ws, query, self.knobs)
+        self._streams.add(stream)
+        self._sockets_opened += 1
+        try:
+            complete = await stream.run()
+        finally:
+            # Before the close frame: a client that has read it finds its channel free.
+            self._streams.remove(stream)
+            self._billed_s += stream.billed_s
+        if complete:
+            await ws.close(1000)
+
+
+async def serve(knobs: Knobs, host: str, port: int) -> None:
+    """Runs an emulator until cancelled. Raises OSError when the port is taken."""
+    async with Emulator(knobs, host, port):
+        await asyncio.Event().wait()
+
+
+async def _form(request: Request) -> dict[str, str] | None:
+    """The fields of a URL-encoded body, None where it is too long or not UTF-8."""
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_FORM_BYTES:
+            return None
+    try:
+        fields = parse_qs(body.decode(), keep_blank_values=True, errors="strict", max_num_fields=100)
+    except ValueError:
+        return None
+    return {name: values[-1] for name, values in fields.items()}
+
+
+def _is_finalize(text: str) -> bool:
+    try:
+        message: Any = json.loads(text)
+    except (ValueError, RecursionError):
+        return False  # text RTZR does not know is ignored
+    return isinstance(message, dict) and message.get("type") == "Finalize"
