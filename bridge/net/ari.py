@@ -1,0 +1,304 @@
+"""The connections to Asterisk's REST interface: one WebSocket of events, kept for ever, and requests.
+
+What an event or a reply says is in `bridge.wire.ari`. Nothing here knows a call: a consumer of `events()`
+reconciles on every `Connected`, because Asterisk keeps no events for a client that is away.
+"""
+
+import asyncio
+import base64
+import logging
+import random
+import ssl
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+from urllib.parse import quote, urlsplit
+
+import httpx
+import structlog
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import InvalidStatus, WebSocketException
+
+from bridge.types import Codec
+from bridge.wire import ari
+from bridge.wire.backoff import full_jitter
+
+_log = structlog.get_logger()
+_quiet = logging.getLogger("bridge.net.ari.websocket")
+_quiet.setLevel(logging.ERROR)  # at DEBUG the library prints headers, and one of them holds the password
+
+BACKOFF_BASE_S = 0.25
+BACKOFF_CAP_S = 30.0
+_STABLE_S = 10.0
+"""A connection that ends sooner counts as failed: a PBX that closes at once is not to be knocked at for ever."""
+_KEEPALIVE_S = 10.0
+"""Asterisk closes an idle connection after 15 s (session_keep_alive); ours must be given up before that."""
+_QUEUE = 16_384
+"""Events that may wait for the consumer; when it is full we stop reading, and Asterisk drops us."""
+
+
+class Gone(Exception):
+    """The PBX has no such channel (any more)."""
+
+
+class AriRefused(Exception):
+    """The PBX answered with an error; `status` is HTTP's."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(f"{status} {message}".strip())
+        self.status = status
+
+
+class AriUnreachable(Exception):
+    """The PBX did not answer in time, or not at all, or not in ARI."""
+
+
+@dataclass(frozen=True, slots=True)
+class Connected:
+    """Events flow from now on; whatever happened before has to be asked for."""
+
+    pbx: ari.Pbx
+
+
+@dataclass(frozen=True, slots=True)
+class Disconnected:
+    """Events are being missed; a `Connected` follows sooner or later."""
+
+    reason: str
+
+
+@dataclass(slots=True)
+class AriCounters:
+    connected: int = 0
+    disconnected: int = 0
+    refused: int = 0
+    """Connections that failed because of the user name or password."""
+    replaced: int = 0
+    """Connections that another client took over."""
+    received: int = 0
+    malformed: int = 0
+    """Events dropped because they could not be read."""
+    ignored: int = 0
+    """Events dropped because they are of a type that we have no use for."""
+    requested: int = 0
+    failed: int = 0
+    """Requests that the PBX refused or did not answer."""
+
+
+class Ari:
+    """One Asterisk's REST interface, an async context manager. One consumer of `events()` at a time."""
+
+    def __init__(
+        self,
+        url: str,
+        username: str,
+        password: str,
+        app: str,
+        *,
+        timeout_s: float = 5.0,
+        ping_s: float = 2.0,
+        tls: ssl.SSLContext | None = None,
+        random01: Callable[[], float] = random.random,
+    ) -> None:
+        """`url` is ARI's base, such as http://127.0.0.1:8088/ari; `tls` None is the system's trust.
+
+        A link on which nothing is answered any more is noticed after twice `ping_s` seconds at the latest.
+        """
+        self.counters = AriCounters()
+        self._url = url.rstrip("/")
+        self._app = app
+        self._timeout_s = timeout_s
+        self._ping_s = ping_s
+        self._random01 = random01
+        self._tls = tls if tls is not None else ssl.create_default_context()
+        credentials = base64.b64encode(f"{username}:{password}".encode()).decode()
+        self._headers = {"Authorization": f"Basic {credentials}"}
+        self._http = httpx.AsyncClient(
+            base_url=f"{self._url}/",
+            headers=self._headers,
+            timeout=timeout_s,
+            verify=self._tls,
+            trust_env=False,
+            limits=httpx.Limits(
+                max_connections=32, max_keepalive_connections=8, keepalive_expiry=_KEEPALIVE_S
+            ),
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._http.aclose()
+
+    async def events(self) -> AsyncGenerator[Connected | Disconnected | ari.AriEvent]:
+        """Events in order, for ever: `Connected`, events, `Disconnected`, `Connected`, ...; never an
+        exception.
+
+        It waits with full jitter between tries, and at the cap after wrong credentials or when another
+        client has taken our application name. It reads nothing while its consumer does not ask for the next
+        event.
+        """
+        attempt = 0
+        while True:
+            began = asyncio.get_running_loop().time()
+            lost = _Lost()
+            async with aclosing(self._one_connection(lost)) as connection:
+                async for event in connection:
+                    yield event
+            lived_s = asyncio.get_running_loop().time() - began
+            if lost.was_connected:
+                self.counters.disconnected += 1
+                yield Disconnected(lost.reason)
+            attempt = 0 if lost.was_connected and lived_s >= _STABLE_S else attempt + 1
+            await asyncio.sleep(self._wait_s(lost, attempt))
+
+    def _wait_s(self, lost: "_Lost", attempt: int) -> float:
+        if lost.hopeless:
+            return BACKOFF_CAP_S
+        return full_jitter(attempt, BACKOFF_BASE_S, BACKOFF_CAP_S, self._random01())
+
+    async def _one_connection(self, lost: "_Lost") -> AsyncGenerator[Connected | ari.AriEvent]:
+        """The events of one connection; ends when it does, leaving the reason in `lost`."""
+        try:
+            async with self._socket() as socket:
+                greeting = await self._greet()
+                lost.was_connected = True
+                yield greeting
+                async with aclosing(self._read(socket, lost)) as events:
+                    async for event in events:
+                        yield event
+        except InvalidStatus as error:
+            self._tell_refused(error.response.status_code, lost)
+        except (
+            AriRefused,
+            Gone,
+            AriUnreachable,
+            WebSocketException,
+            OSError,
+            TimeoutError,
+            ari.AriError,
+        ) as error:
+            lost.reason = f"{type(error).__name__}: {error}"
+        _log.info("ari connection ended" if lost.was_connected else "ari not connected", reason=lost.reason)
+
+    def _socket(self) -> connect:
+        parts = urlsplit(self._url)
+        scheme = "wss" if parts.scheme == "https" else "ws"
+        return connect(
+            f"{scheme}://{parts.netloc}{parts.path}/events?app={quote(self._app, safe='')}",
+            additional_headers=self._headers,
+            open_timeout=self._timeout_s,
+            ping_interval=self._ping_s,
+            ping_timeout=self._ping_s,
+            close_timeout=0.5,
+            compression=None,
+            proxy=None,
+            max_queue=_QUEUE,
+            logger=_quiet,
+            ssl=self._tls if parts.scheme == "https" else None,
+        )
+
+    async def _greet(self) -> Connected:
+        """Subscribe, and learn who answers. The subscription comes first: what follows it is not missed."""
+        await self._request(ari.event_filter(self._app))
+        await self._request(ari.subscription(self._app))
+        pbx = ari.pbx(await self._request(ari.Request("GET", "asterisk/info")))
+        self.counters.connected += 1
+        _log.info("ari connected", version=pbx.version, entity=pbx.entity)
+        return Connected(pbx)
+
+    async def _read(self, socket: ClientConnection, lost: "_Lost") -> AsyncGenerator[ari.AriEvent]:
+        async for text in socket:
+            self.counters.received += 1
+            try:
+                event = ari.parse(text)
+            except ari.AriError as error:
+                self.counters.malformed += 1
+                _log.warning("ari event not understood", reason=str(error))
+                continue
+            if event is None:
+                self.counters.ignored += 1
+                continue
+            if isinstance(event, ari.ApplicationReplaced):
+                self._tell_replaced(lost)
+                return
+            yield event
+        lost.reason = "closed by the PBX"
+
+    def _tell_refused(self, status: int, lost: "_Lost") -> None:
+        lost.reason = f"HTTP {status}"
+        if status in (401, 403):
+            lost.hopeless = True
+            self.counters.refused += 1
+            if self.counters.refused == 1:
+                _log.error("ari refuses the user name or password", url=self._url, retry_s=BACKOFF_CAP_S)
+
+    def _tell_replaced(self, lost: "_Lost") -> None:
+        lost.reason = "another client uses the same application name"
+        lost.hopeless = True
+        self.counters.replaced += 1
+        _log.error("ari application taken by another client", app=self._app, retry_s=BACKOFF_CAP_S)
+
+    async def _request(self, request: ari.Request) -> bytes:
+        """The body of the reply. Raises Gone, AriRefused, AriUnreachable."""
+        self.counters.requested += 1
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                reply = await self._http.request(
+                    request.method, request.path, params=request.query or None, json=request.body
+                )
+        except (httpx.HTTPError, TimeoutError) as error:
+            self.counters.failed += 1
+            raise AriUnreachable(type(error).__name__) from None
+        if reply.status_code == 404:
+            raise Gone
+        if reply.status_code >= 300:
+            self.counters.failed += 1
+            raise AriRefused(reply.status_code, ari.complaint(reply.content))
+        return reply.content
+
+    async def channels(self) -> tuple[ari.Channel, ...]:
+        """The live channels. Raises AriRefused, AriUnreachable and AriError, as every request here does."""
+        return ari.channels(await self._request(ari.Request("GET", "channels")))
+
+    async def bridges(self) -> tuple[ari.Bridge, ...]:
+        """The live bridges."""
+        return ari.bridges(await self._request(ari.Request("GET", "bridges")))
+
+    async def variable(self, channel: str, name: str) -> str | None:
+        """A channel's variable; None when the channel has none of that name, or is gone."""
+        try:
+            return ari.value(await self._request(ari.variable(channel, name)))
+        except Gone:
+            return None
+
+    async def originate_tap(
+        self, tap: str, tapped: str, host: str, port: int, codec: Codec, context: str = "rtzr-tap"
+    ) -> ari.Channel:
+        """Start the tap `tap` of the channel `tapped`, sending RTP to `host`:`port`.
+
+        When the tapped channel is gone or the dialplan lacks our context this is no refusal: the tap is
+        made, and destroyed at once.
+        """
+        return ari.one_channel(await self._request(ari.originate_tap(tap, tapped, host, port, codec, context)))
+
+    async def hangup(self, channel: str) -> None:
+        """Hang a channel up; one that is gone already is no error."""
+        try:
+            await self._request(ari.hangup(channel))
+        except Gone:
+            return
+
+
+@dataclass(slots=True)
+class _Lost:
+    """How a connection ended."""
+
+    reason: str = ""
+    was_connected: bool = False
+    hopeless: bool = False
+    """Trying again soon would end the same way."""

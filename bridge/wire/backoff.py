@@ -1,0 +1,17 @@
+"""How long to wait before another try. Arithmetic only: who sleeps and what counts as a try is the caller's.
+
+Not tenacity's `wait_random_exponential`: that wants a call to wrap and a `RetryCallState`, and our
+connections are streams that fail after minutes of success.
+"""
+
+_MAX_DOUBLINGS = 32
+
+
+def full_jitter(attempt: int, base_s: float, cap_s: float, random01: float) -> float:
+    """Seconds to wait before try number `attempt` (0 is the first retry).
+
+    Anywhere between none and the exponential bound, so that fifty clients of a restarted server do not come
+    back together. `random01` is a random number in [0, 1). Source: AWS Architecture Blog, "Exponential
+    Backoff And Jitter", "full jitter".
+    """
+    return random01 * min(cap_s, base_s * 2.0 ** min(attempt, _MAX_DOUBLINGS))
