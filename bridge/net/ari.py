@@ -32,7 +32,7 @@ _quiet.setLevel(logging.ERROR)  # at DEBUG the library prints headers, and one o
 BACKOFF_BASE_S = 0.25
 BACKOFF_CAP_S = 30.0
 _STABLE_S = 10.0
-"""A connection that ends sooner counts as failed: a PBX that closes at once is not to be knocked at for ever."""
+"""A connection that ends sooner counts as failed, so that a PBX that closes at once is knocked at ever less."""
 _KEEPALIVE_S = 10.0
 """Asterisk closes an idle connection after 15 s (session_keep_alive); ours must be given up before that."""
 _QUEUE = 16_384
@@ -284,7 +284,9 @@ class Ari:
         When the tapped channel is gone or the dialplan lacks our context this is no refusal: the tap is
         made, and destroyed at once.
         """
-        return ari.one_channel(await self._request(ari.originate_tap(tap, tapped, host, port, codec, context)))
+        return ari.one_channel(
+            await self._request(ari.originate_tap(tap, tapped, host, port, codec, context))
+        )
 
     async def hangup(self, channel: str) -> None:
         """Hang a channel up; one that is gone already is no error."""

@@ -15,7 +15,7 @@ class PbxClock:
     WINDOW_S = 120.0
 
     def __init__(self, unix_s: float, now_s: float) -> None:
-        """Until something is observed the PBX's clock is ours: `unix_s` (time.time()) at `now_s` (monotonic)."""
+        """Until something is observed the PBX's clock is ours: `unix_s` (time.time()) at `now_s`."""
         self._seed = now_s - unix_s
         self._current: float | None = None
         self._previous: float | None = None
