@@ -32,7 +32,7 @@ _quiet.setLevel(logging.ERROR)  # at DEBUG the library prints headers, and one o
 BACKOFF_BASE_S = 0.25
 BACKOFF_CAP_S = 30.0
 _STABLE_S = 10.0
-"""A connection that ends sooner counts as failed, so that a PBX that closes at once is knocked at ever less."""
+"""A connection that ends sooner counts as failed: a PBX that closes at once is knocked at ever less."""
 _KEEPALIVE_S = 10.0
 """Asterisk closes an idle connection after 15 s (session_keep_alive); ours must be given up before that."""
 _QUEUE = 16_384

@@ -65,7 +65,6 @@ MARK = "RTZR_CALL"
 """The channel variable that the administrator's one dialplan line sets: the announced channel's id."""
 ANNOUNCEMENT = "RTZR"
 """The name of that line's UserEvent."""
-TAP_CONTEXT = "rtzr-tap"
 
 
 @dataclass(frozen=True, slots=True)
@@ -350,15 +349,16 @@ def event_filter(app: str) -> Request:
     return Request("PUT", f"applications/{quote(app, safe='')}/eventFilter", body=body)
 
 
-def originate_tap(tap: str, tapped: str, host: str, port: int, codec: Codec) -> Request:
-    """Start a UnicastRTP channel `tap`, sending to `host`:`port`, that spies on the channel `tapped`.
+def originate_tap(tap: str, tapped: str, host: str, port: int, codec: Codec, context: str) -> Request:
+    """Start a UnicastRTP channel `tap`, sending to `host`:`port`, in the dialplan's `context` that spies on
+    `tapped`.
 
     It leaves no call record, and ends by itself with the tapped channel. Raises AriError for a value that
     could be taken for more than one argument.
     """
     query = {
         "endpoint": f"UnicastRTP/{_host(host)}:{_port(port)}/c({codec.label})",
-        "context": TAP_CONTEXT,
+        "context": context,
         "extension": "s",
         "priority": "1",
         "channelId": _checked_id(tap),
