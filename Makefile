@@ -1,0 +1,70 @@
+# The chores of rtzr-bridge. `make demo` and `make test` do all their set-up themselves, into .venv.
+#
+#   make demo       a two-party call of Korean sentences becomes live text, on this machine alone
+#   make test       every test, with a tenth of the repetitions; make test-long with all of them
+#   make check      ruff and mypy
+#   make lock       write requirements*.txt anew (needs uv)
+#   make clean      remove what these made, except the Asterisk in the cache folder
+
+PYTHON ?= python3
+UV ?= uv
+SCALE ?= 0.1
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+MADE := $(VENV)/.made
+RUN := $(VENV)/.installed
+DEV := $(VENV)/.installed-dev
+
+.DELETE_ON_ERROR:
+.PHONY: demo test test-long check lock clean
+
+demo: $(RUN)
+	$(BIN)/rtzr-bridge demo
+
+test: $(DEV)
+	$(BIN)/python -m tests.asterisk.install
+	SCALE=$(SCALE) $(BIN)/python -m pytest $(ARGS)
+
+test-long:
+	$(MAKE) test SCALE=1
+
+check: $(DEV)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy --strict
+
+# Each stamp is written last, so that a set-up which was broken off is done again.
+$(MADE):
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))' || { echo >&2 \
+	  'make: $(PYTHON) is missing or not Python 3.11 to 3.14; name one: make PYTHON=python3.12 ...'; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' || { echo >&2 \
+	  'make: $(PYTHON) cannot make virtual environments; on Debian or Ubuntu: apt-get install python3-venv'; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+# The project itself comes last, without isolation: setuptools is one of the pinned packages.
+$(RUN): requirements.txt pyproject.toml | $(MADE)
+	@echo 'installing the packages of requirements.txt into $(VENV)'
+	$(PIP) install --require-hashes -r requirements.txt
+	$(PIP) install --no-deps --no-build-isolation --no-index --editable .
+	@touch $@
+
+$(DEV): requirements-dev.txt $(RUN)
+	@echo 'installing the packages of requirements-dev.txt into $(VENV)'
+	$(PIP) install --require-hashes -r requirements-dev.txt
+	@touch $@
+
+LOCK := $(UV) pip compile --no-config --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	--no-annotate --no-header --quiet pyproject.toml -
+FIRST_LINE := \# Written by `make lock` from pyproject.toml: every file of every platform, Python 3.11 to 3.14.
+
+lock:
+	echo 'setuptools>=77' | $(LOCK) --output-file requirements.txt
+	echo 'setuptools>=77' | $(LOCK) --extra dev --constraint requirements.txt --output-file requirements-dev.txt
+	sed -i '1i $(FIRST_LINE)' requirements.txt requirements-dev.txt
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find bridge tests -name __pycache__ -type d -prune -exec rm -rf {} +
