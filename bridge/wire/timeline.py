@@ -102,7 +102,7 @@ class Timeline:
             self._set(self._line_ms + least_ms)
 
     def _slip_beyond(self, tolerance_ms: float, packets: int) -> None:
-        """Moves the line to where the least late of the last `packets` lay, if that is beyond the tolerance."""
+        """Moves the line to where the least late of the last `packets` lay, if that is out of tolerance."""
         if len(self._late) < packets:
             return
         behind_ms = min(islice(reversed(self._late), packets))

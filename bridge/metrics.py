@@ -1,0 +1,60 @@
+"""The Prometheus metrics of the daemon, on a registry of their own.
+
+Definitions and differences only: whoever owns the plain counters calls here by tick, so that a packet or a
+message costs nothing. No label holds a call, a leg or a number: their count would grow without end.
+"""
+
+from collections.abc import Mapping
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
+
+REGISTRY = CollectorRegistry()
+
+LEGS = Gauge("rtzr_bridge_legs", "Legs that are being transcribed now", registry=REGISTRY)
+LEGS_STARTED = Counter("rtzr_bridge_legs_started", "Legs that were begun", registry=REGISTRY)
+SESSIONS = Gauge("rtzr_bridge_sessions", "RTZR sockets open now", registry=REGISTRY)
+SESSIONS_OPENED = Counter("rtzr_bridge_sessions_opened", "RTZR sockets that were opened", registry=REGISTRY)
+TOKENS_ISSUED = Counter("rtzr_bridge_tokens_issued", "RTZR tokens that were issued to us", registry=REGISTRY)
+PACKETS = Counter(
+    "rtzr_bridge_rtp",
+    "RTP packets by fate, and what happened to their sources (lost, reordered, resynced, jumps, ...)",
+    ["fate"],
+    registry=REGISTRY,
+)
+AUDIO_MS = Counter(
+    "rtzr_bridge_audio_ms",
+    "Milliseconds of audio by fate: arrived, sent, withheld, filled, lost, ...",
+    ["fate"],
+    registry=REGISTRY,
+)
+EVENTS = Counter(
+    "rtzr_bridge_events",
+    "Events by sink and fate: delivered, dropped, ...",
+    ["sink", "fate"],
+    registry=REGISTRY,
+)
+
+
+def difference(before: Mapping[str, float], after: Mapping[str, float]) -> dict[str, float]:
+    """How much each counter grew from one tick to the next; those that did not are left out.
+
+    `before` is empty at a leg's first tick.
+    """
+    grown = {fate: number - before.get(fate, 0) for fate, number in after.items()}
+    return {fate: number for fate, number in grown.items() if number > 0}
+
+
+def bump(fates: Mapping[str, float], counter: Counter = PACKETS) -> None:
+    """Adds `fates`, a `difference`, to the series of `counter`, whose one label is `fate`."""
+    for fate, number in fates.items():
+        counter.labels(fate=fate).inc(number)
+
+
+def export(before: Mapping[str, float], after: Mapping[str, float], counter: Counter = PACKETS) -> None:
+    """Adds to `counter` what has happened since the last tick."""
+    bump(difference(before, after), counter)
+
+
+def text() -> bytes:
+    """All metrics in Prometheus' text format."""
+    return generate_latest(REGISTRY)
