@@ -1,0 +1,92 @@
+"""The daemon's log: structlog to standard error, and what never gets into it.
+
+Other modules only call `structlog.get_logger()`; the command calls `set_up` once. Where transcripts are meant
+to be seen is a sink, not the log.
+"""
+
+import logging
+import os
+import re
+import sys
+from collections.abc import MutableMapping
+from typing import Any, Literal, TextIO
+
+import structlog
+from structlog.typing import EventDict, Processor
+
+from bridge.credentials import looks_secret
+
+_NUMBERS = {"number", "caller", "callee"}
+_SPOKEN = {"text", "transcript", "words"}
+_SHOWN_DIGITS = 4
+
+
+def set_up(level: str, form: Literal["console", "json"], stream: TextIO | None = None) -> None:
+    """Log to `stream` (standard error) from `level` upwards, for people or as one JSON object a line."""
+    out = sys.stderr if stream is None else stream
+    number = logging.getLevelNamesMapping()[level.upper()]
+    before: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        keep_private,
+    ]
+    after = _json() if form == "json" else [_console(out)]
+    structlog.configure(
+        processors=[*before, *after],
+        wrapper_class=structlog.make_filtering_bound_logger(number),
+        logger_factory=structlog.PrintLoggerFactory(out),
+        cache_logger_on_first_use=False,  # a reload may change the level
+    )
+    _adopt_libraries(before, after, out)
+
+
+def _json() -> list[Processor]:
+    return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(ensure_ascii=False)]
+
+
+def _console(out: TextIO) -> Processor:
+    # Plain tracebacks: the pretty ones print local variables, and a token may be one.
+    return structlog.dev.ConsoleRenderer(
+        colors=out.isatty() and not os.environ.get("NO_COLOR"),
+        exception_formatter=structlog.dev.plain_traceback,
+    )
+
+
+def _adopt_libraries(before: list[Processor], after: list[Processor], out: TextIO) -> None:
+    """What libraries log goes the same way, from warnings up: below, some of them log headers with tokens."""
+    handler = logging.StreamHandler(out)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=before,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *after],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(logging.WARNING)
+
+
+def keep_private(_logger: object, method: str, event: EventDict) -> EventDict:
+    """A structlog processor: secrets go, telephone numbers keep four digits, transcripts stay below INFO."""
+    return _private(event, spoken=method == "debug")
+
+
+def _private(values: MutableMapping[str, Any], spoken: bool) -> dict[str, Any]:
+    kept: dict[str, Any] = {}
+    for key, value in values.items():
+        if looks_secret(key) or (key in _SPOKEN and not spoken):
+            continue
+        if key in _NUMBERS:
+            kept[key] = masked(value)
+        else:
+            kept[key] = _private(value, spoken) if isinstance(value, dict) else value
+    return kept
+
+
+def masked(number: object) -> str:
+    """The last four digits of a telephone number or SIP address, as `***1234`; empty if there is none."""
+    if number is None or number == "":
+        return ""
+    user = re.sub(r"^sips?:|@.*", "", str(number))
+    return "***" + re.sub(r"\D", "", user)[-_SHOWN_DIGITS:]

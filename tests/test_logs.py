@@ -1,0 +1,138 @@
+"""bridge/logs.py: what is logged, how, and what never is."""
+
+import io
+import json
+import logging
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+import structlog
+
+from bridge import logs
+
+
+class Terminal(io.StringIO):
+    """A stream that says it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture(autouse=True)
+def undo() -> Iterator[None]:
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    structlog.reset_defaults()
+    structlog.contextvars.clear_contextvars()
+    root.handlers[:] = handlers
+    root.setLevel(level)
+
+
+def written(log: Callable[[], object], level: str = "debug") -> list[dict[str, Any]]:
+    """What `log` writes as JSON lines."""
+    out = io.StringIO()
+    logs.set_up(level, "json", out)
+    log()
+    return [json.loads(line) for line in out.getvalue().splitlines()]
+
+
+def test_json_has_the_event_the_level_utc_and_the_context() -> None:
+    structlog.contextvars.bind_contextvars(leg="1/2")
+    (line,) = written(lambda: structlog.get_logger().info("소켓 opened", ms=12))
+    when = datetime.fromisoformat(line.pop("timestamp"))
+    assert when.utcoffset() == timedelta(0)
+    assert line == {"event": "소켓 opened", "level": "info", "ms": 12, "leg": "1/2"}
+
+
+def test_the_level_filters_and_a_second_set_up_changes_it() -> None:
+    log = structlog.get_logger()
+    assert written(lambda: log.info("no"), level="warning") == []
+    assert len(written(lambda: log.info("yes"), level="info")) == 1
+
+
+@pytest.mark.parametrize(
+    ("number", "shown"),
+    [
+        ("01012345678", "***5678"),
+        ("+82 10-1234-5678", "***5678"),
+        ("sip:01012345678@10.0.0.99:5060", "***5678"),
+        (1234, "***1234"),
+        ("alice", "***"),
+        ("", ""),
+        (None, ""),
+    ],
+)
+def test_telephone_numbers_keep_four_digits(number: object, shown: str) -> None:
+    (line,) = written(
+        lambda: structlog.get_logger().info("call", number=number, party={"caller": number}, callee=number)
+    )
+    assert (line["number"], line["party"]["caller"], line["callee"]) == (shown, shown, shown)
+
+
+@pytest.mark.parametrize(
+    "key", ["token", "secret", "client_secret", "password", "authorization", "Authorization", "access_token"]
+)
+def test_secrets_are_dropped_at_every_level(key: str) -> None:
+    log = structlog.get_logger()
+    (line,) = written(lambda: log.debug("asked", **{key: "hunter2"}, headers={key: "hunter2"}))
+    assert "hunter2" not in json.dumps(line)
+
+
+def test_counts_of_tokens_are_no_secrets() -> None:
+    (line,) = written(lambda: structlog.get_logger().info("end", tokens_issued=1))
+    assert line["tokens_issued"] == 1
+
+
+def test_transcripts_are_for_debugging_only() -> None:
+    log = structlog.get_logger()
+    assert "text" not in written(lambda: log.info("final", text="여보세요"))[0]
+    assert written(lambda: log.debug("final", text="여보세요"))[0]["text"] == "여보세요"
+
+
+def test_the_console_has_colours_only_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    plain, pretty, asked = io.StringIO(), Terminal(), Terminal()
+    for out in (plain, pretty):
+        logs.set_up("info", "console", out)
+        structlog.get_logger().info("socket opened", ms=3)
+    monkeypatch.setenv("NO_COLOR", "1")
+    logs.set_up("info", "console", asked)
+    structlog.get_logger().info("socket opened", ms=3)
+    assert "\x1b" not in plain.getvalue() + asked.getvalue()
+    assert "\x1b" in pretty.getvalue()
+    assert "socket opened" in plain.getvalue()
+    assert "ms=3" in plain.getvalue()
+
+
+@pytest.mark.parametrize("form", ["console", "json"])
+def test_tracebacks_show_no_local_variables(form: Any) -> None:
+    out = io.StringIO()
+    logs.set_up("info", form, out)
+    local_token = f"hunter{len(form[:2])}"
+    try:
+        raise ConnectionError(f"lost after {len(local_token)}")
+    except ConnectionError:
+        structlog.get_logger().exception("lost")
+    assert "ConnectionError: lost after 7" in out.getvalue()
+    assert "hunter2" not in out.getvalue()
+
+
+def test_libraries_log_warnings_the_same_way_and_nothing_below() -> None:
+    def library() -> None:
+        logging.getLogger("websockets.client").debug("> Authorization: Bearer hunter2")
+        logging.getLogger("websockets.client").info("opening")
+        logging.getLogger("asyncio").warning("slow %s", "callback")
+
+    (line,) = written(library)
+    assert (line["event"], line["level"]) == ("slow callback", "warning")
+
+
+def test_standard_error_is_the_default(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.set_up("info", "json")
+    structlog.get_logger().info("here")
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert json.loads(captured.err)["event"] == "here"
