@@ -1,0 +1,311 @@
+"""One leg: ring -> gate -> session -> events. One coroutine, one RTZR socket, until the stream ends.
+
+It is given what it needs as arguments: no PBX, no socket of its own, no list of other legs. Audio goes
+down, text comes out, and the end of the ring is the only word that the call is over.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import structlog
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, wait_random_exponential
+
+from bridge.events import LegEvents
+from bridge.ring import Ring
+from bridge.types import Codec, Event, Frame, Gap, GapReason, LegId, Party, Transcript, Word
+from bridge.wire.gate import Action, Audio, EndOfUtterance, Gate, GateSettings, Silence
+from bridge.wire.ledger import Ledger
+from bridge.wire.rtzr import Refused, Result, Unreachable, Verdict
+from bridge.wire.timemap import TimeMap
+
+_log = structlog.get_logger()
+
+_RECONNECT = wait_random_exponential(multiplier=0.25, max=10)
+"""Full jitter: many legs that lose RTZR together must not come back together."""
+
+
+class Session(Protocol):
+    """What a leg needs of a socket to RTZR. The senders return False once it is lost."""
+
+    async def send(self, audio: bytes) -> bool: ...
+    async def finalize(self) -> bool: ...
+    async def end(self) -> bool: ...
+    def results(self) -> AsyncIterator[Result]: ...
+    async def close(self) -> None: ...
+
+
+class Speech(Protocol):
+    """What opens sessions. Raises `Refused`, or any other exception when RTZR cannot be reached."""
+
+    async def open(self, codec: Codec) -> Session: ...
+
+
+@dataclass(frozen=True, slots=True)
+class LegSettings:
+    gate: GateSettings
+    message_ms: int = 40
+    drain_ms: int = 5000
+
+
+@dataclass(slots=True)
+class LegReport:
+    """What became of a leg."""
+
+    ledger: Ledger = field(default_factory=Ledger)
+    sessions: int = 0
+    utterances: int = 0
+    reasons: list[str] = field(default_factory=list)
+    """Why the leg is not complete; empty when it is."""
+
+
+class Leg:
+    """One leg's coroutine and what it keeps between two messages."""
+
+    def __init__(
+        self,
+        leg: LegId,
+        party: Party,
+        codec: Codec,
+        ring: Ring,
+        speech: Speech,
+        settings: LegSettings,
+        *,
+        clock: Callable[[], float],
+        publish: Callable[[Event], None],
+    ) -> None:
+        self._leg = leg
+        self._codec = codec
+        self._ring = ring
+        self._speech = speech
+        self._settings = settings
+        self._clock = clock
+        self._publish = publish
+        self._events = LegEvents(leg, party)
+        self._gate = Gate(settings.gate, codec)
+        self._unsent: list[Action] = []
+        self._answered_ms: float | None = None
+        self._finished = False
+        self._map = TimeMap()
+        self.report = LegReport()
+
+    async def run(self, cause: Callable[[], str]) -> LegReport:
+        """Until the ring ends and RTZR has said its last word; `cause` then tells why it ended."""
+        structlog.contextvars.bind_contextvars(leg=str(self._leg))
+        self._publish(self._events.started(self._codec))
+        try:
+            await self._live()
+        finally:
+            self._settle()
+            self._publish(self._events.ended(cause(), self.report.ledger, self.report.sessions))
+        return self.report
+
+    async def _live(self) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            opening = tasks.create_task(self._open_when_wanted())
+            self._answered_ms = await self._answer()
+            session = await opening
+        if self._answered_ms is None:
+            await self._give_back(session)
+            return
+        while session is not None:
+            session = await self._converse(session)
+        await self._read_on()
+
+    async def _open_when_wanted(self) -> Session | None:
+        return await self._connect() if await self._ring.wanted() else None
+
+    async def _answer(self) -> float | None:
+        """Wait for the answer; what the ring let go while it rang was never to be sent."""
+        answered_ms = await self._ring.answered()
+        self.report.ledger.withheld += self._ring.evicted_ms
+        self._ring.evicted_ms = 0.0
+        return answered_ms
+
+    async def _give_back(self, session: Session | None) -> None:
+        """Nobody answered: a session that was opened ahead is not needed."""
+        if session is not None:
+            await session.close()
+
+    # Connecting.
+
+    async def _connect(self) -> Session | None:
+        """A session; None when RTZR refuses for good, or none could be had before the drain was over."""
+        retrying = AsyncRetrying(
+            wait=_RECONNECT, retry=retry_if_exception(_passing), stop=self._too_late, reraise=True
+        )
+        started = self._clock()
+        try:
+            session: Session = await retrying(self._speech.open, self._codec)
+        except (Refused, Unreachable) as error:
+            _log.error("leg not transcribed", reason=str(error))
+            self.report.reasons.append("refused" if isinstance(error, Refused) else "unreachable")
+            return None
+        self.report.sessions += 1
+        _log.info("socket opened", ms=round(self._clock() - started))
+        self._map = TimeMap()
+        return session
+
+    def _too_late(self, state: RetryCallState) -> bool:
+        """After hang-up the tries are bounded like the drain."""
+        error = state.outcome.exception() if state.outcome else None
+        _log.warning("no session", reason=str(error), attempt=state.attempt_number)
+        since_s = state.seconds_since_start or 0.0
+        return self._ring.ended and since_s * 1000 >= self._settings.drain_ms
+
+    async def _read_on(self) -> None:
+        """RTZR will not hear this leg any more: keep the ring empty, and say what was lost."""
+        first_ms = None
+        while not self._finished:
+            frames = await self._next(1000, 1.0)
+            if frames and first_ms is None:
+                first_ms = frames[0].at_ms
+            self.report.ledger.lose(self._length(frames), GapReason.REFUSED)
+        if first_ms is not None:
+            gap = Gap(self._leg, round(first_ms), round(self._clock()), GapReason.REFUSED)
+            self._publish(self._events.gap(gap))
+
+    # Conversing.
+
+    async def _converse(self, session: Session) -> Session | None:
+        """Use a session until it is lost or the stream ends; the next one to use, if any."""
+        opened_ms = self._clock()
+        async with asyncio.TaskGroup() as tasks:
+            hearing = tasks.create_task(self._hear(session, self._map))
+            try:
+                ended = await self._talk(session)
+                if ended:
+                    await self._drain(session, hearing)
+            finally:
+                await session.close()
+        _log.info("socket closed", ms=round(self._clock() - opened_ms), utterances=self.report.utterances)
+        if ended:
+            return None
+        self.report.reasons.append("socket lost")
+        return await self._connect()
+
+    async def _talk(self, session: Session) -> bool:
+        """Send until the stream ends (True) or the socket is lost (False)."""
+        while True:
+            frames = await self._next(self._settings.message_ms, self._patience_s())
+            actions = self._gate.feed(frames, self._clock())
+            if self._finished:
+                actions += self._gate.finish()
+            if not await self._send(session, actions):
+                return False
+            if self._finished:
+                return True
+
+    def _patience_s(self) -> float:
+        """How long to wait for a whole message: no longer than until the utterance may be over."""
+        wait_ms = 2.0 * self._settings.message_ms
+        due_ms = self._gate.due_ms
+        if due_ms is not None:
+            wait_ms = min(wait_ms, due_ms - self._clock())
+        return max(wait_ms, 1.0) / 1000
+
+    async def _send(self, session: Session, actions: Sequence[Action]) -> bool:
+        """Carry out what the gate decided; what a lost socket did not take waits for the next one."""
+        self._unsent.extend(actions)
+        message = bytearray()
+        for action in self._unsent:
+            if not isinstance(action, EndOfUtterance):
+                message += self._payload(action)
+            elif not (await self._flush(session, message) and await session.finalize()):
+                return False
+        if not await self._flush(session, message):
+            return False
+        self._account(self._unsent)
+        self._unsent.clear()
+        return True
+
+    def _payload(self, action: Action) -> bytes:
+        """The audio of an action, noted in the session's clock."""
+        if isinstance(action, EndOfUtterance):
+            return b""
+        payload = self._codec.silence(action.length_ms) if isinstance(action, Silence) else action.payload
+        self._map.append(action.at_ms, self._codec.ms(len(payload)))
+        return payload
+
+    async def _flush(self, session: Session, message: bytearray) -> bool:
+        if not message:
+            return True
+        audio = bytes(message)
+        message.clear()
+        return await session.send(audio)
+
+    async def _drain(self, session: Session, hearing: asyncio.Task[None]) -> None:
+        """Say that it is over and wait, bounded, for RTZR's last words."""
+        await session.end()
+        _, late = await asyncio.wait({hearing}, timeout=self._settings.drain_ms / 1000)
+        if late:
+            self.report.reasons.append("drain")
+            _log.warning("last words not awaited", drain_ms=self._settings.drain_ms)
+
+    # Hearing.
+
+    async def _hear(self, session: Session, clocks: TimeMap) -> None:
+        """Turn results into transcripts in call time, until the socket closes."""
+        seen = -1
+        async for result in session.results():
+            if result.seq != seen:
+                seen = result.seq
+                self.report.utterances += 1
+                if seen > 0:
+                    _log.info("socket reused", utterance=seen + 1)
+            if result.text:
+                transcript = self._transcript(result, clocks)
+                latency_ms = round(self._clock()) - transcript.end_ms
+                self._publish(self._events.transcript(transcript, latency_ms))
+
+    def _transcript(self, result: Result, clocks: TimeMap) -> Transcript:
+        words = tuple(
+            Word(w.text, round(clocks.start(w.start_ms)), round(clocks.end(w.end_ms)), w.confidence)
+            for w in result.words
+        )
+        start_ms, end_ms = clocks.start(result.start_ms), clocks.end(result.end_ms)
+        return Transcript(self._leg, result.text, round(start_ms), round(end_ms), result.final, words)
+
+    # Reading and accounting.
+
+    async def _next(self, wanted_ms: float, timeout_s: float) -> Sequence[Frame]:
+        """The next frames since the answer; early media is withheld and counted."""
+        batch = await self._ring.read(wanted_ms, timeout_s)
+        self._finished = batch.ended
+        early = [frame for frame in batch.frames if self._end_ms(frame) <= (self._answered_ms or 0.0)]
+        self.report.ledger.withheld += self._length(early)
+        return batch.frames[len(early) :]
+
+    def _end_ms(self, frame: Frame) -> float:
+        return frame.at_ms + self._codec.ms(len(frame.payload))
+
+    def _length(self, frames: Sequence[Frame]) -> float:
+        return sum(self._codec.ms(len(frame.payload)) for frame in frames)
+
+    def _account(self, actions: Sequence[Action]) -> None:
+        ledger = self.report.ledger
+        for action in actions:
+            if isinstance(action, Silence):
+                ledger.filled += action.length_ms
+            ledger.sent += self._audio_ms(action)
+
+    def _settle(self) -> None:
+        """Close the books: what still waits somewhere will never be sent."""
+        ledger, answered = self.report.ledger, self._answered_ms is not None
+        ledger.arrived = self._ring.arrived_ms
+        ledger.withheld += self._gate.withheld_ms + self._gate.held_ms
+        ledger.lose(self._ring.evicted_ms, GapReason.EVICTED)
+        ledger.lose(sum(self._audio_ms(action) for action in self._unsent), GapReason.RING)
+        if answered:
+            ledger.lose(self._ring.waiting_ms, GapReason.DRAIN)
+        else:
+            ledger.withheld += self._ring.waiting_ms
+
+    def _audio_ms(self, action: Action) -> float:
+        return self._codec.ms(len(action.payload)) if isinstance(action, Audio) else 0.0
+
+
+def _passing(error: BaseException) -> bool:
+    """Whether a failure to open may pass: everything but a refusal for good."""
+    return isinstance(error, Unreachable) or (isinstance(error, Refused) and error.verdict is Verdict.WAIT)

@@ -1,0 +1,188 @@
+"""`rtzr-bridge run`: opens what the switchboard needs, runs it, and lets live calls finish when told to stop.
+
+Wiring and signals only: no protocol, no decision about a call.
+"""
+
+import asyncio
+import signal
+import ssl
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import structlog
+
+from bridge.call import LegSettings
+from bridge.config import Config
+from bridge.net.ari import Ari
+from bridge.net.rtp import PortPool
+from bridge.net.rtzr import Rtzr, Tokens
+from bridge.sinks.console import ConsoleSink
+from bridge.sinks.jsonl import JsonlSink
+from bridge.sinks.queued import QueuedSink
+from bridge.switchboard import Switchboard, SwitchboardSettings
+from bridge.tap import TapSettings
+from bridge.types import Codec, Event
+from bridge.wire.gate import GateSettings, Mode
+
+_log = structlog.get_logger()
+
+
+async def run(config: Config) -> int:
+    """Run until SIGTERM or SIGINT; the exit code: 0 after an orderly end, 1 when it was forced."""
+    stop, force = asyncio.Event(), asyncio.Event()
+    _on_signals(lambda: force.set() if stop.is_set() else stop.set())
+    sinks = build_sinks(config)
+    async with AsyncExitStack() as opened, asyncio.TaskGroup() as tasks:
+        for sink in sinks:
+            tasks.create_task(sink.run())
+        tokens = await opened.enter_async_context(build_tokens(config))
+        ari = await opened.enter_async_context(build_ari(config))
+        switchboard = build_switchboard(config, ari, build_speech(config, tokens), fan_out(sinks))
+        working = [tasks.create_task(switchboard.run()), tasks.create_task(tokens.keep_fresh())]
+        await stop.wait()
+        orderly = await _drain(switchboard, config.drain_s, force)
+        for task in working:
+            task.cancel()
+        for sink in sinks:
+            sink.close()
+    return 0 if orderly else 1
+
+
+def _on_signals(told: Callable[[], None]) -> None:
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, told)
+
+
+async def _drain(switchboard: Switchboard, patience_s: float, force: asyncio.Event) -> bool:
+    """Let live legs finish; False when a second signal came first."""
+    _log.info("stopping", legs=switchboard.legs, patience_s=patience_s)
+    draining = asyncio.create_task(switchboard.drain(patience_s))
+    forcing = asyncio.create_task(force.wait())
+    try:
+        await asyncio.wait({draining, forcing}, return_when=asyncio.FIRST_COMPLETED)
+        return draining.done()
+    finally:
+        draining.cancel()
+        forcing.cancel()
+
+
+def fan_out(sinks: Sequence[QueuedSink]) -> Callable[[Event], None]:
+    """One event to every sink."""
+
+    def publish(event: Event) -> None:
+        for sink in sinks:
+            sink.deliver(event)
+
+    return publish
+
+
+def build_sinks(config: Config) -> list[QueuedSink]:
+    sinks: list[QueuedSink] = []
+    if config.sinks.console.enabled:
+        sinks.append(ConsoleSink(partials=config.sinks.console.partials))
+    if config.sinks.jsonl.path is not None:
+        sinks.append(JsonlSink(Path(config.sinks.jsonl.path)))
+    return sinks
+
+
+def _tls(config: Config) -> ssl.SSLContext:
+    """RTZR is always verified: by the system's authorities, or by `rtzr.ca_file` alone."""
+    return ssl.create_default_context(cafile=config.rtzr.ca_file)
+
+
+def build_tokens(config: Config) -> Tokens:
+    rtzr, secrets = config.rtzr, config.secrets
+    return Tokens(
+        rtzr.auth_url,
+        secrets.client_id,
+        secrets.client_secret,
+        renew_before_s=rtzr.renew_before_s,
+        timeout_s=rtzr.connect_timeout_s,
+        tls=_tls(config),
+        proxy=rtzr.proxy,
+    )
+
+
+def build_speech(config: Config, tokens: Tokens) -> Rtzr:
+    rtzr = config.rtzr
+    return Rtzr(
+        tokens,
+        rtzr.stream_url,
+        stream_options(config),
+        timeout_s=rtzr.connect_timeout_s,
+        tls=_tls(config),
+        proxy=rtzr.proxy,
+    )
+
+
+_QUERY = (
+    "model_name",
+    "domain",
+    "language",
+    "use_itn",
+    "use_disfluency_filter",
+    "use_profanity_filter",
+    "use_punctuation",
+    "keywords",
+    "epd_time",
+    "max_utter_duration",
+    "noise_threshold",
+    "active_threshold",
+)
+
+
+def stream_options(config: Config) -> dict[str, str]:
+    """The streaming query's options as RTZR spells them; what is not set is left to RTZR."""
+    given = {name: getattr(config.rtzr, name) for name in _QUERY}
+    return {name: _spelled(value) for name, value in given.items() if value not in (None, ())}
+
+
+def _spelled(value: object) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return ",".join(value) if isinstance(value, tuple) else str(value)
+
+
+def build_ari(config: Config) -> Ari:
+    asterisk = config.asterisk
+    return Ari(
+        asterisk.ari_url,
+        asterisk.username,
+        config.secrets.ari_password,
+        asterisk.app,
+        timeout_s=asterisk.request_timeout_s,
+    )
+
+
+def leg_settings(config: Config) -> LegSettings:
+    gate = config.gate.model_dump()
+    return LegSettings(
+        gate=GateSettings(**{**gate, "mode": Mode(gate["mode"])}),
+        message_ms=config.media.message_ms,
+        drain_ms=config.hangup.drain_ms,
+    )
+
+
+def build_switchboard(
+    config: Config, ari: Ari, speech: Rtzr, publish: Callable[[Event], None]
+) -> Switchboard:
+    media = config.media
+    taps = TapSettings(
+        app=config.asterisk.app,
+        context=config.asterisk.tap_context,
+        advertise=media.advertise or media.bind,
+        codec=Codec.of(media.codec),
+        reorder_ms=media.reorder_ms,
+    )
+    settings = SwitchboardSettings(
+        taps=taps,
+        legs=leg_settings(config),
+        user_event=config.asterisk.user_event,
+        ring_ms=media.ring_s * 1000,
+        early_media=media.early_media,
+        preopen=config.rtzr.preopen == "ring",
+    )
+    ports = PortPool(media.bind, media.first_port, media.last_port, media.port_rest_s)
+    return Switchboard(ari, ports, speech, settings, publish)

@@ -1,0 +1,65 @@
+"""The events that leave the bridge, made from nouns. Shapes only: nothing here delivers."""
+
+from dataclasses import asdict
+from datetime import UTC, datetime
+from itertools import count
+from typing import Any
+
+from bridge.types import CallId, Codec, Event, Gap, LegId, Party, Transcript
+from bridge.wire.ledger import Ledger
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def call_started(call: CallId, at_ms: float) -> Event:
+    """`at_ms`: how old the call was when the bridge first saw it."""
+    return Event(f"{call}/started", "rtzr.call.started", call, _now(), {"at_ms": round(at_ms)})
+
+
+def call_ended(call: CallId, ledger: Ledger, legs: int, reasons: list[str]) -> Event:
+    """`verdict` is `complete`, or `partial` with the reasons of the legs that were."""
+    data: dict[str, Any] = {
+        "verdict": "partial" if reasons else "complete",
+        "reasons": reasons,
+        "legs": legs,
+        "ledger": ledger.as_json(),
+    }
+    return Event(f"{call}/ended", "rtzr.call.ended", call, _now(), data)
+
+
+class LegEvents:
+    """Events of one leg, numbered in the order in which they were made: the number is in the id."""
+
+    def __init__(self, leg: LegId, party: Party) -> None:
+        self._leg = leg
+        self._party = party
+        self._numbers = count(1)
+
+    def started(self, codec: Codec) -> Event:
+        return self._make("leg.started", {"codec": codec.label})
+
+    def transcript(self, transcript: Transcript, latency_ms: int) -> Event:
+        """`latency_ms`: from the end of the audio that the text covers until now."""
+        data: dict[str, Any] = {
+            "text": transcript.text,
+            "start_ms": transcript.start_ms,
+            "end_ms": transcript.end_ms,
+            "latency_ms": latency_ms,
+        }
+        if transcript.final:
+            data["words"] = [asdict(word) for word in transcript.words]
+        return self._make("transcript.final" if transcript.final else "transcript.partial", data)
+
+    def gap(self, gap: Gap) -> Event:
+        data = {"start_ms": gap.start_ms, "end_ms": gap.end_ms, "reason": gap.reason.value}
+        return self._make("gap", data)
+
+    def ended(self, cause: str, ledger: Ledger, sessions: int) -> Event:
+        return self._make("leg.ended", {"cause": cause, "sessions": sessions, "ledger": ledger.as_json()})
+
+    def _make(self, name: str, data: dict[str, Any]) -> Event:
+        who = {"leg": str(self._leg), "channel": self._leg.channel, "party": asdict(self._party)}
+        number = next(self._numbers)
+        return Event(f"{self._leg}/{number}", f"rtzr.{name}", self._leg.call, _now(), {**who, **data})

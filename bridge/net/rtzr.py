@@ -1,0 +1,197 @@
+"""The sockets to RTZR: one token for the whole process, one WebSocket a leg.
+
+What a message means is in `bridge.wire.rtzr`; when to send, reconnect or give up is the leg's decision.
+A token never reaches a log line or an exception text.
+"""
+
+import asyncio
+import logging
+import ssl
+import time
+from collections.abc import AsyncIterator, Callable
+from typing import Self
+
+import httpx
+import structlog
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
+
+from bridge.types import Codec, Token
+from bridge.wire import rtzr
+
+_log = structlog.get_logger()
+_quiet = logging.getLogger("bridge.websockets")
+_quiet.setLevel(logging.ERROR)  # at DEBUG the library prints headers, and the token is one
+
+_WRITE_LIMIT = 1 << 20
+_RESULT_LIMIT = 1 << 20
+_RETRY_S = 5.0
+
+
+class Tokens:
+    """The process's one RTZR token: cached, renewed before it expires, by one request however many ask."""
+
+    def __init__(
+        self,
+        auth_url: str,
+        client_id: str,
+        client_secret: str,
+        *,
+        renew_before_s: float,
+        timeout_s: float,
+        tls: ssl.SSLContext | None = None,
+        proxy: str | None = None,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._url = auth_url
+        self._form = {"client_id": client_id, "client_secret": client_secret}
+        self._margin_s = renew_before_s
+        self._now = now
+        self._token: Token | None = None
+        self._asking = asyncio.Lock()
+        self._http = httpx.AsyncClient(
+            verify=tls if tls is not None else True, proxy=proxy, timeout=timeout_s, trust_env=False
+        )
+        self.issued = 0
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._http.aclose()
+
+    async def get(self, refused: Token | None = None) -> Token:
+        """A token that is good for a while; `refused` is one that RTZR did not accept (401).
+
+        Raises `rtzr.Refused` and `rtzr.Unreachable`.
+        """
+        async with self._asking:
+            token = self._token
+            if token is not None and token is not refused and token.usable(self._now(), self._margin_s):
+                _log.info("token reused")
+                return token
+            self._token = await self._issue()
+            return self._token
+
+    async def _issue(self) -> Token:
+        started = self._now()
+        try:
+            answer = await self._http.post(self._url, data=self._form)
+        except httpx.HTTPError as error:
+            raise rtzr.Unreachable(f"authentication: {type(error).__name__}") from None
+        if answer.status_code != httpx.codes.OK:
+            raise rtzr.refusal(answer.status_code, answer.content)
+        try:
+            token = rtzr.parse_token(answer.content)
+        except rtzr.RtzrError as error:
+            raise rtzr.Unreachable(str(error)) from None
+        self.issued += 1
+        _log.info("token issued", ms=round((self._now() - started) * 1000))
+        return token
+
+    async def keep_fresh(self) -> None:
+        """Renew ahead of time, so that no call ever waits for a token. Runs until cancelled."""
+        while True:
+            try:
+                token = await self.get()
+                await asyncio.sleep(max(1.0, token.expires_at - self._margin_s - self._now()))
+            except (rtzr.Refused, rtzr.Unreachable) as error:
+                _log.warning("no token", reason=str(error), retry_s=_RETRY_S)
+                await asyncio.sleep(_RETRY_S)
+
+
+class Session:
+    """One leg's WebSocket. Sending waits only when a megabyte stands in its buffer."""
+
+    def __init__(self, connection: ClientConnection) -> None:
+        self._connection = connection
+        self.malformed = 0
+
+    async def send(self, audio: bytes) -> bool:
+        """Send audio; False when the socket is lost."""
+        return await self._send(audio)
+
+    async def finalize(self) -> bool:
+        return await self._send(rtzr.FINALIZE)
+
+    async def end(self) -> bool:
+        """Say that no audio follows; the results go on until RTZR closes."""
+        return await self._send(rtzr.EOS)
+
+    async def _send(self, message: bytes | str) -> bool:
+        try:
+            await self._connection.send(message)
+        except ConnectionClosed:
+            return False
+        return True
+
+    async def results(self) -> AsyncIterator[rtzr.Result]:
+        """RTZR's partials and finals, until the socket closes, for whatever reason."""
+        while True:
+            try:
+                message = await self._connection.recv()
+            except ConnectionClosed:
+                return
+            try:
+                result = rtzr.parse(message)
+            except rtzr.RtzrError as error:
+                self.malformed += 1
+                _log.warning("message ignored", reason=str(error))
+                continue
+            yield result
+
+    async def close(self) -> None:
+        await self._connection.close()
+
+
+class Rtzr:
+    """Opens sessions with the one cached token."""
+
+    def __init__(
+        self,
+        tokens: Tokens,
+        stream_url: str,
+        options: dict[str, str],
+        *,
+        timeout_s: float,
+        tls: ssl.SSLContext | None = None,
+        proxy: str | None = None,
+    ) -> None:
+        self._tokens = tokens
+        self._url = stream_url
+        self._options = options
+        self._timeout_s = timeout_s
+        self._tls = tls if stream_url.startswith("wss:") else None
+        self._proxy = proxy
+        self.sessions_opened = 0
+
+    async def open(self, codec: Codec) -> Session:
+        """A fresh session. A 401 renews the token once. Raises `rtzr.Refused` and `rtzr.Unreachable`."""
+        token = await self._tokens.get()
+        try:
+            return await self._connect(codec, token)
+        except rtzr.Refused as refused:
+            if refused.verdict is not rtzr.Verdict.RENEW:
+                raise
+        return await self._connect(codec, await self._tokens.get(refused=token))
+
+    async def _connect(self, codec: Codec, token: Token) -> Session:
+        try:
+            connection = await connect(
+                rtzr.stream_url(self._url, codec, self._options),
+                additional_headers={"Authorization": f"Bearer {token.value}"},
+                compression=None,
+                proxy=self._proxy,
+                ssl=self._tls,
+                open_timeout=self._timeout_s,
+                close_timeout=1,
+                max_size=_RESULT_LIMIT,
+                write_limit=_WRITE_LIMIT,
+                logger=_quiet,
+            )
+        except InvalidStatus as error:
+            raise rtzr.refusal(error.response.status_code, bytes(error.response.body or b"")) from None
+        except (OSError, TimeoutError, InvalidHandshake) as error:
+            raise rtzr.Unreachable(f"streaming: {type(error).__name__}") from None
+        self.sessions_opened += 1
+        return Session(connection)

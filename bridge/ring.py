@@ -1,0 +1,116 @@
+"""The one hand-over between what receives a leg's audio and the coroutine that sends it.
+
+Receive first, decide later: frames wait here, bounded, from the first packet on, whether or not RTZR is
+connected. The receiving side pushes and never waits; the leg reads. The end of the stream is the only signal.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from bridge.types import Codec, Frame
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What one read gives: frames in order, and whether they are the last."""
+
+    frames: Sequence[Frame]
+    ended: bool
+
+
+class Ring:
+    """Bounded in milliseconds of audio; the oldest frames go when it is full, counted in `evicted`."""
+
+    def __init__(self, codec: Codec, capacity_ms: float) -> None:
+        self._codec = codec
+        self._capacity_ms = capacity_ms
+        self._frames: deque[Frame] = deque()
+        self._waiting_ms = 0.0
+        self._wanted_ms = 0.0
+        self._reader: asyncio.Future[None] | None = None
+        self._ended = False
+        self._wanted = asyncio.Event()
+        self._answered = asyncio.Event()
+        self._answered_ms: float | None = None
+        self.arrived_ms = 0.0
+        self.evicted_ms = 0.0
+
+    def push(self, frames: Sequence[Frame]) -> None:
+        """Append frames; wakes the reader once enough wait."""
+        for frame in frames:
+            length = self._codec.ms(len(frame.payload))
+            self._frames.append(frame)
+            self._waiting_ms += length
+            self.arrived_ms += length
+        while self._waiting_ms > self._capacity_ms:
+            self.evicted_ms += self._pop()
+        if self._waiting_ms >= self._wanted_ms:
+            self._wake()
+
+    def answer(self, at_ms: float) -> None:
+        """The leg was answered at call time `at_ms`; later ones change nothing."""
+        if not self._answered.is_set():
+            self._answered_ms = at_ms
+            self._wanted.set()
+            self._answered.set()
+
+    def prepare(self) -> None:
+        """The answer is near: a session may be opened ahead of it."""
+        self._wanted.set()
+
+    def end(self) -> None:
+        """No frame will come any more."""
+        self._ended = True
+        self._wanted.set()
+        self._answered.set()
+        self._wake()
+
+    @property
+    def waiting_ms(self) -> float:
+        """Audio that came and was not read yet."""
+        return self._waiting_ms
+
+    @property
+    def ended(self) -> bool:
+        return self._ended
+
+    async def wanted(self) -> bool:
+        """Wait until a session is wanted; False when the stream ended before."""
+        await self._wanted.wait()
+        return not self._ended or self._answered_ms is not None
+
+    async def answered(self) -> float | None:
+        """Wait for the answer: its call time, or None when the stream ended without one."""
+        await self._answered.wait()
+        return self._answered_ms
+
+    async def read(self, wanted_ms: float, timeout_s: float) -> Batch:
+        """Frames, once `wanted_ms` of them wait, the stream ends or `timeout_s` has passed."""
+        if self._waiting_ms < wanted_ms and not self._ended:
+            await self._wait(wanted_ms, timeout_s)
+        frames = tuple(self._frames)
+        self._frames.clear()
+        self._waiting_ms = 0.0
+        return Batch(frames, self._ended)
+
+    async def _wait(self, wanted_ms: float, timeout_s: float) -> None:
+        loop = asyncio.get_running_loop()
+        self._wanted_ms = wanted_ms
+        self._reader = loop.create_future()
+        timer = loop.call_later(timeout_s, self._wake)
+        try:
+            await self._reader
+        finally:
+            timer.cancel()
+            self._reader = None
+
+    def _wake(self) -> None:
+        if self._reader is not None and not self._reader.done():
+            self._reader.set_result(None)
+
+    def _pop(self) -> float:
+        length = self._codec.ms(len(self._frames.popleft().payload))
+        self._waiting_ms -= length
+        return length

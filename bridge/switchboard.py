@@ -1,0 +1,279 @@
+"""Call events in, legs out: the one place where a leg starts or ends.
+
+It follows the PBX's channels, decides which of them are legs, and runs one tap and one leg coroutine for
+each. On every (re)connect it compares what it runs with what the PBX has: live calls are adopted, strays
+of ours removed. No audio and no transcript passes here.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine, Iterable
+from dataclasses import dataclass, field
+
+import structlog
+
+from bridge import events
+from bridge.call import Leg, LegReport, LegSettings, Speech
+from bridge.net.ari import Ari, AriRefused, AriUnreachable, Connected, Disconnected, Gone
+from bridge.net.rtp import PortPool
+from bridge.ring import Ring
+from bridge.tap import Tap, TapSettings, tap_prefix
+from bridge.types import CallId, Event, LegId, Party, Role
+from bridge.wire import ari as wire
+from bridge.wire.ledger import Ledger
+from bridge.wire.pbxclock import PbxClock
+from bridge.wire.roster import (
+    AnswerLeg,
+    Decision,
+    EndLeg,
+    EndTap,
+    LookUp,
+    Mark,
+    RemoveStray,
+    Roster,
+    StartLeg,
+)
+
+_log = structlog.get_logger()
+
+MARK = "RTZR_CALL"
+"""The variable that the dialplan's one line leaves on the announcing channel and on those it dials."""
+_MEMBERS_S = 0.3
+"""Dial() calls all members of a ring group within this; only a lone one gets a session ahead of time."""
+
+
+@dataclass(frozen=True, slots=True)
+class SwitchboardSettings:
+    taps: TapSettings
+    legs: LegSettings
+    user_event: str
+    ring_ms: float
+    early_media: bool
+    preopen: bool
+
+
+@dataclass(slots=True)
+class _Live:
+    """A leg that is running."""
+
+    leg: LegId
+    role: Role
+    ring: Ring
+    tap: Tap
+    answered: bool = False
+    cause: str = "unknown"
+
+
+@dataclass(slots=True)
+class _Call:
+    """A call with at least one leg; `origin_s` is when its first channel was created, on our clock."""
+
+    id: CallId
+    origin_s: float
+    live: int = 0
+    legs: int = 0
+    ledger: Ledger = field(default_factory=Ledger)
+    reasons: list[str] = field(default_factory=list)
+
+    def now_ms(self) -> float:
+        return (asyncio.get_running_loop().time() - self.origin_s) * 1000
+
+    def add(self, report: LegReport) -> None:
+        self.ledger.add(report.ledger)
+        self.reasons += report.reasons
+
+
+class Switchboard:
+    """Legs by channel id, calls by call id."""
+
+    def __init__(
+        self,
+        ari: Ari,
+        ports: PortPool,
+        speech: Speech,
+        settings: SwitchboardSettings,
+        publish: Callable[[Event], None],
+    ) -> None:
+        self._ari = ari
+        self._ports = ports
+        self._speech = speech
+        self._settings = settings
+        self._publish = publish
+        self._roster = Roster(settings.user_event, tap_prefix(settings.taps.app))
+        self._clock = PbxClock(time.time(), asyncio.get_running_loop().time())
+        self._live: dict[str, _Live] = {}
+        self._calls: dict[CallId, _Call] = {}
+        self._draining = False
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._tasks = asyncio.TaskGroup()
+
+    @property
+    def legs(self) -> int:
+        """How many legs run now."""
+        return len(self._live)
+
+    async def run(self) -> None:
+        """Follow the PBX until cancelled."""
+        async with self._tasks:
+            async for event in self._ari.events():
+                self._take(event)
+
+    async def drain(self, patience_s: float) -> None:
+        """No new legs; live ones go on for `patience_s`, then their streams end and are worked off."""
+        self._draining = True
+        try:
+            await asyncio.wait_for(self._idle.wait(), patience_s)
+        except TimeoutError:
+            for live in self._live.values():
+                self._end(live, "bridge stopped")
+        await self._idle.wait()
+
+    # Decisions.
+
+    def _take(self, event: wire.AriEvent | Connected | Disconnected) -> None:
+        if isinstance(event, Connected):
+            self._spawn(self._reconcile())
+        elif not isinstance(event, Disconnected):
+            self._clock.observe(event.at, asyncio.get_running_loop().time())
+            self._carry_out(self._roster.take(event))
+
+    def _carry_out(self, decisions: Iterable[Decision]) -> None:
+        for decision in decisions:
+            match decision:
+                case StartLeg():
+                    self._start(decision)
+                case AnswerLeg(channel, at_s):
+                    self._answer(channel, at_s)
+                case EndLeg(channel, cause):
+                    self._end(self._live.get(channel), cause)
+                case EndTap(channel):
+                    self._end_tap(channel)
+                case RemoveStray(channel):
+                    self._spawn(self._remove(channel))
+                case LookUp(channel):
+                    self._spawn(self._look_up(channel))
+
+    async def _reconcile(self) -> None:
+        """Compare what runs here with what the PBX has: it repeats nothing that happened meanwhile."""
+        channels = await self._ari.channels()
+        marks = await asyncio.gather(*(self._mark(channel) for channel in channels))
+        found = {c.id: mark for c, mark in zip(channels, marks, strict=True) if mark is not None}
+        running = {live.tap.id for live in self._live.values()}
+        self._carry_out(self._roster.reconcile(channels, found, running))
+
+    async def _mark(self, channel: wire.Channel) -> Mark | None:
+        return Mark.read(await self._ari.variable(channel.id, MARK))
+
+    async def _look_up(self, channel: wire.Channel) -> None:
+        linkedid = await self._ari.variable(channel.id, "CHANNEL(linkedid)")
+        self._carry_out(self._roster.start(channel, linkedid or channel.id, Role.CALLER))
+
+    async def _remove(self, channel: str) -> None:
+        _log.info("stray tap removed", tap=channel)
+        await self._ari.hangup(channel)
+
+    # Legs.
+
+    def _start(self, start: StartLeg) -> None:
+        if self._draining:
+            return
+        call, channel = self._call(start), start.channel
+        party = Party(start.role, channel.number, channel.caller_name)
+        ring = Ring(self._settings.taps.codec, self._settings.ring_ms)
+        tap = Tap(channel.id, ring, self._ari, self._ports, self._settings.taps, call.now_ms)
+        live = _Live(LegId(call.id, channel.id), start.role, ring, tap)
+        self._live[channel.id] = live
+        self._idle.clear()
+        call.live += 1
+        call.legs += 1
+        self._spawn(tap.run())
+        self._spawn(self._run(live, call, party))
+        self._ready(live, channel, call)
+
+    def _call(self, start: StartLeg) -> _Call:
+        call = self._calls.get(start.call)
+        if call is None:
+            created_s = self._roster.created_s(start.call, start.channel)
+            call = self._calls[start.call] = _Call(start.call, self._clock.monotonic(created_s))
+            self._publish(events.call_started(call.id, call.now_ms()))
+        return call
+
+    def _ready(self, live: _Live, channel: wire.Channel, call: _Call) -> None:
+        """What the leg may begin with at once."""
+        if channel.up or self._settings.early_media:
+            live.answered = True
+            live.ring.answer(0.0 if self._settings.early_media else call.now_ms())
+        elif self._settings.preopen:
+            asyncio.get_running_loop().call_later(_MEMBERS_S, self._prepare, live)
+
+    def _prepare(self, live: _Live) -> None:
+        """Open ahead of the answer, but never for one of several that ring."""
+        ringing = [
+            other
+            for other in self._live.values()
+            if other.leg.call == live.leg.call and other.role is live.role and not other.answered
+        ]
+        if ringing == [live]:
+            live.ring.prepare()
+
+    async def _run(self, live: _Live, call: _Call, party: Party) -> None:
+        """The leg's coroutine. What goes wrong in one leg stays in it."""
+        leg = Leg(
+            live.leg,
+            party,
+            self._settings.taps.codec,
+            live.ring,
+            self._speech,
+            self._settings.legs,
+            clock=call.now_ms,
+            publish=self._publish,
+        )
+        try:
+            call.add(await leg.run(lambda: live.cause))
+        except Exception:
+            _log.exception("leg failed", leg=str(live.leg))
+            call.reasons.append("failed")
+            self._end(live, "failed")
+        finally:
+            self._forget(live, call)
+
+    def _answer(self, channel: str, at_s: float) -> None:
+        live = self._live.get(channel)
+        if live is not None:
+            live.answered = True
+            origin_s = self._calls[live.leg.call].origin_s
+            live.ring.answer((self._clock.monotonic(at_s) - origin_s) * 1000)
+
+    def _end(self, live: _Live | None, cause: str) -> None:
+        """The channel is gone; the end of the stream goes down behind the last packet."""
+        if live is not None:
+            live.cause = cause
+            live.tap.hang_up()
+
+    def _end_tap(self, tap: str) -> None:
+        for live in self._live.values():
+            if live.tap.id == tap:
+                live.tap.ended()
+
+    def _forget(self, live: _Live, call: _Call) -> None:
+        self._live.pop(live.leg.channel, None)
+        call.live -= 1
+        if not call.live:
+            self._calls.pop(call.id, None)
+            self._publish(events.call_ended(call.id, call.ledger, call.legs, call.reasons))
+        if not self._live:
+            self._idle.set()
+
+    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+        """Run something beside the events; a request that fails is told and harms nothing else."""
+        self._tasks.create_task(_guarded(work))
+
+
+async def _guarded(work: Coroutine[None, None, None]) -> None:
+    try:
+        await work
+    except (AriRefused, AriUnreachable, Gone, wire.AriError) as error:
+        _log.warning("request to the pbx failed", reason=f"{type(error).__name__} {error}".strip())
+    except Exception:
+        _log.exception("failed beside the events")

@@ -1,0 +1,271 @@
+"""What of a leg's audio goes to RTZR, and where an utterance ends.
+
+Frames and the clock go in; audio, silence to fill with, and ends of utterances come out, in order. Time
+goes on when packets stop (a ChanSpy tap sends nothing while its party is silent): a hole is silence, by
+the clock. No socket, no session: the caller sends what comes out and counts it.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+import webrtcvad
+
+from bridge.types import Codec, Frame
+from bridge.wire import g711
+
+WINDOW_MS = 20
+"""WebRTC VAD judges windows of 10, 20 or 30 ms; 20 is what PBXs send."""
+HANGOVER_MS = (160, 160, 120, 120)
+"""How long WebRTC VAD says "speech" after a voice ends, by aggressiveness (measured)."""
+_SEAM_MS = 1.0
+_FILL_LAG_MS = 60.0
+"""`immediate` fills only what is this late, or every jittered packet would come after a filling."""
+_VOICED_RMS = 180
+"""About -45 dBFS: a voice on a telephone is well above, line noise below."""
+
+
+class Mode(StrEnum):
+    IMMEDIATE = "immediate"
+    VAD = "vad"
+    HYBRID = "hybrid"
+
+
+@dataclass(frozen=True, slots=True)
+class GateSettings:
+    """Thresholds in milliseconds, counted as the YAML's `gate` section says."""
+
+    mode: Mode = Mode.HYBRID
+    start_ms: int = 60
+    silence_ms: int = 400
+    preroll_ms: int = 300
+    hangover_ms: int = 200
+    min_speech_ms: int = 100
+    max_utterance_ms: int = 12_000
+    aggressiveness: int = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Audio:
+    """Audio to send; `voiced` is the mark by which a later stage tells speech from silence."""
+
+    payload: bytes
+    at_ms: float
+    voiced: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Silence:
+    """Silence to make and send, where time went on without packets."""
+
+    at_ms: float
+    length_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class EndOfUtterance:
+    """The party has been silent for `silence_ms`, or has talked for `max_utterance_ms`."""
+
+    voice_end_ms: float
+    """Call time of the last voiced audio."""
+
+
+Action = Audio | Silence | EndOfUtterance
+
+
+@dataclass(slots=True)
+class _Utterance:
+    """Tracks one voice over VAD windows: when it began, when it was last heard, when it is over."""
+
+    settings: GateSettings
+    open: bool = False
+    start_ms: float = 0.0
+    _run_ms: float = 0.0
+    _last_ms: float = 0.0
+    _heard_silence: bool = False
+
+    def window(self, speech: bool, at_ms: float) -> None:
+        """Take the verdict on one window that starts at `at_ms`."""
+        if not speech:
+            self._run_ms = 0.0
+            self._heard_silence = True
+            return
+        if not self.open and not self._run_ms:
+            self.start_ms = at_ms
+        self._run_ms += WINDOW_MS
+        self._last_ms = at_ms + WINDOW_MS
+        self._heard_silence = False
+        self.open |= self._run_ms >= self.settings.start_ms
+
+    @property
+    def voice_end_ms(self) -> float:
+        """End of the voice. The VAD's own hang-over is taken off once silence was heard: a hole has none."""
+        if not self._heard_silence:
+            return self._last_ms
+        return max(self.start_ms, self._last_ms - HANGOVER_MS[self.settings.aggressiveness])
+
+    def over(self, now_ms: float) -> bool:
+        if not self.open:
+            return False
+        return (
+            now_ms - self.voice_end_ms >= self.settings.silence_ms
+            or now_ms - self.start_ms >= self.settings.max_utterance_ms
+        )
+
+    @property
+    def begun(self) -> bool:
+        """Whether a voice is heard, be it too short yet to open an utterance."""
+        return self.open or self._run_ms > 0
+
+    def close(self) -> bool:
+        """End it; whether there was enough voice for it to count."""
+        counted = self.voice_end_ms - self.start_ms >= self.settings.min_speech_ms
+        self.open, self._run_ms = False, 0.0
+        return counted
+
+
+@dataclass(slots=True)
+class Gate:
+    """One leg's gate. `withheld_ms` counts what arrived and was not let through."""
+
+    settings: GateSettings
+    codec: Codec
+    withheld_ms: float = 0.0
+    _position: float | None = None
+    """Call time up to which audio, or the clock, has been taken in."""
+    _vad: webrtcvad.Vad = field(init=False)
+    _utterance: _Utterance = field(init=False)
+    _window: bytearray = field(default_factory=bytearray)
+    _window_at: float = 0.0
+    _held: list[Frame] = field(default_factory=list)
+    """`vad`: the newest unsent audio, sent as pre-roll when a voice is found."""
+
+    def __post_init__(self) -> None:
+        self._vad = webrtcvad.Vad(self.settings.aggressiveness)
+        self._utterance = _Utterance(self.settings)
+
+    @property
+    def due_ms(self) -> float | None:
+        """Call time at which the open utterance is over if no voice comes; None when there is none."""
+        voice = self._utterance
+        return voice.voice_end_ms + self.settings.silence_ms if voice.open else None
+
+    @property
+    def held_ms(self) -> float:
+        """Audio kept back that may still go out."""
+        return sum(self.codec.ms(len(frame.payload)) for frame in self._held)
+
+    def feed(self, frames: Iterable[Frame], now_ms: float) -> list[Action]:
+        """Take frames in order, then let the clock reach `now_ms` (call time)."""
+        actions: list[Action] = []
+        for frame in frames:
+            self._take(frame, actions)
+        self._pass_time(now_ms, actions)
+        return actions
+
+    def finish(self) -> list[Action]:
+        """The stream has ended: held audio in which a voice began goes out, the rest is withheld."""
+        voice, actions = self._utterance, list[Action]()
+        if voice.begun and not voice.open:
+            actions.extend(Audio(held.payload, held.at_ms, True) for held in self._held)
+        else:
+            self._withhold(self._held)
+        self._held.clear()
+        if voice.begun:
+            actions.append(EndOfUtterance(voice.voice_end_ms))
+            voice.close()
+        return actions
+
+    # Frames.
+
+    def _take(self, frame: Frame, actions: list[Action]) -> None:
+        length = self.codec.ms(len(frame.payload))
+        self._bridge_hole(frame.at_ms, actions)
+        voiced = self._listen(frame)
+        self._position = max(self._position or 0.0, frame.at_ms + length)
+        if self._withholds(frame):
+            self._hold(frame)
+        else:
+            self._let_through(frame, voiced, actions)
+        self._end_if_over(self._position, actions)
+
+    def _bridge_hole(self, at_ms: float, actions: list[Action]) -> None:
+        """Audio starts after a hole: inside an utterance time is continuous, so the hole is filled."""
+        if self._position is None or at_ms - self._position < _SEAM_MS:
+            return
+        self._end_if_over(at_ms, actions)
+        inside = self._utterance.open and not self._held
+        if inside or self.settings.mode is Mode.IMMEDIATE:
+            actions.append(Silence(self._position, at_ms - self._position))
+        self._window.clear()
+
+    def _listen(self, frame: Frame) -> bool:
+        """Whether the frame is voiced: by the VAD where one runs, else by its energy."""
+        pcm = g711.to_pcm(frame.payload, self.codec)
+        if self.settings.mode is Mode.IMMEDIATE:
+            return g711.rms(pcm) >= _VOICED_RMS
+        if not self._window:
+            self._window_at = frame.at_ms
+        self._window += pcm
+        return self._judge_windows() or self._utterance.open
+
+    def _judge_windows(self) -> bool:
+        size = WINDOW_MS * self.codec.rate // 1000 * 2
+        spoken = False
+        while len(self._window) >= size:
+            speech: bool = self._vad.is_speech(bytes(self._window[:size]), self.codec.rate)
+            del self._window[:size]
+            self._utterance.window(speech, self._window_at)
+            self._window_at += WINDOW_MS
+            spoken |= speech
+        return spoken
+
+    # `vad`: hold, send, withhold.
+
+    def _withholds(self, frame: Frame) -> bool:
+        if self.settings.mode is not Mode.VAD:
+            return False
+        voice = self._utterance
+        return not voice.open or frame.at_ms > voice.voice_end_ms + self.settings.hangover_ms
+
+    def _hold(self, frame: Frame) -> None:
+        """Keep for pre-roll; what is older than that will not be sent."""
+        self._held.append(frame)
+        horizon = frame.at_ms - self.settings.preroll_ms - self.settings.start_ms
+        old = 0
+        while self._held[old].at_ms < horizon and not self._utterance.open:
+            old += 1
+        self._withhold(self._held[:old])
+        del self._held[:old]
+
+    def _let_through(self, frame: Frame, voiced: bool, actions: list[Action]) -> None:
+        actions.extend(Audio(held.payload, held.at_ms, voiced) for held in self._held)
+        self._held.clear()
+        actions.append(Audio(frame.payload, frame.at_ms, voiced))
+
+    def _withhold(self, frames: Sequence[Frame]) -> None:
+        self.withheld_ms += sum(self.codec.ms(len(frame.payload)) for frame in frames)
+
+    # The clock.
+
+    def _pass_time(self, now_ms: float, actions: list[Action]) -> None:
+        if self._position is None:
+            return
+        if self.settings.mode is not Mode.IMMEDIATE:
+            self._end_if_over(now_ms, actions)
+        elif now_ms - _FILL_LAG_MS - self._position >= WINDOW_MS:
+            filled_to = now_ms - _FILL_LAG_MS
+            actions.append(Silence(self._position, filled_to - self._position))
+            self._position = filled_to
+
+    def _end_if_over(self, now_ms: float, actions: list[Action]) -> None:
+        voice = self._utterance
+        if not voice.over(now_ms):
+            return
+        end = EndOfUtterance(voice.voice_end_ms)
+        if voice.close() or not self._rtzr_hears_on(now_ms):
+            actions.append(end)
+
+    def _rtzr_hears_on(self, now_ms: float) -> bool:
+        """Whether RTZR still gets audio, and so ends by itself what was too short to count."""
+        return self.settings.mode is not Mode.VAD and now_ms - (self._position or now_ms) < _FILL_LAG_MS

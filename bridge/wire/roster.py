@@ -1,0 +1,145 @@
+"""Which of Asterisk's channels are legs, of which call and in which role: ARI events in, decisions out.
+
+A call is ours once its dialplan has said so (`UserEvent(RTZR,...)`): the announcing channel is the caller's
+leg, and every channel that a leg dials is a callee's. Decisions only; the switchboard carries them out.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from bridge.types import CallId, Role
+from bridge.wire import ari
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """What the dialplan's one line leaves on a channel: the call's linkedid and the announcer's uniqueid."""
+
+    call: CallId
+    announcer: str
+
+    @classmethod
+    def read(cls, value: str | None) -> "Mark | None":
+        """From `linkedid/uniqueid`; None for anything else."""
+        call, slash, announcer = (value or "").partition("/")
+        return cls(call, announcer) if call and slash and announcer else None
+
+
+@dataclass(frozen=True, slots=True)
+class StartLeg:
+    channel: ari.Channel
+    call: CallId
+    role: Role
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerLeg:
+    channel: str
+    at_s: float
+    """Unix seconds, the PBX's clock."""
+
+
+@dataclass(frozen=True, slots=True)
+class EndLeg:
+    channel: str
+    cause: str
+
+
+@dataclass(frozen=True, slots=True)
+class EndTap:
+    """One of our own channels is gone."""
+
+    channel: str
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveStray:
+    """One of our own channels that nothing here runs."""
+
+    channel: str
+
+
+@dataclass(frozen=True, slots=True)
+class LookUp:
+    """Announced without a readable mark: the PBX has to be asked for the linkedid."""
+
+    channel: ari.Channel
+
+
+Decision = StartLeg | AnswerLeg | EndLeg | EndTap | RemoveStray | LookUp
+
+
+@dataclass(slots=True)
+class Roster:
+    """The legs that are up, by channel id."""
+
+    user_event: str
+    own_prefix: str
+    """How the ids of our own channels begin."""
+    _legs: dict[str, CallId] = field(default_factory=dict)
+    _created: dict[str, float] = field(default_factory=dict)
+
+    def take(self, event: ari.AriEvent) -> list[Decision]:
+        """Decide on one event, in the order in which the PBX sent it."""
+        match event:
+            case ari.ChannelCreated(channel=channel):
+                self._created[channel.id] = channel.created
+            case ari.ChannelUserevent(name=name, channel=ari.Channel() as channel) if name == self.user_event:
+                return self._announced(channel, Mark.read(event.fields.get("Call")))
+            case ari.Dial(caller=ari.Channel() as caller, peer=peer):
+                return self._dialed(caller, peer)
+            case ari.ChannelStateChange(channel=channel) if channel.id in self._legs and channel.up:
+                return [AnswerLeg(channel.id, event.at)]
+            case ari.ChannelDestroyed(channel=channel):
+                return self._destroyed(channel.id, f"cause {event.cause}")
+        return []
+
+    def _announced(self, channel: ari.Channel, mark: Mark | None) -> list[Decision]:
+        if mark is None or mark.announcer != channel.id:
+            return [LookUp(channel)]
+        return self.start(channel, mark.call, Role.CALLER)
+
+    def _dialed(self, caller: ari.Channel, peer: ari.Channel) -> list[Decision]:
+        call = self._legs.get(caller.id)
+        return self.start(peer, call, Role.CALLEE) if call is not None else []
+
+    def _destroyed(self, channel: str, cause: str) -> list[Decision]:
+        self._created.pop(channel, None)
+        if channel.startswith(self.own_prefix):
+            return [EndTap(channel)]
+        return [EndLeg(channel, cause)] if self._legs.pop(channel, None) is not None else []
+
+    def start(self, channel: ari.Channel, call: CallId, role: Role) -> list[Decision]:
+        """A leg on this channel, unless there is one or the channel is ours."""
+        if channel.id in self._legs or channel.id.startswith(self.own_prefix):
+            return []
+        self._legs[channel.id] = call
+        return [StartLeg(channel, call, role)]
+
+    def created_s(self, call: CallId, channel: ari.Channel) -> float:
+        """When the call's first channel was created: the linkedid is its uniqueid."""
+        return self._created.get(call, channel.created)
+
+    def reconcile(
+        self, channels: Iterable[ari.Channel], marks: Mapping[str, Mark], running: set[str]
+    ) -> list[Decision]:
+        """Decide on all that the PBX has now; `running` are our own channels that are in use."""
+        here = {channel.id: channel for channel in channels}
+        self._created = {channel.id: channel.created for channel in here.values()}
+        decisions: list[Decision] = []
+        for gone in self._legs.keys() - here.keys():
+            decisions += self._destroyed(gone, "gone")
+        decisions += [EndTap(tap) for tap in running - here.keys()]
+        for channel in here.values():
+            decisions += self._found(channel, marks.get(channel.id), running)
+        return decisions
+
+    def _found(self, channel: ari.Channel, mark: Mark | None, running: set[str]) -> list[Decision]:
+        if channel.id.startswith(self.own_prefix):
+            return [] if channel.id in running else [RemoveStray(channel.id)]
+        if mark is None:
+            return []
+        if channel.name.endswith(";2") and mark.announcer != channel.id:
+            return []  # the far half of a dialed Local channel carries the mark too, but no party's voice
+        role = Role.CALLER if mark.announcer == channel.id else Role.CALLEE
+        return self.start(channel, mark.call, role)
