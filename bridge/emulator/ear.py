@@ -25,6 +25,8 @@ how the audio was cut."""
 
 PURE = 0.7
 """Share of a window's energy that its two tones must hold; at an edge, how much of it must be in the word."""
+PURE_WORD = 0.88
+"""What that share must be on average over a word: two voices that share a tone, at once, are no word."""
 TWIST = 0.1
 """Share of the pair's energy that the weaker tone must hold."""
 LEAST_RMS = 100.0
@@ -42,6 +44,8 @@ LOST_HOPS = 12
 """So long without the pair, though not quiet, ends a word: a joint of two packets hides it for 15 ms only."""
 TAKEOVER_HOPS = 3
 """So many looks at another pair end a word."""
+LOUD_HOPS = 5
+"""Loud looks that make a voice; those across a word's beginning show no pair yet either, and are fewer."""
 VOICE_HOLE_MS = 300
 """A pause up to this long stays within one voiced segment: people breathe between syllables."""
 
@@ -134,6 +138,7 @@ class Ear:
         self._hops = 0
         self._run: _Run | None = None
         self._rival: _Run | None = None
+        self._loud: int | None = None
         self._voice: tuple[int, int] | None = None
         self._active_ms = 0.0
 
@@ -166,11 +171,11 @@ class Ear:
 
     def flush(self) -> list[Heard]:
         """Ends what is being said here: for `Finalize`. A word heard too little of is left to go on."""
-        heard = self._end_voice()
-        if self._run is not None and not self._run.reported and self._is_word(self._run):
-            heard.append(self._word(self._run))
-            self._run.reported = True
-        return heard
+        run = self._run
+        if run is None or run.reported or not self._is_word(run):
+            return self._end_voice()
+        run.reported = True
+        return self._with_voice_before(run)
 
     def finish(self) -> list[Heard]:
         """Examines the last audio received and ends everything: for `EOS`. Nothing may be heard after it."""
@@ -219,12 +224,15 @@ class Ear:
         elif self._run is not None:
             self._see_none(self._run, look, heard)
         elif look.energy >= VOICED_RMS**2:
-            self._see_voice(self._hops, self._hops)
+            self._see_loud()
+        else:
+            self._loud = None
         if self._voice is not None and (self._hops - self._voice[1]) * self._hop_ms > VOICE_HOLE_MS:
             heard += self._end_voice()
 
     def _see_pair(self, look: _Look, heard: list[Heard]) -> None:
         run, rival = self._run, self._rival
+        self._loud = None
         if run is None:
             self._run = _Run(look.pair, self._hops, self._hops, 1, look.energy, look.purity)
         elif run.pair == look.pair:
@@ -248,10 +256,14 @@ class Ear:
         if run.quiet >= QUIET_HOPS:
             heard += self._end_run()
         elif self._hops - run.last >= LOST_HOPS:
-            first = run.last + WINDOW_MS // HOP_MS
             heard += self._end_run()
-            if loud:
-                self._see_voice(first, self._hops)
+            self._loud = run.last + LOUD_HOPS if loud else None
+
+    def _see_loud(self) -> None:
+        if self._loud is None:
+            self._loud = self._hops
+        if self._hops - self._loud >= LOUD_HOPS:
+            self._see_voice(self._loud, self._hops)
 
     def _see_voice(self, first: int, last: int) -> None:
         self._voice = (self._voice[0] if self._voice else first, last)
@@ -262,10 +274,15 @@ class Ear:
         if run is None or run.reported:
             return []
         if self._is_word(run):
-            return [*self._end_voice(), self._word(run)]
+            return self._with_voice_before(run)
         if run.energy / run.count >= VOICED_RMS**2:
             self._see_voice(run.first, run.last)
         return []
+
+    def _with_voice_before(self, run: _Run) -> list[Heard]:
+        if self._voice is not None:
+            self._voice = (self._voice[0], min(self._voice[1], run.first - LOUD_HOPS))
+        return [*self._end_voice(), self._word(run)]
 
     def _end_voice(self) -> list[Heard]:
         voiced = self._voiced()
@@ -275,14 +292,16 @@ class Ear:
     def _voiced(self) -> Heard | None:
         if self._voice is None:
             return None
-        start, end = self._start_of(self._voice[0]), self._end_of(self._voice[1])
+        # From middle to middle: how much of its first and last windows a voice fills cannot be known.
+        start, end = (hop * self._hop_ms + WINDOW_MS / 2 for hop in self._voice)
         if end - start < MIN_VOICE_MS:
             return None
         return Heard(f"[음성 {(end - start) / 1000:.1f}초]", round(start), round(end - start), 0.3)
 
     def _is_word(self, run: _Run) -> bool:
         # Half a hop of grace: the ends are known to that, and a word of exactly MIN_WORD_MS is one.
-        return self._end_of(run.last) - self._start_of(run.first) >= MIN_WORD_MS - HOP_MS
+        long = self._end_of(run.last) - self._start_of(run.first) >= MIN_WORD_MS - HOP_MS
+        return long and run.purity >= PURE_WORD * run.count
 
     def _word(self, run: _Run) -> Heard:
         start, end = self._start_of(run.first), self._end_of(run.last)

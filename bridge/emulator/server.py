@@ -31,6 +31,8 @@ LEAST_BILLED_S = 10.0
 MAX_FORM_BYTES = 16_384
 SLICE_BYTES = 32_768
 """A longer message is heard in slices, with a turn for the other streams after each."""
+GRACE_S = 1.0
+"""On leaving, what tasks and connections have to end by themselves."""
 FORM = "application/x-www-form-urlencoded"
 
 
@@ -232,9 +234,32 @@ class Emulator:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._server.shutdown()
-        late = list(self._server.server_state.tasks)
+        # As Server.shutdown() does, but without its pause of 100 ms and sure to end.
+        state = self._server.server_state
+        for listener in self._server.servers:
+            listener.close()
+        for connection in list(state.connections):
+            connection.shutdown()
+        if state.tasks:
+            await asyncio.wait(state.tasks, timeout=GRACE_S)
+        late = list(state.tasks)
+        for task in late:
+            task.cancel()
         await asyncio.gather(*late, return_exceptions=True)
+        await self._abort_late()
+
+    async def _abort_late(self) -> None:
+        """Waits, bounded, for the connections to be lost; one whose client does not read is cut."""
+        connections = self._server.server_state.connections
+        loop = asyncio.get_running_loop()
+        ends = loop.time() + GRACE_S
+        while connections and loop.time() < ends:
+            await asyncio.sleep(0.001)  # noqa: ASYNC110 - uvicorn tells no one when its set is empty
+        for connection in list(connections):
+            connection.transport.abort()
+        await asyncio.sleep(0)
+        for listener in self._server.servers:
+            await listener.wait_closed()
 
     @property
     def _netloc(self) -> str:
@@ -259,7 +284,6 @@ class Emulator:
             access_log=False,
             server_header=False,
             date_header=False,
-            timeout_graceful_shutdown=1,
         )
 
     async def _show_stats(self, _request: Request) -> JSONResponse:
