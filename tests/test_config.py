@@ -1,0 +1,504 @@
+"""bridge/config.py: the defaults, and one line for whatever is wrong, which never repeats a secret."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import certifi
+import pytest
+import yaml
+from hypothesis import example, given
+from hypothesis import strategies as st
+from pydantic import BaseModel, ValidationError
+
+from bridge.config import Config, ConfigError, Media, load
+from bridge.credentials import Secrets
+from bridge.types import Codec
+
+ROOT = Path(__file__).parent.parent
+ENVIRON = {"RTZR_CLIENT_ID": "id-1", "RTZR_CLIENT_SECRET": "s3cr3t", "ARI_PASSWORD": "p4ss"}
+
+Check = Callable[..., list[str]]
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Callable[[str], Config]:
+    """Reads a configuration from text."""
+
+    def read(text: str) -> Config:
+        file = tmp_path / "bridge.yaml"
+        file.write_text(text)
+        return load(file, ENVIRON)
+
+    return read
+
+
+@pytest.fixture
+def faults(tmp_path: Path) -> Callable[..., list[str]]:
+    """The lines that a configuration is refused with, `FILE` for the path of the file."""
+
+    def refused(text: str | bytes, environ: dict[str, str] = ENVIRON) -> list[str]:
+        file = tmp_path / "bridge.yaml"
+        file.write_bytes(text.encode() if isinstance(text, str) else text)
+        with pytest.raises(ConfigError) as error:
+            load(file, environ)
+        assert str(error.value).splitlines() == error.value.lines
+        return [line.replace(str(file), "FILE") for line in error.value.lines]
+
+    return refused
+
+
+def keys(model: type[BaseModel], at: str = "") -> set[str]:
+    """Every leaf of the models, dotted."""
+    found: set[str] = set()
+    for name, field in model.model_fields.items():
+        kind = field.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            found |= keys(kind, f"{at}{name}.")
+        else:
+            found.add(at + name)
+    return found
+
+
+def leaves(value: dict[str, Any], at: str = "") -> set[str]:
+    found: set[str] = set()
+    for name, child in value.items():
+        found |= leaves(child, f"{at}{name}.") if isinstance(child, dict) else {at + name}
+    return found
+
+
+class TestShippedFiles:
+    def test_bridge_yaml_has_every_key_at_its_default(self) -> None:
+        file = ROOT / "config" / "bridge.yaml"
+        assert load(file, ENVIRON).model_dump() == Config().model_dump()
+        assert leaves(yaml.safe_load(file.read_text())) == keys(Config)
+
+    def test_bridge_yaml_tells_of_every_key_on_its_line(self) -> None:
+        lines = (ROOT / "config" / "bridge.yaml").read_text().splitlines()
+        values = [line for line in lines if line.strip() and not line.endswith(":") and line[0] != "#"]
+        assert len(values) == len(keys(Config))
+        assert [line for line in values if "  # " not in line] == []
+
+    def test_bridge_dev_yaml_is_for_an_emulator_on_this_machine(self) -> None:
+        dev = load(ROOT / "config" / "bridge.dev.yaml", ENVIRON)
+        assert dev.rtzr.auth_url == "http://127.0.0.1:8600/v1/authenticate"
+        assert dev.rtzr.stream_url == "ws://127.0.0.1:8600/v1/transcribe:streaming"
+
+
+class TestValues:
+    def test_what_is_given_replaces_the_default_and_nothing_else(
+        self, config: Callable[[str], Config]
+    ) -> None:
+        given = config("gate: {mode: vad}\nrtzr:\n  keywords: [부스팅, '리턴 제로:3.5', 군자역:-5]\n")
+        assert given.gate.mode == "vad"
+        assert given.rtzr.keywords == ("부스팅", "리턴 제로:3.5", "군자역:-5")
+        assert given.gate.silence_ms == 400
+        assert given.media == Media()
+
+    def test_an_empty_section_is_its_defaults(self, config: Callable[[str], Config]) -> None:
+        assert config("gate:\nsinks:\n  jsonl:\n").model_dump() == Config().model_dump()
+
+    def test_a_byte_order_mark_is_no_fault(self, config: Callable[[str], Config]) -> None:
+        assert config("\ufeffdrain_s: 3\n").drain_s == 3
+
+    def test_nothing_changes_afterwards(self) -> None:
+        with pytest.raises(ValidationError):
+            Config().gate.mode = "vad"
+
+    def test_the_advertised_address_is_bind_unless_given(self, config: Callable[[str], Config]) -> None:
+        assert config("media: {bind: 10.0.0.9}").media.advertised == "10.0.0.9"
+        assert config("media: {bind: 0.0.0.0, advertise: bridge.lan}").media.advertised == "bridge.lan"
+
+    def test_the_codec_is_the_shared_noun(self, config: Callable[[str], Config]) -> None:
+        assert config("media: {codec: alaw}").media.encoding is Codec.ALAW
+
+    @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]", "127.9.9.9"])
+    def test_plain_connections_are_for_this_machine(self, config: Callable[[str], Config], host: str) -> None:
+        url = f"ws://{host}:8600/v1/transcribe:streaming"
+        assert config(f"rtzr: {{stream_url: '{url}'}}").rtzr.stream_url == url
+
+    def test_a_file_of_certificates(self, config: Callable[[str], Config]) -> None:
+        assert config(f"rtzr: {{ca_file: '{certifi.where()}'}}").rtzr.ca_file == certifi.where()
+
+
+ONE_FAULT = {
+    # unknown keys
+    "gaet: {}": "FILE:1: gaet: is not a key; did you mean gate?",
+    "rtzr:\n  domian: CALL": "FILE:2: rtzr.domian: is not a key; did you mean domain?",
+    "media:\n  silence_ms: 400": "FILE:2: media.silence_ms: is not a key here; did you mean gate.silence_ms?",
+    "hangup:\n  zzz: 1": "FILE:2: hangup.zzz: is not a key; the keys here are drain_ms",
+    "sinks:\n  console:\n    colour: 1": (
+        "FILE:3: sinks.console.colour: is not a key; the keys here are enabled, partials"
+    ),
+    "1: 2": (
+        "FILE:1: 1: is not a key; the keys here are rtzr, asterisk, media, gate, hangup, drain_s, sinks, log"
+    ),
+    # given twice
+    "gate:\n  mode: vad\n  mode: vad": "FILE:3: gate.mode: is given twice, first on line 2; keep one",
+    "log: {}\ndrain_s: 1\nlog: {}": "FILE:3: log: is given twice, first on line 1; keep one",
+    # wrong types
+    "drain_s: soon": "FILE:1: drain_s: must be a number; write digits alone, without quotes or unit",
+    "drain_s: '5'": "FILE:1: drain_s: must be a number; write digits alone, without quotes or unit",
+    "drain_s: true": "FILE:1: drain_s: must be a number; write digits alone, without quotes or unit",
+    "drain_s: .nan": "FILE:1: drain_s: must be a finite number; write digits alone",
+    "gate: {start_ms: 60.5}": (
+        "FILE:1: gate.start_ms: must be a whole number; write digits alone, without quotes or unit"
+    ),
+    "gate: {start_ms: null}": (
+        "FILE:1: gate.start_ms: must be a whole number; write digits alone, without quotes or unit"
+    ),
+    "rtzr: {use_itn: 1}": "FILE:1: rtzr.use_itn: must be a yes or no; write true or false",
+    "asterisk: {username: 1001}": "FILE:1: asterisk.username: must be text; put it in quotes",
+    "rtzr: {keywords: 부스팅}": "FILE:1: rtzr.keywords: must be a list; write '- item' lines, or [] for none",
+    "rtzr:\n  keywords:\n  - 가나\n  - 다라: 3": "FILE:4: rtzr.keywords[1]: must be text; put it in quotes",
+    "gate: hybrid": "FILE:1: gate: must be a section; write 'key: value' lines under it",
+    "- gate": "FILE:1: is not a mapping; write 'section:' and 'key: value' lines",
+    "gate": "FILE:1: is not a mapping; write 'section:' and 'key: value' lines",
+    # impossible values
+    "gate: {mode: vda}": "FILE:1: gate.mode: is not one of its choices; write 'immediate', 'vad' or 'hybrid'",
+    "log: {level: INFO}": (
+        "FILE:1: log.level: is not one of its choices; write 'debug', 'info', 'warning' or 'error'"
+    ),
+    "media: {message_ms: 19}": "FILE:1: media.message_ms: is too small; give 20 or more",
+    "media: {message_ms: 101}": "FILE:1: media.message_ms: is too big; give 100 or less",
+    "rtzr: {epd_time: 0}": "FILE:1: rtzr.epd_time: is too small; give more than 0",
+    "media: {ring_s: 4}": "FILE:1: media.ring_s: is too small; give 5 or more",
+    "gate: {preroll_ms: -1}": "FILE:1: gate.preroll_ms: is too small; give 0 or more",
+    "gate: {preroll_ms: 5001}": "FILE:1: gate.preroll_ms: is too big; give 5000 or less",
+    "gate: {silence_ms: 179}": (
+        "FILE:1: gate.silence_ms: is below 180: WebRTC VAD itself says speech for up to 160 ms after it has "
+        "ended, so less cannot be told; give 180 or more"
+    ),
+    "asterisk: {app: 'a b'}": "FILE:1: asterisk.app: is no name; use letters, digits and . _ - only",
+    "sinks: {jsonl: {path: ''}}": "FILE:1: sinks.jsonl.path: is empty; write something, or null",
+    "media: {bind: bridge.lan}": (
+        "FILE:1: media.bind: is not an IP address; give one of this machine, or 0.0.0.0 for all"
+    ),
+    "media: {advertise: 0.0.0.0}": (
+        "FILE:1: media.advertise: is no address that the PBX could send to; give this machine's own"
+    ),
+    "media: {advertise: 'a/b'}": (
+        "FILE:1: media.advertise: is neither a host name nor an IP address; give the one the PBX reaches "
+        "us by"
+    ),
+    # keywords
+    "rtzr: {keywords: [hello]}": (
+        "FILE:1: rtzr.keywords[0]: is not Hangul; write the word as it sounds, in whole syllables and single "
+        "spaces"
+    ),
+    f"rtzr: {{keywords: [{'가' * 21}]}}": "FILE:1: rtzr.keywords[0]: is over 20 characters; shorten it",
+    "rtzr: {keywords: [가:6]}": (
+        "FILE:1: rtzr.keywords[0]: has a score that is no number from -5 to 5; write word:2.0"
+    ),
+    "rtzr: {keywords: ['가:']}": (
+        "FILE:1: rtzr.keywords[0]: has a score that is no number from -5 to 5; write word:2.0"
+    ),
+    f"rtzr: {{keywords: [{', '.join(['가'] * 101)}]}}": (
+        "FILE:1: rtzr.keywords: has too many items; give 100 or fewer"
+    ),
+    "rtzr:\n  keywords: [가]\n  model_name: sommers_ja": (
+        "FILE:2: rtzr.keywords: are for model_name sommers_ko only; empty the list or change the model"
+    ),
+    # addresses
+    "rtzr: {auth_url: 'http://rtzr.test/v1'}": (
+        "FILE:1: rtzr.auth_url: would send credentials and calls unencrypted; use https://"
+    ),
+    "rtzr: {stream_url: 'ws://10.0.0.1/v1'}": (
+        "FILE:1: rtzr.stream_url: would send credentials and calls unencrypted; use wss://"
+    ),
+    "rtzr: {stream_url: 'https://rtzr.test/v1'}": (
+        "FILE:1: rtzr.stream_url: is not a URL of this kind; begin it with ws:// or wss://"
+    ),
+    "asterisk: {ari_url: 'ftp://pbx/ari'}": (
+        "FILE:1: asterisk.ari_url: is not a URL of this kind; begin it with http:// or https://"
+    ),
+    "asterisk: {ari_url: 'http:///ari'}": (
+        "FILE:1: asterisk.ari_url: is not a URL of this kind; begin it with http:// or https://"
+    ),
+    "asterisk: {ari_url: 'http://pbx:port/ari'}": (
+        "FILE:1: asterisk.ari_url: is not a URL; write it as https://host:port/path"
+    ),
+    "rtzr: {proxy: 'socks5://proxy:1080'}": (
+        "FILE:1: rtzr.proxy: is not a URL of this kind; begin it with http:// or https://"
+    ),
+    "rtzr: {ca_file: /no/such.pem}": (
+        "FILE:1: rtzr.ca_file: cannot be read (No such file or directory); give the path of a PEM file"
+    ),
+    # between keys
+    "media:\n  bind: 0.0.0.0": (
+        "FILE:2: media.advertise: must be given when bind is every address; set it to the address the PBX "
+        "sends audio to"
+    ),
+    "media:\n  bind: '::'\n  advertise: null": (
+        "FILE:3: media.advertise: must be given when bind is every address; set it to the address the PBX "
+        "sends audio to"
+    ),
+    "media:\n  last_port: 30000": (
+        "FILE:2: media.first_port: is above last_port; swap the two or widen the range"
+    ),
+    "gate:\n  silence_ms: 180": (
+        "FILE:2: gate.hangover_ms: is longer than silence_ms, which ends the utterance; give silence_ms or "
+        "less"
+    ),
+    "gate:\n  preroll_ms: 50": (
+        "FILE:2: gate.preroll_ms: is shorter than start_ms, so utterances would lose their first sound; give "
+        "start_ms or more"
+    ),
+    "gate:\n  min_speech_ms: 2000\n  max_utterance_ms: 2000": (
+        "FILE:2: gate.min_speech_ms: is not shorter than max_utterance_ms; give less"
+    ),
+    "media:\n  ring_s: 12": (
+        "FILE:2: media.ring_s: cannot hold one whole utterance, which a lost connection would need again; "
+        "give more than gate.max_utterance_ms + gate.preroll_ms and than rtzr.max_utter_duration"
+    ),
+    # YAML itself
+    "gate: [": (
+        "FILE:1: is not YAML: expected the node content, but found (left out); check indentation, colons and "
+        "quotes there"
+    ),
+    "? [a, b]\n: 1": "FILE:1: holds a key that is not one word; write 'key: value' lines",
+    "gate: {mode: !!python/name:os.system vad}": (
+        "FILE:1: gate.mode: has a YAML tag (!...), which is not read here; write the plain value"
+    ),
+    "gate: !!set {vad}": "FILE:1: gate: has a YAML tag (!...), which is not read here; write the plain value",
+    "gate: {start_ms: !!int x}": (
+        "FILE:1: gate.start_ms: does not fit its YAML type; write the plain value, or put it in quotes"
+    ),
+    "rtzr: &a {proxy: *a}": (
+        "FILE:1: rtzr.proxy: is an alias (*name), which is not read here; write the value out"
+    ),
+    "# nothing": "FILE: says nothing; begin with a copy of config/bridge.yaml",
+    "": "FILE: says nothing; begin with a copy of config/bridge.yaml",
+    "---\n...\n": "FILE: says nothing; begin with a copy of config/bridge.yaml",
+}
+
+
+@pytest.mark.parametrize(("text", "line"), ONE_FAULT.items())
+def test_each_fault_is_one_line_with_its_place_and_mend(faults: Check, text: str, line: str) -> None:
+    assert faults(text) == [line]
+
+
+class TestFiles:
+    def test_not_there(self, tmp_path: Path) -> None:
+        with pytest.raises(ConfigError) as error:
+            load(tmp_path / "no.yaml", ENVIRON)
+        told = "cannot be read (No such file or directory); give --config FILE"
+        assert str(error.value) == f"{tmp_path / 'no.yaml'}: {told}"
+
+    def test_a_folder(self, tmp_path: Path) -> None:
+        with pytest.raises(ConfigError, match="cannot be read"):
+            load(tmp_path, ENVIRON)
+
+    def test_not_utf8(self, faults: Check) -> None:
+        assert faults(b"log:\n  level: \xc0\xce\n") == ["FILE:2: is not UTF-8; save the file as UTF-8"]
+
+    def test_too_big(self, faults: Check) -> None:
+        assert faults(b"#" * (1 << 20) + b"\n") == [
+            "FILE: is over 1 MiB, which no configuration is; give the YAML file"
+        ]
+
+    def test_too_deep(self, faults: Check) -> None:
+        assert faults("[" * 5000) == ["FILE: is nested too deeply; take levels out"]
+
+    def test_two_documents(self, faults: Check) -> None:
+        (line,) = faults("drain_s: 1\n---\ndrain_s: 2")
+        assert line.startswith("FILE:2: is not YAML")
+
+    def test_a_billion_laughs(self, faults: Check) -> None:
+        text = "a0: &a0 x\n" + "".join(
+            f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]\n" for i in range(1, 30)
+        )
+        assert any("is an alias" in line for line in faults(text))
+
+    def test_a_file_that_is_no_certificate(self, faults: Check, tmp_path: Path) -> None:
+        (tmp_path / "ca.pem").write_text("no\n")
+        (line,) = faults(f"rtzr: {{ca_file: '{tmp_path / 'ca.pem'}'}}")
+        assert line == "FILE:1: rtzr.ca_file: holds no PEM certificate; give a file of them"
+
+
+class TestAllTogether:
+    def test_every_fault_is_told_at_once_in_the_order_of_the_file(self, faults: Check) -> None:
+        text = (
+            "media:\n  first_port: 41500\n  codec: g729\n"
+            "gate:\n  hangover_ms: 900\n  start_ms: x\n"
+            "  mode: vad\n  mode: hybrid\n"
+            "rtzr:\n  client_id: hunter2\n  keywords: [가, b, 다:9]\n"
+            "drain_s: -1\n"
+        )
+        told = faults(text, environ={})
+        assert [line.partition(": ")[2].partition(": ")[0] for line in told] == [
+            "media.first_port",
+            "media.codec",
+            "gate.hangover_ms",
+            "gate.start_ms",
+            "gate.mode",
+            "rtzr.client_id",
+            "rtzr.keywords[1]",
+            "rtzr.keywords[2]",
+            "drain_s",
+            "RTZR_CLIENT_ID",
+            "RTZR_CLIENT_SECRET",
+            "ARI_PASSWORD",
+        ]
+
+    def test_a_rule_keeps_quiet_about_keys_that_are_wrong_by_themselves(self, faults: Check) -> None:
+        assert len(faults("media: {first_port: x, last_port: 2000}")) == 1
+        assert len(faults("gate: {silence_ms: 100, hangover_ms: 300}")) == 1
+
+    def test_a_rule_between_sections_is_told_beside_one_within(self, faults: Check) -> None:
+        told = faults("media: {bind: 0.0.0.0, ring_s: 5}\ngate: {silence_ms: 180}\n")
+        assert [line.split(": ")[1] for line in told] == [
+            "media.advertise",
+            "media.ring_s",
+            "gate.hangover_ms",
+        ]
+
+    def test_a_missing_file_does_not_hide_missing_secrets(self, tmp_path: Path) -> None:
+        with pytest.raises(ConfigError) as error:
+            load(tmp_path / "no.yaml", {})
+        assert len(error.value.lines) == 4
+
+    def test_models_hold_their_rules_without_a_file_too(self) -> None:
+        with pytest.raises(ValidationError, match="first_port is above last_port"):
+            Config.model_validate({"media": {"first_port": 50000}})
+
+
+class TestSecrets:
+    def test_from_the_environment(self, config: Callable[[str], Config]) -> None:
+        assert config("drain_s: 1").secrets == Secrets("id-1", "s3cr3t", "p4ss")
+
+    def test_they_are_no_part_of_what_is_shown(self, config: Callable[[str], Config]) -> None:
+        given = config("drain_s: 1")
+        shown = f"{given!r} {given} {given.model_dump()} {given.model_dump_json()}"
+        assert not any(value in shown for value in ENVIRON.values())
+
+    def test_models_take_them_for_a_demonstration(self) -> None:
+        plain = Config()
+        assert plain.with_secrets(Secrets("a", "b")).secrets.client_id == "a"
+        assert plain.secrets == Secrets()
+
+    def test_only_the_daemon_needs_the_password_of_ari(self, tmp_path: Path) -> None:
+        file = tmp_path / "bridge.yaml"
+        file.write_text("drain_s: 1")
+        environ = {"RTZR_CLIENT_ID": "id-1", "RTZR_CLIENT_SECRET": "s3cr3t"}
+        assert load(file, environ, asterisk=False).secrets.ari_password == ""
+        with pytest.raises(ConfigError, match=r"^environment: ARI_PASSWORD: is not set; set it, or ARI"):
+            load(file, environ)
+
+    @pytest.mark.parametrize(
+        "key",
+        ["client_id", "client_secret", "clientSecret", "password", "ari_password", "token", "ARI_PASSWORD"],
+    )
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "{}: hunter2",
+            "rtzr:\n  {}: hunter2",
+            "x:\n- - {}: hunter2",
+            "rtzr:\n  {}: [1, hunter2]",
+            "rtzr:\n  {}: {{hunter2: 1, hunter2: 2, a: {{hunter2: !hunter2 x}}}}",
+            "rtzr:\n  {}: *hunter2",
+            "rtzr:\n  {}: !hunter2!x y",
+            "rtzr:\n  {}: @hunter2",
+            'rtzr:\n  {}: "hunter2',
+            "rtzr:\n  {}: %hunter2",
+            "rtzr:\n  {}: hunter2\n  {}: hunter2",
+            "rtzr:\n  {}:hunter2\ngate: 1",
+            "{}:hunter2: 1",
+            "{}=hunter2: 1",
+        ],
+    )
+    def test_in_clear_they_are_refused_and_not_repeated(self, faults: Check, key: str, text: str) -> None:
+        told = faults(text.replace("{}", key).replace("{{", "{").replace("}}", "}"))
+        assert "hunter2" not in "".join(told)
+
+    def test_the_mend_names_the_variable(self, faults: Check) -> None:
+        (line,) = faults("asterisk:\n  ari_password: hunter2")
+        assert line == (
+            "FILE:2: asterisk.ari_password: is a secret, and none is read from this file; take it out and "
+            "set ARI_PASSWORD, or the same with _FILE, in the environment"
+        )
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "asterisk: {ari_url: 'http://rtzr:hunter2@pbx/ari'}",
+            "rtzr: {proxy: 'http://me:hunter2@proxy:3128'}",
+            "rtzr: {auth_url: 'https://rtzr.test/v1?client_secret=hunter2'}",
+            "rtzr: {auth_url: 'http://[hunter2'}",
+            "rtzr: {ca_file: /hunter2/x}",
+            "rtzr: {epd_time: hunter2, model_name: 'hunter2 x', domain: hunter2, keywords: [hunter2]}",
+            "gate: hunter2",
+            "hunter2",
+        ],
+    )
+    def test_no_line_repeats_a_value(self, faults: Check, text: str) -> None:
+        assert "hunter2" not in "".join(faults(text))
+
+
+@pytest.fixture(scope="module")
+def fuzzed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("fuzz") / "bridge.yaml"
+
+
+def only_config_error(file: Path, raw: bytes) -> None:
+    file.write_bytes(raw)
+    lines = ["read"]
+    try:
+        load(file, ENVIRON)
+    except ConfigError as error:
+        lines = error.lines
+    assert lines
+    assert all(line.isprintable() for line in lines)
+
+
+WORDS = """
+rtzr gate media mode keywords epd_time drain_s client_secret 가 : - ? , [ ] { } & * ! | > ' " % @ # <<
+a b 1 0x 1:2 2024-13-45 2024-01-01 !!int !!float !!bool !!timestamp !!binary !!set !!omap !!null ~ .inf
+.nan --- ... \\U00110000 \\ud800 \\x 1e999 0b 0o8 %YAML %TAG true yes
+"""
+PIECES = st.sampled_from([*WORDS.split(), " ", "\n", "\n  ", ": ", "\n- "])
+YAML = st.lists(PIECES, max_size=30).map("".join)
+
+
+@given(text=YAML)
+@example(text='a: "\\U00110000"')
+@example(text='"\\ud800": 1')
+@example(text="%YAML 1.1\n--- 1")
+@example(text="%YAML " + "9" * 5000 + ".1\n---\na: 1")
+@example(text="drain_s: " + "9" * 5000)
+@example(text="drain_s: !!timestamp x")
+@example(text="drain_s: !!bool x")
+@example(text="drain_s: !!int ''")
+@example(text="drain_s: 0x")
+@example(text="<<: {drain_s: 1}")
+@example(text="{" * 3000)
+@example(text="a: " * 3000)
+@example(text="? " * 3000)
+def test_yaml_of_any_shape_raises_only_config_error(fuzzed: Path, text: str) -> None:
+    only_config_error(fuzzed, text.encode())
+
+
+@given(raw=st.binary(max_size=200))
+def test_any_bytes_raise_only_config_error(fuzzed: Path, raw: bytes) -> None:
+    only_config_error(fuzzed, raw)
+
+
+@given(text=st.text(max_size=100))
+def test_any_text_raises_only_config_error(fuzzed: Path, text: str) -> None:
+    only_config_error(fuzzed, text.encode("utf-8", "surrogatepass"))
+
+
+TREES = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=8)),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3),
+        st.dictionaries(st.sampled_from([*sorted(keys(Config)), "x"]), inner, max_size=4),
+    ),
+    max_leaves=8,
+)
+
+
+@given(sections=st.dictionaries(st.sampled_from([*Config.model_fields, "x"]), TREES, max_size=4))
+def test_values_of_any_type_raise_only_config_error(fuzzed: Path, sections: dict[str, Any]) -> None:
+    only_config_error(fuzzed, yaml.safe_dump(sections, allow_unicode=True).encode("utf-8", "surrogatepass"))
