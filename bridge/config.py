@@ -34,6 +34,7 @@ from bridge.configvalues import (
     Address,
     AnyHttp,
     CaFile,
+    FilePath,
     Host,
     Keywords,
     Name,
@@ -202,7 +203,7 @@ class Console(_Section):
 class Jsonl(_Section):
     """Events as lines of JSON in a file."""
 
-    path: Annotated[str, Field(min_length=1)] | None = None
+    path: FilePath | None = None
 
 
 class Sinks(_Section):

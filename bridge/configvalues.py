@@ -71,6 +71,12 @@ def _ca_file(value: str) -> str:
     return value
 
 
+def _path(value: str) -> str:
+    if not value.isprintable():
+        raise refuse("is no path; write one without control characters")
+    return value
+
+
 def _keyword(value: str) -> str:
     word, colon, score = value.partition(":")
     if not re.fullmatch(r"[가-힣]+( [가-힣]+)*", word):
@@ -108,3 +114,4 @@ CaFile = Annotated[str, AfterValidator(_ca_file)]
 SecuredHttp = Annotated[str, _url("http", "https", plain_far=False)]
 SecuredWs = Annotated[str, _url("ws", "wss", plain_far=False)]
 AnyHttp = Annotated[str, _url("http", "https", plain_far=True)]
+FilePath = Annotated[str, Field(min_length=1), AfterValidator(_path)]

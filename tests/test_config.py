@@ -171,6 +171,9 @@ ONE_FAULT = {
     ),
     "asterisk: {app: 'a b'}": "FILE:1: asterisk.app: is no name; use letters, digits and . _ - only",
     "sinks: {jsonl: {path: ''}}": "FILE:1: sinks.jsonl.path: is empty; write something, or null",
+    'sinks: {jsonl: {path: "a\\0"}}': (
+        "FILE:1: sinks.jsonl.path: is no path; write one without control characters"
+    ),
     "media: {bind: bridge.lan}": (
         "FILE:1: media.bind: is not an IP address; give one of this machine, or 0.0.0.0 for all"
     ),
