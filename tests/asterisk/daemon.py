@@ -1,0 +1,163 @@
+"""The bridge and its emulated RTZR as an administrator runs them: processes of their own, beside a real Asterisk.
+
+Blocking, like pbx.py. What the daemon delivers is read from its JSONL sink; nothing reaches into it.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+
+from tests.asterisk.pbx import Asterisk, wait_for
+from tests.asterisk.pbx import _free_tcp_port as free_tcp_port
+
+_COMMAND = [sys.executable, "-X", "dev", "-W", "error", "-m", "bridge"]
+
+
+class _Process:
+    """A command of ours, its output in a file."""
+
+    def __init__(self, log: Path) -> None:
+        self.log = log
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.kill()
+
+    def launch(self, *arguments: str, **environ: str) -> None:
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [*_COMMAND, *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env={**os.environ, **environ},
+            )
+
+    def signal(self, number: signal.Signals) -> None:
+        assert self._process is not None
+        self._process.send_signal(number)
+
+    def kill(self) -> None:
+        """SIGKILL, and reaped."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGCONT)
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def terminate(self, timeout_s: float = 10) -> int:
+        """SIGTERM; the exit code."""
+        assert self._process is not None
+        self._process.terminate()
+        code = self._process.wait(timeout_s)
+        self._process = None
+        return code
+
+    def printed(self) -> str:
+        return self.log.read_text(encoding="utf-8", errors="replace")
+
+
+class EmulatorProcess(_Process):
+    """`rtzr-bridge emulator`."""
+
+    def __init__(self, folder: Path, *options: str) -> None:
+        super().__init__(folder / "emulator.log")
+        self.port = free_tcp_port()
+        self._options = options
+
+    def __enter__(self) -> Self:
+        self.launch("emulator", "--port", str(self.port), *self._options)
+        wait_for(self._up, 15, self.printed)
+        return self
+
+    def _up(self) -> bool:
+        try:
+            return bool(self.stats())
+        except httpx.TransportError:
+            return False
+
+    def stats(self) -> dict[str, float]:
+        found: dict[str, float] = httpx.get(f"http://127.0.0.1:{self.port}/stats", trust_env=False).json()
+        return found
+
+
+class BridgeProcess(_Process):
+    """`rtzr-bridge run` with a configuration of its own."""
+
+    def __init__(self, pbx: Asterisk, emulator: EmulatorProcess, folder: Path, **changes: Any) -> None:
+        super().__init__(folder / "bridge.log")
+        self.events_path = folder / "events.jsonl"
+        self._config = folder / "bridge.yaml"
+        self._config.write_text(json.dumps(self._settings(pbx, emulator, changes)), encoding="utf-8")
+
+    def _settings(self, pbx: Asterisk, emulator: EmulatorProcess, changes: dict[str, Any]) -> dict[str, Any]:
+        base = f"127.0.0.1:{emulator.port}/v1"
+        settings: dict[str, Any] = {
+            "rtzr": {
+                "auth_url": f"http://{base}/authenticate",
+                "stream_url": f"ws://{base}/transcribe:streaming",
+            },
+            "asterisk": {"ari_url": pbx.ari_url, "username": pbx.username},
+            "media": {"first_port": 51_000, "last_port": 51_400, "port_rest_s": 2},
+            "sinks": {"console": {"enabled": False}, "jsonl": {"path": str(self.events_path)}},
+            "log": {"format": "json"},
+        }
+        for section, keys in changes.items():
+            settings[section] = {**settings.get(section, {}), **keys} if isinstance(keys, dict) else keys
+        return settings
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def start(self) -> None:
+        """Start it and wait until it follows the PBX."""
+        before = self.printed().count('"ari connected"') if self.log.exists() else 0
+        self.launch(
+            "run",
+            "--config",
+            str(self._config),
+            RTZR_CLIENT_ID="demo",
+            RTZR_CLIENT_SECRET="demo-secret",
+            ARI_PASSWORD=Asterisk.password,
+        )
+        wait_for(lambda: self.printed().count('"ari connected"') > before, 15, self.printed)
+
+    def events(self, kind: str = "", call: str = "") -> list[dict[str, Any]]:
+        """The events delivered so far, of one type (`transcript.final`) and one call."""
+        if not self.events_path.exists():
+            return []
+        lines = self.events_path.read_text(encoding="utf-8").splitlines()
+        return [
+            event
+            for event in map(json.loads, lines)
+            if event["type"].endswith(kind) and call in ("", event["subject"])
+        ]
+
+    def finals(self, call: str, role: str) -> list[str]:
+        """What one party of a call said, in order."""
+        return [
+            event["data"]["text"]
+            for event in self.events("transcript.final", call)
+            if event["data"]["party"]["role"] == role
+        ]
+
+    def wait(self, condition: Callable[[], bool], timeout_s: float = 10) -> None:
+        """Until `condition` holds; the log is the complaint when it does not."""
+        wait_for(condition, timeout_s, lambda: f"{self.events('transcript.final')}\n{self.printed()[-4000:]}")
+
+    def wait_for_end(self, call: str, timeout_s: float = 20) -> dict[str, Any]:
+        """The data of the call's `call.ended`."""
+        self.wait(lambda: bool(self.events("call.ended", call)), timeout_s)
+        data: dict[str, Any] = self.events("call.ended", call)[0]["data"]
+        return data

@@ -1,0 +1,244 @@
+"""Calls on a real Asterisk through the real daemon: what an administrator expects of it, and what may never happen."""
+
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bridge.emulator.codebook import SENTENCES, say, spoken_ms
+from tests.asterisk.daemon import BridgeProcess, EmulatorProcess
+from tests.asterisk.pbx import HANGUP, Asterisk, Call, Script, wait_for
+from tests.scale import scaled
+
+
+@pytest.fixture(scope="module")
+def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmulatorProcess]:
+    folder = tmp_path_factory.mktemp("emulator")
+    with EmulatorProcess(folder, "--recognition-ms", "100", "--connect-delay-ms", "50") as running:
+        yield running
+
+
+@pytest.fixture
+def bridge(pbx: Asterisk, emulator: EmulatorProcess, tmp_path: Path) -> Iterator[BridgeProcess]:
+    with BridgeProcess(pbx, emulator, tmp_path) as running:
+        yield running
+
+
+def prompts(pbx: Asterisk) -> None:
+    """Every sentence of the code book as a prompt `s<index>`."""
+    for index, sentence in enumerate(SENTENCES):
+        pbx.prompt(f"s{index}", say(sentence))
+
+
+def length_s(index: int) -> float:
+    return spoken_ms(SENTENCES[index]) / 1000
+
+
+def dialogue(first: int, second: int, turns: int = 1, pause_s: float = 0.8) -> tuple[Script, Script]:
+    """Caller says `first` and on, callee `second` and on, in turn; the caller hangs up 1 s after the last."""
+    caller: list[tuple[float, str]] = []
+    callee: list[tuple[float, str]] = []
+    caller_waits, callee_waits = pause_s, pause_s
+    for turn in range(turns):
+        one, two = first + turn, second + turn
+        caller.append((caller_waits, f"s{one}"))
+        callee_waits += length_s(one) + pause_s
+        callee.append((callee_waits, f"s{two}"))
+        caller_waits = length_s(two) + 2 * pause_s
+        callee_waits = pause_s
+    return [*caller, (caller_waits, HANGUP)], callee
+
+
+def sentences(first: int, turns: int) -> list[str]:
+    return list(SENTENCES[first : first + turns])
+
+
+def test_both_parties_are_heard_word_for_word_in_order(
+    pbx: Asterisk, bridge: BridgeProcess, emulator: EmulatorProcess
+) -> None:
+    prompts(pbx)
+    before = emulator.stats()
+    call = pbx.two_party_call(*dialogue(0, 6, turns=3))
+    ended = bridge.wait_for_end(call.id, 40)
+    assert bridge.finals(call.id, "caller") == sentences(0, 3)
+    assert bridge.finals(call.id, "callee") == sentences(6, 3)
+    assert ended["verdict"] == "complete"
+    assert ended["ledger"]["lost_ms"] == 0
+    assert emulator.stats()["sockets_opened"] - before["sockets_opened"] == 2
+    wait_for(lambda: emulator.stats()["sockets_open"] == 0, 5, bridge.printed)
+    wait_for(lambda: not pbx.channels(), 5, lambda: pbx.cli("core show channels"))
+    assert bridge.printed().count('"token issued"') == 1
+    assert_turns(bridge, call, turns=3)
+
+
+def assert_turns(bridge: BridgeProcess, call: Call, turns: int) -> None:
+    """The finals of a dialogue alternate in call time, and each is as long as its sentence sounds."""
+    finals = sorted(
+        (event["data"] for event in bridge.events("transcript.final", call.id)), key=lambda d: d["start_ms"]
+    )
+    assert [final["party"]["role"] for final in finals] == ["caller", "callee"] * turns
+    for final in finals:
+        assert abs(final["end_ms"] - final["start_ms"] - spoken_ms(final["text"])) < 100
+    for earlier, later in zip(finals, finals[1:], strict=False):
+        assert 600 < later["start_ms"] - earlier["end_ms"] < 1500
+
+
+def test_a_final_comes_while_a_tap_is_silent(pbx: Asterisk, bridge: BridgeProcess) -> None:
+    """ChanSpy sends nothing at all while its party is silent: the clock has to end the utterance."""
+    prompts(pbx)
+    call = pbx.two_party_call([(0.8, "s0"), (4, "s1"), (1, HANGUP)], [])
+    bridge.wait(lambda: len(bridge.finals(call.id, "caller")) == 1)
+    assert not bridge.events("call.ended", call.id)
+    bridge.wait_for_end(call.id)
+    first, second = (event["data"] for event in bridge.events("transcript.final", call.id))
+    assert [first["text"], second["text"]] == sentences(0, 2)
+    assert first["latency_ms"] < 1000
+    assert 3900 < second["start_ms"] - first["end_ms"] < 4500
+
+
+def test_twenty_calls_at_once_do_not_leak_into_each_other(pbx: Asterisk, bridge: BridgeProcess) -> None:
+    prompts(pbx)
+    said: dict[str, tuple[str, str]] = {}
+    for number in range(20):
+        one, two = number % 24, (number + 7) % 24
+        call = pbx.two_party_call(*dialogue(one, two))
+        said[call.id] = SENTENCES[one], SENTENCES[two]
+    for call_id, (caller, callee) in said.items():
+        ended = bridge.wait_for_end(call_id, 40)
+        assert bridge.finals(call_id, "caller") == [caller]
+        assert bridge.finals(call_id, "callee") == [callee]
+        assert ended["verdict"] == "complete"
+    wait_for(lambda: not pbx.channels(), 5, lambda: pbx.cli("core show channels"))
+
+
+def legs(pbx: Asterisk) -> list[str]:
+    """The live channels that are not the bridge's."""
+    return [channel["name"] for channel in pbx.channels() if not channel["name"].startswith("UnicastRTP/")]
+
+
+def taps(pbx: Asterisk) -> list[str]:
+    return [channel["id"] for channel in pbx.channels() if channel["name"].startswith("UnicastRTP/")]
+
+
+def test_a_killed_bridge_leaves_the_call_alone_and_finds_it_again(
+    pbx: Asterisk, bridge: BridgeProcess
+) -> None:
+    prompts(pbx)
+    call = pbx.two_party_call([(0.8, "s0"), (6, "s1"), (1, HANGUP)], [(5.5, "s2")])
+    bridge.wait(lambda: bridge.finals(call.id, "caller") == sentences(0, 1))
+    bridge.kill()
+    assert len(legs(pbx)) == 4
+    old = taps(pbx)
+    assert len(old) == 2
+    bridge.start()
+    bridge.wait(lambda: len(taps(pbx)) == 2 and not set(old) & set(taps(pbx)))
+    bridge.wait(lambda: bridge.finals(call.id, "caller") == sentences(0, 2))
+    bridge.wait_for_end(call.id)
+    assert bridge.finals(call.id, "callee") == sentences(2, 1)
+
+
+def test_after_a_kill_the_pbx_cleans_up_by_itself(pbx: Asterisk, bridge: BridgeProcess) -> None:
+    prompts(pbx)
+    call = pbx.two_party_call([(0.8, "s0"), (1.5, HANGUP)], [])
+    bridge.wait(lambda: bridge.finals(call.id, "caller") == sentences(0, 1))
+    bridge.kill()
+    assert len(legs(pbx)) == 4
+    wait_for(lambda: not pbx.channels(), 10, lambda: pbx.cli("core show channels"))
+
+
+@pytest.mark.parametrize("state", ["frozen", "dead"])
+def test_callees_ring_within_a_second_whatever_the_bridge_does(
+    pbx: Asterisk, bridge: BridgeProcess, state: str
+) -> None:
+    prompts(pbx)
+    if state == "frozen":
+        bridge.signal(signal.SIGSTOP)
+    else:
+        bridge.kill()
+    for _ in range(3):
+        started = time.monotonic()
+        call = pbx.two_party_call([(0.2, HANGUP)], [], ring_s=0.3)
+        wait_for(
+            lambda number=call.number: any(  # type: ignore[misc]
+                f"Local/{number}@phones" in channel["name"] and channel["state"] == "Ringing"
+                for channel in pbx.channels()
+            ),
+            1,
+            lambda: pbx.cli("core show channels"),
+        )
+        assert time.monotonic() - started < 1
+    wait_for(lambda: not pbx.channels(), 10, lambda: pbx.cli("core show channels"))
+
+
+def test_the_last_word_arrives_though_it_is_cut_by_the_hang_up(
+    pbx: Asterisk, bridge: BridgeProcess
+) -> None:
+    prompts(pbx)
+    pbx.prompt("cut", say(SENTENCES[4])[: -60 * 16])
+    calls = [pbx.two_party_call([(0.8, "cut"), (0, HANGUP)], []) for _ in range(scaled(50))]
+    for call in calls:
+        assert bridge.wait_for_end(call.id)["verdict"] == "complete"
+        assert bridge.finals(call.id, "caller") == [SENTENCES[4]]
+
+
+def test_a_restarted_asterisk_is_followed_again(pbx: Asterisk, bridge: BridgeProcess) -> None:
+    prompts(pbx)
+    cut_off = pbx.two_party_call([(0.5, "s0"), (60, HANGUP)], [])
+    bridge.wait(lambda: bridge.finals(cut_off.id, "caller") == sentences(0, 1))
+    connected = bridge.printed().count('"ari connected"')
+    pbx.restart()
+    bridge.wait(lambda: bridge.printed().count('"ari connected"') > connected, 20)
+    bridge.wait_for_end(cut_off.id)
+    call = pbx.two_party_call(*dialogue(3, 9))
+    bridge.wait_for_end(call.id)
+    assert bridge.finals(call.id, "caller") == sentences(3, 1)
+    assert bridge.finals(call.id, "callee") == sentences(9, 1)
+
+
+def test_the_cdr_holds_the_calls_rows_and_none_of_ours(pbx: Asterisk, bridge: BridgeProcess) -> None:
+    prompts(pbx)
+    before = len(pbx.cdr_rows())
+    call = pbx.two_party_call(*dialogue(0, 1))
+    bridge.wait_for_end(call.id)
+    wait_for(lambda: not pbx.channels(), 5, lambda: pbx.cli("core show channels"))
+    wait_for(lambda: len(pbx.cdr_rows()) > before, 5, lambda: "no call record was written")
+    rows = pbx.cdr_rows()[before:]
+    assert [row["dst"] for row in rows] == [call.number]
+    assert not [row for row in rows if "UnicastRTP" in row["channel"] + row["dstchannel"]]
+
+
+def test_sigterm_lets_the_call_finish(pbx: Asterisk, bridge: BridgeProcess) -> None:
+    prompts(pbx)
+    call = pbx.two_party_call(*dialogue(0, 1))
+    bridge.wait(lambda: len(taps(pbx)) == 2)
+    assert bridge.terminate(20) == 0
+    assert bridge.finals(call.id, "caller") == sentences(0, 1)
+    assert bridge.finals(call.id, "callee") == sentences(1, 1)
+    assert not taps(pbx)
+
+
+def test_sigterm_ends_a_long_call_with_all_that_was_said(
+    pbx: Asterisk, emulator: EmulatorProcess, tmp_path: Path
+) -> None:
+    prompts(pbx)
+    with BridgeProcess(pbx, emulator, tmp_path, drain_s=1) as bridge:
+        call = pbx.two_party_call([(0.5, "s0"), (60, HANGUP)], [])
+        bridge.wait(lambda: bridge.finals(call.id, "caller") == sentences(0, 1))
+        assert bridge.terminate(10) == 0
+        assert bridge.events("call.ended", call.id)
+        wait_for(lambda: not taps(pbx), 5, lambda: pbx.cli("core show channels"))
+        assert len(legs(pbx)) == 4
+
+
+def test_a_tap_that_ends_alone_is_put_back(pbx: Asterisk, bridge: BridgeProcess) -> None:
+    prompts(pbx)
+    call = pbx.two_party_call([(3, "s0"), (1, HANGUP)], [])
+    bridge.wait(lambda: len(taps(pbx)) == 2)
+    old = taps(pbx)
+    for tap in old:
+        pbx.hangup(tap)
+    bridge.wait(lambda: len(taps(pbx)) == 2 and not set(old) & set(taps(pbx)))
+    bridge.wait_for_end(call.id)
+    assert bridge.finals(call.id, "caller") == sentences(0, 1)
