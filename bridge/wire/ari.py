@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Any, get_args
 from urllib.parse import quote
 
-from bridge.types import Codec, Role
+from bridge.types import Codec
 
 _MAX_TEXT = 1 << 20
 _MAX_FIELD = 4096
@@ -47,24 +47,6 @@ class Channel:
     @property
     def up(self) -> bool:
         return self.state == "Up"
-
-    def role(self, mark: str | None) -> Role | None:
-        """Which side of an announced call this is; `mark` is the channel's variable `MARK`, None where unset.
-
-        The announced channel carries its own id, the channels it dials inherit it, and so does the far half
-        (;2) of a dialled Local channel, on which nobody speaks.
-        """
-        if mark is None or mark == "":
-            return None
-        if mark == self.id:
-            return Role.CALLER
-        return None if self.name.startswith("Local/") and self.name.endswith(";2") else Role.CALLEE
-
-
-MARK = "RTZR_CALL"
-"""The channel variable that the administrator's one dialplan line sets: the announced channel's id."""
-ANNOUNCEMENT = "RTZR"
-"""The name of that line's UserEvent."""
 
 
 @dataclass(frozen=True, slots=True)

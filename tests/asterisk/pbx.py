@@ -17,6 +17,7 @@ import time
 import uuid
 import wave
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -28,6 +29,8 @@ from tests.asterisk import pbx_config
 from tests.asterisk.install import root_dir
 
 START_S = 20.0
+_spawner = ThreadPoolExecutor(max_workers=1)
+"""`--pdeathsig` strikes when the thread that started the process ends, so that must be one that stays."""
 _serial = itertools.count(1)
 _number = itertools.count(random.randrange(1000, 8000) * 100)
 
@@ -42,6 +45,8 @@ HANGUP = "HANGUP"
 class Call:
     """A two-party call, by the channels that the PBX's administrator would call its legs."""
 
+    id: str
+    """The call's linkedid."""
     number: str
     """The number that was dialled; no other call has it."""
     caller: str
@@ -96,9 +101,9 @@ class Asterisk:
         conf = str(self.places.sub("etc") / "asterisk.conf")
         command = ["setpriv", "--pdeathsig", "KILL", "chroot", str(self.root), "asterisk", "-f", "-C", conf]
         with (self._outside("log") / "console").open("ab") as console:
-            self._process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=console, stderr=console
-            )
+            self._process = _spawner.submit(
+                subprocess.Popen, command, stdin=subprocess.DEVNULL, stdout=console, stderr=console
+            ).result()
         wait_for(self._booted, START_S, lambda: f"Asterisk did not boot:\n{self.log()[-3000:]}")
 
     def _booted(self) -> bool:
@@ -231,7 +236,7 @@ class Asterisk:
             timeout="60",
             variables=variables,
         )
-        return Call(number, caller, phone)
+        return Call(phone, number, caller, phone)
 
     def originate(
         self, endpoint: str, *, context: str, variables: dict[str, str] | None = None, **query: str

@@ -18,9 +18,9 @@ app_mixmonitor app_originate app_playback app_queue app_read app_senddtmf app_st
 app_userevent app_verbose app_while bridge_* cdr_custom chan_audiosocket chan_bridge_media chan_pjsip
 chan_rtp chan_websocket codec_alaw codec_g722 codec_resample codec_ulaw format_pcm format_sln format_wav
 func_* pbx_config res_ari res_ari_* res_audiosocket res_cdrel_custom res_crypto res_format_attr_*
-res_http_websocket res_musiconhold res_parking res_pjproject res_pjsip res_pjsip_* res_rtp_asterisk res_rtp_multicast
-res_sorcery_astdb res_sorcery_config res_sorcery_memory res_srtp res_stasis res_stasis_* res_statsd
-res_timing_timerfd res_websocket_client
+res_http_websocket res_musiconhold res_parking res_pjproject res_pjsip res_pjsip_* res_rtp_asterisk
+res_rtp_multicast res_sorcery_astdb res_sorcery_config res_sorcery_memory res_srtp res_stasis res_stasis_*
+res_statsd res_timing_timerfd res_websocket_client
 """
 """What the tests use; loading all of the package's modules takes seconds and logs errors about databases."""
 UNWANTED = """

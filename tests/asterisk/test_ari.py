@@ -1,0 +1,218 @@
+"""The ARI client against the real Asterisk: events, reconnection, refusals, and the tap it starts."""
+
+import asyncio
+import os
+import signal
+import socket
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing, asynccontextmanager
+from typing import Any, TypeVar
+
+import pytest
+from structlog.testing import capture_logs
+
+from bridge.net import ari as net
+from bridge.net.ari import Ari, AriRefused, AriUnreachable, Connected, Disconnected
+from bridge.types import Codec
+from bridge.wire import ari
+from bridge.wire.pbxclock import PbxClock
+from tests.asterisk.pbx import HANGUP, Asterisk, wait_for
+from tests.asterisk.record import tone
+
+T = TypeVar("T")
+Seen = Connected | Disconnected | ari.AriEvent
+
+
+class Listener:
+    """All that `events()` gave, in order."""
+
+    def __init__(self, client: Ari) -> None:
+        self.client = client
+        self.seen: list[Seen] = []
+        self._news = asyncio.Event()
+
+    async def follow(self) -> None:
+        async with aclosing(self.client.events()) as events:
+            async for event in events:
+                self.seen.append(event)
+                self._news.set()
+
+    async def until(
+        self, kind: type[T], number: int = 1, which: Callable[[T], bool] = lambda _: True
+    ) -> list[T]:
+        """The first `number` events of a type that pass `which`, as soon as they are there; 5 s at most."""
+        async with asyncio.timeout(5):
+            while True:
+                found: list[T] = [event for event in self.seen if isinstance(event, kind) and which(event)]
+                if len(found) >= number:
+                    return found
+                self._news.clear()
+                await self._news.wait()
+
+
+@asynccontextmanager
+async def listening(pbx: Asterisk, app: str = "rtzr-bridge", **options: Any) -> AsyncIterator[Listener]:
+    """A client that follows events, connected unless its password is another."""
+    password = options.pop("password", pbx.password)
+    async with Ari(pbx.ari_url, pbx.username, password, app, **options) as client:
+        listener = Listener(client)
+        following = asyncio.create_task(listener.follow())
+        try:
+            if password == pbx.password:
+                await listener.until(Connected)
+            yield listener
+        finally:
+            following.cancel()
+            await asyncio.gather(following, return_exceptions=True)
+
+
+def on(channel: str) -> Callable[[ari.ChannelDestroyed | ari.ChannelStateChange], bool]:
+    return lambda event: event.channel.id == channel
+
+
+async def test_call_is_followed_from_announcement_to_hangup(pbx: Asterisk) -> None:
+    async with listening(pbx) as listener:
+        clock = PbxClock(0.0, 0.0)
+        call = pbx.two_party_call([(0.2, HANGUP)], [], ring_s=0.3)
+        (announced,) = await listener.until(ari.ChannelUserevent)
+        clock.observe(announced.at, time.monotonic())
+        assert announced.channel is not None
+        assert (announced.channel.id, announced.fields["Call"]) == (call.caller, f"{call.id}/{call.caller}")
+        assert announced.channel.number == "0212345678"
+        assert clock.call_ms(announced.channel.created, time.monotonic()) < 200
+        dials = await listener.until(ari.Dial, 3, lambda dial: dial.caller is not None)
+        assert [dial.status for dial in dials] == ["", "RINGING", "ANSWER"]
+        assert dials[0].caller is not None
+        assert (dials[0].caller.id, dials[0].peer.number) == (call.caller, call.number)
+        await listener.until(ari.ChannelStateChange, 1, on(call.caller))
+        (gone,) = await listener.until(ari.ChannelDestroyed, 1, on(call.caller))
+        assert gone.cause == 16
+        await listener.until(ari.ChannelDestroyed, 1, on(dials[0].peer.id))
+        assert listener.client.counters.malformed == listener.client.counters.ignored == 0
+
+
+async def test_tap_brings_its_partys_voice_and_cleans_up(pbx: Asterisk) -> None:
+    word = pbx.prompt("word", tone(400))
+    with socket.socket(type=socket.SOCK_DGRAM) as port:
+        port.bind(("127.0.0.1", 0))
+        port.setblocking(False)
+        async with listening(pbx) as listener:
+            client = listener.client
+            call = pbx.two_party_call([(0.2, word), (0.1, HANGUP)], [], ring_s=0.3)
+            await listener.until(ari.ChannelUserevent)
+            tap = await client.originate_tap(
+                "rtzr-tap-1", call.caller, "127.0.0.1", port.getsockname()[1], Codec.ULAW
+            )
+            source = await client.variable(tap.id, "UNICASTRTP_LOCAL_PORT")
+            await listener.until(ari.ChannelDestroyed, 1, on(tap.id))
+            await listener.until(ari.ChannelDestroyed, 1, on(call.caller))
+        packets = []
+        while True:
+            try:
+                packets.append(port.recvfrom(2048))
+            except BlockingIOError:
+                break
+    assert {address for _, address in packets} == {("127.0.0.1", int(source or 0))}
+    assert sum(len(packet) - 12 for packet, _ in packets) == pytest.approx(400 * 8, abs=320)
+    wait_for(lambda: not pbx.channels(), 2, lambda: pbx.cli("core show channels"))
+    assert not [row for row in pbx.cdr_rows() if "UnicastRTP" in row["channel"]]
+
+
+async def test_tap_of_nothing_is_gone_at_once(pbx: Asterisk) -> None:
+    async with listening(pbx) as listener:
+        await listener.client.originate_tap("rtzr-tap-2", "no-such-channel", "127.0.0.1", 9, Codec.ULAW)
+        await listener.until(ari.ChannelDestroyed, 1, on("rtzr-tap-2"))
+        await listener.client.originate_tap("rtzr-tap-3", "x", "127.0.0.1", 9, Codec.ULAW, "no-such-context")
+        await listener.until(ari.ChannelDestroyed, 1, on("rtzr-tap-3"))
+
+
+async def test_live_calls_are_found_by_their_mark(pbx: Asterisk) -> None:
+    call = pbx.two_party_call([], [], ring_s=0.1)
+    other = pbx.two_party_call([], [], ring_s=0.1, announced=False)
+    wait_for(lambda: len(pbx.channels()) == 8, 2, lambda: pbx.cli("core show channels"))
+    async with Ari(pbx.ari_url, pbx.username, pbx.password, "rtzr-bridge") as client:
+        marks = {
+            found.name: await client.variable(found.id, "RTZR_CALL") for found in await client.channels()
+        }
+        await client.bridges()
+    assert {mark for name, mark in marks.items() if other.number in name} == {None}
+    ours = {
+        name.split("@")[1].split("-000")[0] + name[-2:]: mark
+        for name, mark in marks.items()
+        if call.number in name
+    }
+    mark = f"{call.id}/{call.caller}"
+    assert ours == {"from-phones;1": None, "from-phones;2": mark, "phones;1": mark, "phones;2": mark}
+
+
+async def test_restarted_pbx_is_found_again(pbx: Asterisk) -> None:
+    async with listening(pbx) as listener:
+        await asyncio.to_thread(pbx.restart)
+        before, after = await listener.until(Connected, 2)
+        assert after.pbx.started > before.pbx.started
+        assert len(await listener.until(Disconnected)) == 1
+        call = pbx.two_party_call([(0, HANGUP)], [], ring_s=0.1)
+        await listener.until(ari.ChannelDestroyed, 1, on(call.caller))
+
+
+async def test_frozen_pbx_is_noticed_and_requests_end(pbx: Asterisk) -> None:
+    async with listening(pbx, ping_s=0.3, timeout_s=0.5) as listener:
+        os.kill(pbx.pid, signal.SIGSTOP)
+        try:
+            began = time.monotonic()
+            with pytest.raises(AriUnreachable):
+                await listener.client.channels()
+            await listener.until(Disconnected)
+            assert time.monotonic() - began < 2.5
+        finally:
+            os.kill(pbx.pid, signal.SIGCONT)
+        await listener.until(Connected, 2)
+
+
+async def test_wrong_password_is_told_once(pbx: Asterisk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(net, "BACKOFF_CAP_S", 0.05)
+    with capture_logs() as logs:
+        async with listening(pbx, password="wrong-password") as listener:
+            await asyncio.to_thread(
+                wait_for, lambda: listener.client.counters.refused >= 3, 5, lambda: "not tried three times"
+            )
+            with pytest.raises(AriRefused) as refused:
+                await listener.client.channels()
+    assert refused.value.status == 401
+    assert not listener.seen
+    assert [log["event"] for log in logs if log["log_level"] == "error"] == [
+        "ari refuses the user name or password"
+    ]
+    assert "wrong-password" not in str(logs)
+
+
+async def test_two_clients_of_one_name_are_told(pbx: Asterisk) -> None:
+    with capture_logs() as logs:
+        async with listening(pbx, "same") as first, listening(pbx, "same") as second:
+            (lost,) = await first.until(Disconnected)
+            assert "same application name" in lost.reason
+            call = pbx.two_party_call([(0, HANGUP)], [], ring_s=0.1)
+            await second.until(ari.ChannelDestroyed, 1, on(call.caller))
+    assert [log["app"] for log in logs if log["log_level"] == "error"] == ["same"]
+
+
+async def test_refusals_are_told_apart(pbx: Asterisk) -> None:
+    async with Ari(pbx.ari_url, pbx.username, pbx.password, "rtzr-bridge") as client:
+        await client.hangup("no-such-channel")
+        assert await client.variable("no-such-channel", "RTZR_CALL") is None
+        call = pbx.two_party_call([], [])
+        assert await client.variable(call.phone, "RTZR_CALL") is None
+        with pytest.raises(AriRefused, match="409 Channel with given unique ID already exists"):
+            await client.originate_tap(call.caller, call.caller, "127.0.0.1", 9, Codec.ULAW)
+        await client.hangup(call.phone)
+    wait_for(lambda: not pbx.channels(), 2, lambda: pbx.cli("core show channels"))
+
+
+async def test_absent_pbx_is_unreachable(asterisk_installed: None) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{unused.getsockname()[1]}/ari"
+        async with Ari(url, "u", "p", "rtzr-bridge", timeout_s=0.5) as client:
+            with pytest.raises(AriUnreachable):
+                await client.channels()
