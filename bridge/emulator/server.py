@@ -1,17 +1,17 @@
-"""RTZR's authentication and streaming WebSocket on one port of this machine, in front of `engine`.
+"""RTZR's authentication and streaming WebSocket on one port of this machine.
 
-Starlette routes and the sockets' tasks live here; what is heard and when it is due is decided in `engine`,
-what a dial may ask for in `query`. Nothing here prints or logs.
+The doors and the counters: routes, tokens, who is let in, start and end of the server. A socket once accepted
+is served in `stream`; what a dial may ask for is in `query`. Nothing here prints or logs.
 """
 
 import asyncio
-import json
 import secrets
 import socket
 import time
-from dataclasses import asdict, dataclass
+from contextlib import suppress
+from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 from urllib.parse import parse_qs
 
 import uvicorn
@@ -21,54 +21,18 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from bridge.emulator.engine import Engine
+from bridge.emulator.knobs import DEFAULTS, Knobs, Stats
 from bridge.emulator.query import QueryError, StreamQuery, parse
+from bridge.emulator.stream import Stream
+
+__all__ = ["Emulator", "Knobs", "Stats", "serve"]
 
 AUTH_PATH = "/v1/authenticate"
 STREAM_PATH = "/v1/transcribe:streaming"
-LEAST_BILLED_S = 10.0
-"""RTZR rounds a shorter session up to this."""
 MAX_FORM_BYTES = 16_384
-SLICE_BYTES = 32_768
-"""A longer message is heard in slices, with a turn for the other streams after each."""
 GRACE_S = 1.0
 """On leaving, what tasks and connections have to end by themselves."""
 FORM = "application/x-www-form-urlencoded"
-
-
-@dataclass(frozen=True, slots=True)
-class Knobs:
-    """How this RTZR behaves."""
-
-    client_id: str = "demo"
-    client_secret: str = "demo-secret"  # noqa: S105 - what the emulator asks for, no one's secret
-    auth_delay_ms: float = 0
-    connect_delay_ms: float = 0
-    engine_speed: float = 5.0
-    """Audio worked off, in times real time."""
-    recognition_ms: float = 0
-    """From a known end of an utterance, its audio worked off, to its final."""
-    token_life_s: float = 21600
-    max_streams: int = 0
-    """Streams at once; 0 for no limit."""
-    full_code: str = "A0002"
-    """The code of the 429 past the limit: A0001 or A0002, RTZR does not document which."""
-    partial_ms: float = 200
-    """Audio between two looks at the text for a partial."""
-    broken: bool = False
-    """Every request and dial is answered 500 E500."""
-
-
-@dataclass(frozen=True, slots=True)
-class Stats:
-    tokens_issued: int
-    sockets_opened: int
-    sockets_open: int
-    billed_s: float
-    """Seconds of audio of every session, 10 at least for each."""
-
-    def as_dict(self) -> dict[str, float]:
-        return asdict(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,91 +57,6 @@ def _bad_request(msg: str) -> Refusal:
     return Refusal(400, "H0001", msg)
 
 
-class _Stream:
-    """One accepted WebSocket: it hears on one side and speaks on the other, until EOS or the client's end."""
-
-    def __init__(self, ws: WebSocket, query: StreamQuery, knobs: Knobs) -> None:
-        self._ws = ws
-        self.engine = Engine(
-            query,
-            speed=knobs.engine_speed,
-            recognition_ms=knobs.recognition_ms,
-            partial_ms=knobs.partial_ms,
-        )
-        self._loop = asyncio.get_running_loop()
-        self._wake = asyncio.Event()
-        self._timer: asyncio.TimerHandle | None = None
-
-    @property
-    def billed_s(self) -> float:
-        return max(LEAST_BILLED_S, self.engine.received_s)
-
-    async def run(self) -> bool:
-        """Serves the client. True: its EOS was read and every result sent; False: it went away before."""
-        try:
-            async with asyncio.TaskGroup() as tasks:
-                speaking = tasks.create_task(self._speak())
-                if not await self._listen():
-                    speaking.cancel()
-        finally:
-            self._disarm()
-        return self.engine.drained
-
-    async def _listen(self) -> bool:
-        """Reads until EOS (True) or the client's end (False)."""
-        while True:
-            message = await self._ws.receive()
-            if message["type"] != "websocket.receive":
-                return False
-            payload, text = message.get("bytes"), message.get("text")
-            if payload is not None:
-                await self._hear(payload)
-            elif text == "EOS":
-                self.engine.eos(self._now_ms())
-                self._wake.set()
-                return True
-            elif text is not None and _is_finalize(text):
-                self.engine.finalize(self._now_ms())
-                self._arm()
-
-    async def _hear(self, payload: bytes) -> None:
-        arrived_ms = self._now_ms()
-        for start in range(0, len(payload), SLICE_BYTES):
-            if start:
-                await asyncio.sleep(0)
-            self.engine.hear(payload[start : start + SLICE_BYTES], arrived_ms)
-        self._arm()
-
-    async def _speak(self) -> None:
-        try:
-            while not self.engine.drained:
-                await self._wake.wait()
-                self._wake.clear()
-                for result in self.engine.due(self._now_ms()):
-                    await self._ws.send_text(json.dumps(result, ensure_ascii=False))
-                self._arm()
-        except WebSocketDisconnect:
-            return  # the listening side reads of it too
-
-    def _arm(self) -> None:
-        """Wakes the speaker when the next result is due. Results keep their order: an armed timer stands."""
-        due_ms = self.engine.next_due_ms
-        if due_ms is not None and self._timer is None:
-            self._timer = self._loop.call_at(due_ms / 1000, self._ring)
-
-    def _ring(self) -> None:
-        self._timer = None
-        self._wake.set()
-
-    def _disarm(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
-    def _now_ms(self) -> float:
-        return self._loop.time() * 1000
-
-
 class Emulator:
     """An RTZR in this process: `async with Emulator(Knobs(...)) as rtzr: ...`.
 
@@ -185,15 +64,14 @@ class Emulator:
     is taken.
     """
 
-    def __init__(self, knobs: Knobs = Knobs(), host: str = "127.0.0.1", port: int = 0) -> None:
+    def __init__(self, knobs: Knobs = DEFAULTS, host: str = "127.0.0.1", port: int = 0) -> None:
         self.knobs = knobs
         self._host = host
         self._port = port
         self._tokens: dict[str, float] = {}
         self._tokens_issued = 0
         self._sockets_opened = 0
-        self._streams: set[_Stream] = set()
-        self._dialling = 0
+        self._streams: set[Stream] = set()
         self._billed_s = 0.0
         self._server = uvicorn.Server(self._config())
 
@@ -253,8 +131,8 @@ class Emulator:
         connections = self._server.server_state.connections
         loop = asyncio.get_running_loop()
         ends = loop.time() + GRACE_S
-        while connections and loop.time() < ends:
-            await asyncio.sleep(0.001)  # noqa: ASYNC110 - uvicorn tells no one when its set is empty
+        while connections and loop.time() < ends:  # noqa: ASYNC110 - uvicorn tells no one when none is left
+            await asyncio.sleep(0.001)
         for connection in list(connections):
             connection.transport.abort()
         await asyncio.sleep(0)
@@ -320,7 +198,6 @@ class Emulator:
         return token, int(time.time() + self.knobs.token_life_s)
 
     async def _transcribe(self, ws: WebSocket) -> None:
-        self._dialling += 1
         try:
             await asyncio.sleep(self.knobs.connect_delay_ms / 1000)
             admitted = self._admit(ws)
@@ -330,8 +207,6 @@ class Emulator:
             await ws.accept()
         except WebSocketDisconnect:
             return
-        finally:
-            self._dialling -= 1
         await self._stream(ws, admitted)
 
     def _admit(self, ws: WebSocket) -> StreamQuery | Refusal:
@@ -352,7 +227,7 @@ class Emulator:
         return self._tokens.get(token, 0.0) > asyncio.get_running_loop().time()
 
     async def _stream(self, ws: WebSocket, query: StreamQuery) -> None:
-        stream = _Stream(ws, query, self.knobs)
+        stream = Stream(ws, query, self.knobs)
         self._streams.add(stream)
         self._sockets_opened += 1
         try:
@@ -362,7 +237,8 @@ class Emulator:
             self._streams.remove(stream)
             self._billed_s += stream.billed_s
         if complete:
-            await ws.close(1000)
+            with suppress(WebSocketDisconnect):
+                await ws.close(1000)
 
 
 async def serve(knobs: Knobs, host: str, port: int) -> None:
@@ -383,11 +259,3 @@ async def _form(request: Request) -> dict[str, str] | None:
     except ValueError:
         return None
     return {name: values[-1] for name, values in fields.items()}
-
-
-def _is_finalize(text: str) -> bool:
-    try:
-        message: Any = json.loads(text)
-    except (ValueError, RecursionError):
-        return False  # text RTZR does not know is ignored
-    return isinstance(message, dict) and message.get("type") == "Finalize"

@@ -73,8 +73,8 @@ def text(result: Any) -> str:
 
 async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(5):
-        while not condition():
-            await asyncio.sleep(0.005)  # noqa: ASYNC110 - the condition is another process's, as it were
+        while not condition():  # noqa: ASYNC110 - what it waits for has no event of its own
+            await asyncio.sleep(0.005)
 
 
 async def until_closed(rtzr: Emulator) -> None:
@@ -308,7 +308,7 @@ async def test_a_client_that_vanishes_frees_its_channel_even_in_mid_drain() -> N
         async with stream(rtzr) as ws:
             await ws.send(say(SENTENCES[0]))
             await ws.send("EOS")
-            await ws.ping()
+            await asyncio.wait_for(await ws.ping(), 5)  # now its EOS has been read
             ws.transport.abort()
         await until_closed(rtzr)
 
@@ -324,6 +324,19 @@ async def test_leaving_closes_open_streams_and_leaves_no_task_and_no_signal_hand
     assert asyncio.all_tasks() <= before
     with pytest.raises(httpx.ConnectError):
         await token(rtzr)
+
+
+async def test_leaving_does_not_wait_for_delays_or_for_results_not_yet_due() -> None:
+    before = asyncio.all_tasks()
+    async with Emulator(Knobs(recognition_ms=60_000)) as rtzr:
+        ws = await dial(rtzr, f"Bearer {await token(rtzr)}")
+        await ws.send(say(SENTENCES[0]))
+        await ws.send("EOS")
+        await asyncio.wait_for(await ws.ping(), 5)
+        started = time.monotonic()
+    assert time.monotonic() - started < 3
+    await asyncio.wait_for(ws.wait_closed(), 5)
+    assert asyncio.all_tasks() <= before
 
 
 async def test_serve_runs_until_cancelled(
