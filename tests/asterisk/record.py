@@ -23,7 +23,8 @@ def tone(ms: int) -> bytes:
     return b"".join(struct.pack("<h", int(8000 * math.sin(i * 0.5))) for i in range(8 * ms))
 
 
-def _tap(pbx: Asterisk, tapped: str, port: int) -> None:
+def tap(pbx: Asterisk, tapped: str, port: int) -> None:
+    """Tap a channel as the bridge does, sending to a UDP `port` of this machine."""
     pbx.originate(
         f"UnicastRTP/127.0.0.1:{port}/c(ulaw)",
         context="rtzr-tap",
@@ -36,7 +37,7 @@ def _tap(pbx: Asterisk, tapped: str, port: int) -> None:
 def _call(pbx: Asterisk, port: int) -> None:
     word = pbx.prompt("word", tone(200))
     call = pbx.two_party_call([(0.1, word), (0.1, HANGUP)], [(0, word)], ring_s=0.4)
-    _tap(pbx, call.caller, port)
+    tap(pbx, call.caller, port)
     wait_for(lambda: len(pbx.channels()) == 5, 2, lambda: pbx.cli("core show channels"))
     _save("channels", pbx.channels())
     wait_for(lambda: bool(pbx.ari("GET", "bridges")), 2, lambda: "no bridge")
