@@ -73,8 +73,8 @@ class RtpPort:
         deliver: Deliver,
         closed: Callable[[int], None],
     ) -> None:
-        """Begins to read at once. `clock` gives call time now in ms; `deliver` gets frames, oldest first, once a
-        wake-up at most; `closed` gets the port's number back."""
+        """Begins to read at once. `clock` gives call time now in ms; `deliver` gets frames, oldest
+        first, one list a wake-up; `closed` gets the port's number back."""
         self.port: int = sock.getsockname()[1]
         self.counters = PortCounters()
         self.receiver = receiver
@@ -83,9 +83,8 @@ class RtpPort:
         self._deliver = deliver
         self._closed = closed
         self._source: Address | None = None
-        self._filtered = (
-            False  # the kernel lets through none but the source's, and what it queued before is read
-        )
+        self._connected = False
+        self._filtered = False  # connected, and what the kernel had queued before is read
         self._kept: deque[_Kept] = deque()
         self._kept_of: Counter[Address] = Counter()
         self._loop = asyncio.get_running_loop()
@@ -101,6 +100,10 @@ class RtpPort:
             return int(numbers[-1])
         return 0
 
+    def fileno(self) -> int:
+        """The socket's descriptor, -1 once closed."""
+        return self._sock.fileno()
+
     def fates(self) -> dict[str, int]:
         """All counters of this port and its receiver by name, for who exports them by tick."""
         return asdict(self.receiver.counters) | asdict(self.counters)
@@ -109,8 +112,7 @@ class RtpPort:
         """Only this source is heard from now on; of what was kept, its packets are played in order.
 
         A port bound to one address has the kernel drop all others, uncounted; else they are dropped here.
-
-        Raises ValueError if `address` is not the IP address of a host, OSError if the port's own address cannot reach it.
+        Raises ValueError if `address` is not the IP address of a host, OSError if there is no way to it.
         """
         source = (_as_the_kernel_says(address, self._sock.family), port)
         if not ipaddress.ip_address(self._sock.getsockname()[0]).is_unspecified:
@@ -129,7 +131,7 @@ class RtpPort:
 
     def drain(self) -> None:
         """Reads the socket empty and delivers all that the receiver holds: the leg has ended."""
-        if self._sock.fileno() < 0:
+        if self.fileno() < 0:
             return
         frames: list[Frame] = []
         # The kernel's queue is bounded; the loop is too, should somebody fill it faster than it is read.
@@ -143,7 +145,7 @@ class RtpPort:
 
     def close(self) -> None:
         """Stops reading and gives the port to rest. Without effect the second time."""
-        if self._sock.fileno() < 0:
+        if self.fileno() < 0:
             return
         self._loop.remove_reader(self._sock)
         if self._timer:
@@ -242,7 +244,7 @@ class PortPool:
     def __init__(
         self, bind: str, first: int, last: int, rest_s: float = 30, now: Callable[[], float] = monotonic
     ) -> None:
-        """`now`: seconds that never go back. Raises ValueError if `bind` is no IP address, or for the range."""
+        """`now` gives seconds. Raises ValueError if `bind` is no IP address, or the range is impossible."""
         if not 0 < first <= last <= 65_535:
             raise ValueError(f"ports {first} to {last}, needed a range within 1 to 65535")
         self._address = ipaddress.ip_address(bind)
@@ -259,7 +261,7 @@ class PortPool:
         return len(self._free)
 
     def open(self, receiver: Receiver, clock: Callable[[], float], deliver: Deliver) -> RtpPort:
-        """A port that reads into `receiver`. Raises PortsExhausted; OSError if `bind` is not an own address."""
+        """A port that reads into `receiver`. Raises PortsExhausted; OSError if `bind` is not our address."""
         sock = self._bound()
         self.in_use += 1
         return RtpPort(sock, receiver, clock, deliver, self._take_back)

@@ -1,0 +1,22 @@
+"""Which event loops the tests of the shells run on: those of the RTP port on each that the bridge may use."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+
+import pytest
+
+BOTH = {"test_rtp.py"}
+"""What registers a file descriptor with the loop itself: there the loops differ."""
+
+
+def pytest_asyncio_loop_factories(
+    config: pytest.Config, item: pytest.Item
+) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    loops: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {"asyncio": asyncio.new_event_loop}
+    if item.path.name in BOTH:
+        try:
+            import uvloop
+        except ImportError:  # not built for every platform
+            return loops
+        loops["uvloop"] = uvloop.new_event_loop
+    return loops

@@ -1,0 +1,172 @@
+"""From timestamps to call time: what a source's clock does, and where its frames must land."""
+
+from collections.abc import Iterable
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bridge.wire.timeline import JUMP_MS, SETTLE_MS, TORN_MS, Timeline
+from tests.scale import scaled
+
+WRAP = 1 << 32
+
+
+class Source:
+    """Sends 20 ms packets at 8 kHz; the test says when they arrive."""
+
+    def __init__(self, timestamp: int = 0) -> None:
+        self.line = Timeline(8000)
+        self.timestamp = timestamp
+
+    def send(self, arrived_ms: float, *, marker: bool = False) -> float:
+        at_ms = self.line.place(self.timestamp % WRAP, 20, marker, arrived_ms)
+        self.timestamp += 160
+        return at_ms
+
+    def pause(self, ms: float) -> None:
+        self.timestamp += round(ms * 8)
+
+    def talk(self, arrivals: Iterable[float]) -> list[float]:
+        return [self.send(arrived_ms) for arrived_ms in arrivals]
+
+
+def test_the_line_starts_where_the_first_packet_arrives_and_jitter_does_not_move_it() -> None:
+    source = Source(timestamp=WRAP - 160)
+    assert source.talk([1000, 1049, 1049, 1061, 1120, 1100.5]) == [1000, 1020, 1040, 1060, 1080, 1100]
+
+
+@pytest.mark.parametrize("marker", [True, False])
+def test_a_silent_pause_that_the_timestamps_tell_maps_to_call_time(marker: bool) -> None:
+    source = Source()
+    source.talk([0, 20])
+    source.pause(2000)
+    assert source.send(2041, marker=marker) == 2040
+    assert source.line.counters.jumps == 0
+
+
+def test_a_burst_after_a_stall_keeps_its_times() -> None:
+    source = Source()
+    source.talk(range(0, 100, 20))
+    burst = source.talk([1500 + n * 0.1 for n in range(70)])
+    assert burst == [100 + 20 * n for n in range(70)]
+    assert source.talk([1500.0, 1520.0]) == [1500, 1520]
+    assert source.line.counters.jumps == 0
+
+
+def test_timestamps_that_stood_still_in_a_pause_are_put_right_at_the_marker() -> None:
+    source = Source()
+    source.talk([0, 20])
+    assert source.send(3000, marker=True) == 3000
+    assert source.send(3020) == 3020
+    assert source.line.counters.jumps == 1
+
+
+def test_timestamps_that_stood_still_without_a_marker_are_put_right_soon() -> None:
+    source = Source()
+    source.talk([0, 20])
+    placed = source.talk(range(3000, 3200, 20))
+    assert placed[0] == 40
+    assert placed[SETTLE_MS // 20 :] == [3100, 3120, 3140, 3160, 3180]
+    assert source.line.counters.jumps == 1
+
+
+@pytest.mark.parametrize("leap", [WRAP // 2 - 400, 1_000_000, 10 * 8000, -10 * 8000, -1_000_000, -WRAP // 3])
+def test_a_clock_that_leaps_is_followed_from_that_packet_on(leap: int) -> None:
+    source = Source()
+    source.talk([0, 20])
+    source.timestamp += leap
+    assert source.talk([45, 60, 85]) == [45, 65, 85]
+    assert source.line.counters.jumps == 1
+
+
+def test_a_first_packet_that_was_delayed_is_made_good_in_the_next_pause() -> None:
+    source = Source()
+    # Eight packets were held up on their way: the last was in time, so the line was 140 ms too late. Frames
+    # do not overlap, so that shows only after the next pause.
+    assert source.talk([150] * 8) == [150 + 20 * n for n in range(8)]
+    source.pause(1000)
+    assert source.send(1170) == 1170
+    assert source.line.counters.jumps == 0
+
+
+def test_frames_swallowed_in_speech_are_made_good_in_the_next_pause() -> None:
+    """The capture's case: nothing arrives for 100 ms, and the timestamps do not say so."""
+    source = Source()
+    source.talk(range(0, 400, 20))
+    source.talk(range(500, 900, 20))
+    source.pause(2000)
+    assert source.send(2900) == 2900
+    assert source.line.counters.slips == 1
+
+
+def test_unbroken_speech_is_not_torn_before_it_is_far_behind() -> None:
+    source = Source()
+    source.talk(range(0, 400, 20))
+    late = TORN_MS - 20
+    steady = source.talk(range(400 + late, 4400 + late, 20))
+    assert steady == list(range(400, 4400, 20))
+    placed = source.talk(range(4400 + late + 60, 6400 + late + 60, 20))
+    assert placed[-1] == 6400 + late + 60 - 20
+    assert source.line.counters.slips == 1
+
+
+@pytest.mark.parametrize("ppm", [200, -200, 28])
+def test_four_hours_of_drift(ppm: float) -> None:
+    """M13. Unbroken talk for minutes, with pauses: never farther off than a word is torn, never a jump."""
+    source, random = Source(), Random(13)
+    hours = scaled(4 * 3600_000, 600_000)
+    now_ms, worst = 0.0, 0.0
+    while now_ms < hours:
+        for _ in range(1500):
+            worst = max(worst, abs(source.send(now_ms + random.random() * 15) - now_ms))
+            now_ms += 20 * (1 + ppm / 1e6)
+        source.pause(700)
+        now_ms += 700 * (1 + ppm / 1e6)
+    assert worst < 40
+    assert source.line.counters.jumps == 0
+
+
+def test_a_slow_source_that_never_pauses_is_followed() -> None:
+    source = Source()
+    placed = [source.send(n * 20.004) - n * 20.004 for n in range(60_000)]
+    assert min(placed) > -TORN_MS - 5
+    assert source.line.counters.jumps == 0
+    assert source.line.counters.slips == 1
+
+
+def test_another_source_is_placed_by_its_arrival_and_does_not_overlap() -> None:
+    source = Source()
+    source.talk([0, 20])
+    source.line.restart()
+    source.timestamp = 99
+    assert source.talk([30, 60]) == [40, 60]
+    assert source.line.counters.jumps == 0
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.integers(0, WRAP - 1) | st.integers(0, 3000),
+            st.sampled_from([10.0, 20, 5.5, 60]),
+            st.booleans(),
+            st.floats(0, 3000),
+        ),
+        max_size=80,
+    )
+)
+def test_whatever_comes_frames_do_not_overlap_nor_run_away(
+    arrivals: list[tuple[int, float, bool, float]],
+) -> None:
+    line, now_ms, end_ms, audio_ms = Timeline(8000), 0.0, 0.0, 0.0
+    for timestamp, duration_ms, marker, pause_ms in arrivals:
+        now_ms += pause_ms
+        at_ms = line.place(timestamp, duration_ms, marker, now_ms)
+        assert at_ms >= end_ms - 1e-6
+        # Ahead of the clock only by audio that came too fast.
+        assert at_ms <= now_ms + audio_ms + 1e-6
+        end_ms = at_ms + duration_ms
+        audio_ms += duration_ms
+    assert line.counters.jumps <= len(arrivals)
+    assert JUMP_MS > TORN_MS
