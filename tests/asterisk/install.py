@@ -46,10 +46,10 @@ def _run(*command: str) -> None:
     subprocess.run(command, check=True, env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"})
 
 
-def _install_packages() -> None:
+def _install_packages(bootstrapping: bool) -> None:
     missing = [package for name, package in PACKAGES.items() if shutil.which(name) is None]
-    if not KEYRING.exists():
-        missing.append("debian-archive-keyring")
+    if bootstrapping:
+        missing.append("debian-archive-keyring")  # absent on Ubuntu; an old one does not know the suite's key
     if missing:
         print(f"installing Debian packages for the tests: {', '.join(missing)}", flush=True)
         _run("apt-get", "update", "-q")
@@ -95,8 +95,9 @@ def install() -> None:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if ready():
             return
-        _install_packages()
-        if not (target / "usr/sbin/asterisk").exists():
+        bootstrapping = not (target / "usr/sbin/asterisk").exists()
+        _install_packages(bootstrapping)
+        if bootstrapping:
             _know_suite()
             _bootstrap(target)
 
