@@ -140,7 +140,7 @@ class Gap:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """A CloudEvents 1.0 envelope; `id` is given once, when the event is made, so a receiver can drop repeats."""
+    """A CloudEvents 1.0 envelope; `id` is given once, when it is made, so a receiver can drop repeats."""
 
     id: str
     type: str

