@@ -104,7 +104,7 @@ class Asterisk(_Section):
     """Asterisk's REST interface, and the names that the dialplan shares with us."""
 
     ari_url: AnyHttp = "http://127.0.0.1:8088/ari"
-    username: Name = "rtzr"
+    username: Name = "rtzr-bridge"
     app: Name = "rtzr-bridge"
     tap_context: Name = "rtzr-tap"
     user_event: Name = "RTZR"

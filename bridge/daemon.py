@@ -14,6 +14,7 @@ import structlog
 
 from bridge.call import LegSettings
 from bridge.config import Config
+from bridge.meter import Meter
 from bridge.net.ari import Ari
 from bridge.net.rtp import PortPool
 from bridge.net.rtzr import Rtzr, Tokens
@@ -36,10 +37,12 @@ async def run(config: Config) -> int:
     async with AsyncExitStack() as opened, asyncio.TaskGroup() as tasks:
         for sink in sinks:
             tasks.create_task(sink.run())
-        tokens = await opened.enter_async_context(build_tokens(config))
+        tokens, speech = build_rtzr(config)
+        await opened.enter_async_context(tokens)
         ari = await opened.enter_async_context(build_ari(config))
-        switchboard = build_switchboard(config, ari, build_speech(config, tokens), fan_out(sinks))
-        working = [tasks.create_task(switchboard.run()), tasks.create_task(tokens.keep_fresh())]
+        switchboard = build_switchboard(config, ari, speech, fan_out(sinks))
+        meter = Meter(switchboard, tokens, speech, sinks)
+        working = [tasks.create_task(work) for work in (switchboard.run(), tokens.keep_fresh(), meter.run())]
         await stop.wait()
         orderly = await _drain(switchboard, config.drain_s, force)
         for task in working:
@@ -87,34 +90,31 @@ def build_sinks(config: Config) -> list[QueuedSink]:
     return sinks
 
 
-def _tls(config: Config) -> ssl.SSLContext:
-    """RTZR is always verified: by the system's authorities, or by `rtzr.ca_file` alone."""
-    return ssl.create_default_context(cafile=config.rtzr.ca_file)
+def build_rtzr(config: Config) -> tuple[Tokens, Rtzr]:
+    """The token cache and what opens sessions with it.
 
-
-def build_tokens(config: Config) -> Tokens:
+    TLS is always verified: by the system's authorities, or by those of `rtzr.ca_file` alone.
+    """
     rtzr, secrets = config.rtzr, config.secrets
-    return Tokens(
+    tls = ssl.create_default_context(cafile=rtzr.ca_file)
+    tokens = Tokens(
         rtzr.auth_url,
         secrets.client_id,
         secrets.client_secret,
         renew_before_s=rtzr.renew_before_s,
         timeout_s=rtzr.connect_timeout_s,
-        tls=_tls(config),
+        tls=tls,
         proxy=rtzr.proxy,
     )
-
-
-def build_speech(config: Config, tokens: Tokens) -> Rtzr:
-    rtzr = config.rtzr
-    return Rtzr(
+    speech = Rtzr(
         tokens,
         rtzr.stream_url,
         stream_options(config),
         timeout_s=rtzr.connect_timeout_s,
-        tls=_tls(config),
+        tls=tls,
         proxy=rtzr.proxy,
     )
+    return tokens, speech
 
 
 _QUERY = (

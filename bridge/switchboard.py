@@ -9,10 +9,11 @@ import asyncio
 import time
 from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass, field
+from itertools import count
 
 import structlog
 
-from bridge import events
+from bridge import events, metrics
 from bridge.call import Leg, LegReport, LegSettings, Speech
 from bridge.net.ari import Ari, AriRefused, AriUnreachable, Connected, Disconnected, Gone
 from bridge.net.rtp import PortPool
@@ -38,6 +39,7 @@ _log = structlog.get_logger()
 
 MARK = "RTZR_CALL"
 """The variable that the dialplan's one line leaves on the announcing channel and on those it dials."""
+_COMPARE_AGAIN_S = 1.0
 _MEMBERS_S = 0.3
 """Dial() calls all members of a ring group within this; only a lone one gets a session ahead of time."""
 
@@ -104,6 +106,7 @@ class Switchboard:
         self._live: dict[str, _Live] = {}
         self._calls: dict[CallId, _Call] = {}
         self._draining = False
+        self._connection = 0
         self._idle = asyncio.Event()
         self._idle.set()
         self._tasks = asyncio.TaskGroup()
@@ -112,6 +115,11 @@ class Switchboard:
     def legs(self) -> int:
         """How many legs run now."""
         return len(self._live)
+
+    def count(self) -> None:
+        """Hand the taps' packet counters to the metrics."""
+        for live in self._live.values():
+            live.tap.count()
 
     async def run(self) -> None:
         """Follow the PBX until cancelled."""
@@ -133,6 +141,7 @@ class Switchboard:
 
     def _take(self, event: wire.AriEvent | Connected | Disconnected) -> None:
         if isinstance(event, Connected):
+            self._connection += 1
             self._spawn(self._reconcile())
         elif not isinstance(event, Disconnected):
             self._clock.observe(event.at, asyncio.get_running_loop().time())
@@ -155,12 +164,21 @@ class Switchboard:
                     self._spawn(self._look_up(channel))
 
     async def _reconcile(self) -> None:
-        """Compare what runs here with what the PBX has: it repeats nothing that happened meanwhile."""
-        channels = await self._ari.channels()
-        marks = await asyncio.gather(*(self._mark(channel) for channel in channels))
+        """Compare what runs here with what the PBX has: it repeats nothing that was missed."""
+        connection = self._connection
+        for attempt in count():
+            try:
+                known = self._roster.known(live.tap.id for live in self._live.values())
+                channels = await self._ari.channels()
+                marks = await asyncio.gather(*(self._mark(channel) for channel in channels))
+                break
+            except (AriRefused, AriUnreachable, wire.AriError) as error:
+                _log.warning("live calls not compared", reason=_told(error), attempt=attempt)
+                await asyncio.sleep(_COMPARE_AGAIN_S)
+            if connection != self._connection:
+                return  # a later connection compares anew
         found = {c.id: mark for c, mark in zip(channels, marks, strict=True) if mark is not None}
-        running = {live.tap.id for live in self._live.values()}
-        self._carry_out(self._roster.reconcile(channels, found, running))
+        self._carry_out(self._roster.reconcile(channels, found, known))
 
     async def _mark(self, channel: wire.Channel) -> Mark | None:
         return Mark.read(await self._ari.variable(channel.id, MARK))
@@ -187,6 +205,7 @@ class Switchboard:
         self._idle.clear()
         call.live += 1
         call.legs += 1
+        metrics.LEGS_STARTED.inc()
         self._spawn(tap.run())
         self._spawn(self._run(live, call, party))
         self._ready(live, channel, call)
@@ -230,7 +249,9 @@ class Switchboard:
             publish=self._publish,
         )
         try:
-            call.add(await leg.run(lambda: live.cause))
+            report = await leg.run(lambda: live.cause)
+            call.add(report)
+            metrics.bump(report.ledger.fates(), metrics.AUDIO_MS)
         except Exception:
             _log.exception("leg failed", leg=str(live.leg))
             call.reasons.append("failed")
@@ -238,12 +259,13 @@ class Switchboard:
         finally:
             self._forget(live, call)
 
-    def _answer(self, channel: str, at_s: float) -> None:
+    def _answer(self, channel: str, at_s: float | None) -> None:
         live = self._live.get(channel)
         if live is not None:
             live.answered = True
-            origin_s = self._calls[live.leg.call].origin_s
-            live.ring.answer((self._clock.monotonic(at_s) - origin_s) * 1000)
+            call = self._calls[live.leg.call]
+            at_ms = None if at_s is None else (self._clock.monotonic(at_s) - call.origin_s) * 1000
+            live.ring.answer(call.now_ms() if at_ms is None else at_ms)
 
     def _end(self, live: _Live | None, cause: str) -> None:
         """The channel is gone; the end of the stream goes down behind the last packet."""
@@ -270,10 +292,14 @@ class Switchboard:
         self._tasks.create_task(_guarded(work))
 
 
+def _told(error: Exception) -> str:
+    return f"{type(error).__name__} {error}".strip()
+
+
 async def _guarded(work: Coroutine[None, None, None]) -> None:
     try:
         await work
     except (AriRefused, AriUnreachable, Gone, wire.AriError) as error:
-        _log.warning("request to the pbx failed", reason=f"{type(error).__name__} {error}".strip())
+        _log.warning("request to the pbx failed", reason=_told(error))
     except Exception:
         _log.exception("failed beside the events")

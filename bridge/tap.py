@@ -13,10 +13,12 @@ from uuid import uuid4
 
 import structlog
 
+from bridge import metrics
 from bridge.net.ari import Ari, AriRefused, AriUnreachable, Gone
 from bridge.net.rtp import PortPool, PortsExhausted, RtpPort
 from bridge.ring import Ring
 from bridge.types import Codec
+from bridge.wire.ari import AriError
 from bridge.wire.backoff import full_jitter
 from bridge.wire.receiver import Receiver
 
@@ -26,6 +28,8 @@ _LAST_PACKETS_S = 0.1
 """After hang-up: how long the tap's own end, and with it its last packets, is awaited."""
 _SETTLED_S = 5.0
 """A tap that lived this long was a good one: the next try starts without delay."""
+_HOPELESS = 3
+"""So many short-lived taps of one channel in a row are no accident."""
 _PUT_BACK_S = (0.1, 5.0)
 """Base and cap of the pause before a tap is put back."""
 
@@ -59,6 +63,8 @@ class Tap:
         self._clock = clock
         self._hung_up = asyncio.Event()
         self._over = asyncio.Event()
+        self._port: RtpPort | None = None
+        self._counted: dict[str, int] = {}
         self.id = ""
         """Id of the tap's own channel at this moment."""
 
@@ -70,6 +76,13 @@ class Tap:
         """The tap's own channel is gone."""
         self._over.set()
 
+    def count(self) -> None:
+        """Hand what became of the packets since the last time to the metrics."""
+        if self._port is not None:
+            fates = self._port.fates()
+            metrics.export(self._counted, fates)
+            self._counted = fates
+
     async def run(self) -> None:
         """Tap, and tap again, until hung up; ends the ring in every path."""
         attempt = 0
@@ -79,6 +92,8 @@ class Tap:
                 await self._tap_once()
                 lived_s = asyncio.get_running_loop().time() - started
                 attempt = 0 if lived_s > _SETTLED_S else attempt + 1
+                if attempt == _HOPELESS:
+                    self._complain()
                 await self._rest(attempt)
         finally:
             self._ring.end()
@@ -88,18 +103,30 @@ class Tap:
         self.id = f"{tap_prefix(self._settings.app)}{uuid4().hex}"
         try:
             port = self._open_port()
-        except PortsExhausted as error:
+        except (PortsExhausted, OSError) as error:
             _log.error("not tapped", reason=str(error))
             return
+        self._port, self._counted = port, {}
         try:
             await self._attach(port)
             await self._until_over()
-        except (Gone, AriRefused, AriUnreachable) as error:
+        except (Gone, AriRefused, AriUnreachable, AriError, OSError, ValueError) as error:
             _log.warning("not tapped", reason=f"{type(error).__name__} {error}".strip())
         finally:
             port.drain()
             port.close()
+            self.count()
+            self._port = None
             await self._remove()
+
+    def _complain(self) -> None:
+        """Once for a leg: what keeps a tap from staying is nearly always a missing context."""
+        _log.error(
+            "taps do not stay; is the context loaded? paste dialplan/asterisk/extensions.conf, then "
+            "'asterisk -rx \"dialplan reload\"'",
+            context=self._settings.context,
+            channel=self._channel,
+        )
 
     def _open_port(self) -> RtpPort:
         receiver = Receiver(self._settings.codec, self._settings.reorder_ms)

@@ -12,7 +12,7 @@ from typing import Any
 
 from bridge.call import Leg, LegReport
 from bridge.config import Config, Secrets
-from bridge.daemon import build_speech, build_tokens, leg_settings
+from bridge.daemon import build_rtzr, leg_settings
 from bridge.emulator.server import Emulator, Knobs
 from bridge.ring import Ring
 from bridge.sinks.console import ConsoleSink
@@ -88,14 +88,15 @@ async def run(recording: Recording, config: Config, *, fast: bool, emulated: boo
         tasks.create_task(sink.run())
         if emulated:
             config = with_emulator(config, await opened.enter_async_context(Emulator()))
-        tokens = await opened.enter_async_context(build_tokens(config))
+        tokens, speech = build_rtzr(config)
+        await opened.enter_async_context(tokens)
         player = _FilePlayer(recording, _FAST if fast else 1.0)
         leg = Leg(
             LegId(f"file-{recording.codec.label}", "file"),
             Party(Role.CALLER),
             recording.codec,
             player.ring,
-            build_speech(config, tokens),
+            speech,
             leg_settings(config),
             clock=player.now_ms,
             publish=keep,

@@ -15,6 +15,7 @@ import httpx
 import structlog
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
+from websockets.protocol import State
 
 from bridge.types import Codec, Token
 from bridge.wire import rtzr
@@ -26,6 +27,8 @@ _quiet.setLevel(logging.ERROR)  # at DEBUG the library prints headers, and the t
 _WRITE_LIMIT = 1 << 20
 _RESULT_LIMIT = 1 << 20
 _RETRY_S = 5.0
+_REFUSED_S = 60.0
+"""A refusal will be the same in a second, and knocking in vain may be counted."""
 
 
 class Tokens:
@@ -95,7 +98,10 @@ class Tokens:
             try:
                 token = await self.get()
                 await asyncio.sleep(max(1.0, token.expires_at - self._margin_s - self._now()))
-            except (rtzr.Refused, rtzr.Unreachable) as error:
+            except rtzr.Refused as error:
+                _log.error("no token; check RTZR_CLIENT_ID and RTZR_CLIENT_SECRET", reason=str(error))
+                await asyncio.sleep(_REFUSED_S)
+            except rtzr.Unreachable as error:
                 _log.warning("no token", reason=str(error), retry_s=_RETRY_S)
                 await asyncio.sleep(_RETRY_S)
 
@@ -106,6 +112,10 @@ class Session:
     def __init__(self, connection: ClientConnection) -> None:
         self._connection = connection
         self.malformed = 0
+
+    @property
+    def open(self) -> bool:
+        return self._connection.state is not State.CLOSED
 
     async def send(self, audio: bytes) -> bool:
         """Send audio; False when the socket is lost."""
@@ -164,6 +174,7 @@ class Rtzr:
         self._tls = tls if stream_url.startswith("wss:") else None
         self._proxy = proxy
         self.sessions_opened = 0
+        self._sessions: set[Session] = set()
 
     async def open(self, codec: Codec) -> Session:
         """A fresh session. A 401 renews the token once. Raises `rtzr.Refused` and `rtzr.Unreachable`."""
@@ -194,4 +205,12 @@ class Rtzr:
         except (OSError, TimeoutError, InvalidHandshake) as error:
             raise rtzr.Unreachable(f"streaming: {type(error).__name__}") from None
         self.sessions_opened += 1
-        return Session(connection)
+        session = Session(connection)
+        self._sessions.add(session)
+        return session
+
+    @property
+    def sessions_open(self) -> int:
+        """Sockets that are open now."""
+        self._sessions = {session for session in self._sessions if session.open}
+        return len(self._sessions)

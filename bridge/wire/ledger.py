@@ -36,6 +36,11 @@ class Ledger:
     def lost_ms(self) -> float:
         return sum(self.lost.values())
 
+    def fates(self) -> dict[str, float]:
+        """The sums by name, for the metrics."""
+        sums = {"arrived": self.arrived, "sent": self.sent, "withheld": self.withheld, "filled": self.filled}
+        return sums | {f"lost_{reason.value}": ms for reason, ms in self.lost.items()}
+
     def closes(self) -> bool:
         """Whether all that arrived is accounted for."""
         return abs(self.arrived - self.sent - self.withheld - self.lost_ms) <= _ROUNDING_MS

@@ -35,8 +35,8 @@ class StartLeg:
 @dataclass(frozen=True, slots=True)
 class AnswerLeg:
     channel: str
-    at_s: float
-    """Unix seconds, the PBX's clock."""
+    at_s: float | None
+    """Unix seconds, the PBX's clock; None when the answer was missed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +67,15 @@ class LookUp:
 
 
 Decision = StartLeg | AnswerLeg | EndLeg | EndTap | RemoveStray | LookUp
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What ran here at one moment, by channel id."""
+
+    channels: frozenset[str]
+    legs: frozenset[str]
+    taps: frozenset[str]
 
 
 @dataclass(slots=True)
@@ -120,23 +129,34 @@ class Roster:
         """When the call's first channel was created: the linkedid is its uniqueid."""
         return self._created.get(call, channel.created)
 
+    def known(self, taps: Iterable[str]) -> Known:
+        """What is known at this moment; `taps` are our own channels that are in use."""
+        return Known(frozenset(self._created), frozenset(self._legs), frozenset(taps))
+
     def reconcile(
-        self, channels: Iterable[ari.Channel], marks: Mapping[str, Mark], running: set[str]
+        self, channels: Iterable[ari.Channel], marks: Mapping[str, Mark], known: Known
     ) -> list[Decision]:
-        """Decide on all that the PBX has now; `running` are our own channels that are in use."""
+        """Decide on all that the PBX has; `known` is from before it was asked.
+
+        What began since is not in `channels`, and is not gone for that.
+        """
         here = {channel.id: channel for channel in channels}
-        self._created = {channel.id: channel.created for channel in here.values()}
+        for missed in known.channels - here.keys():
+            self._created.pop(missed, None)
+        self._created |= {channel.id: channel.created for channel in here.values()}
         decisions: list[Decision] = []
-        for gone in self._legs.keys() - here.keys():
+        for gone in known.legs - here.keys():
             decisions += self._destroyed(gone, "gone")
-        decisions += [EndTap(tap) for tap in running - here.keys()]
+        decisions += [EndTap(tap) for tap in known.taps - here.keys()]
         for channel in here.values():
-            decisions += self._found(channel, marks.get(channel.id), running)
+            decisions += self._found(channel, marks.get(channel.id), known)
         return decisions
 
-    def _found(self, channel: ari.Channel, mark: Mark | None, running: set[str]) -> list[Decision]:
+    def _found(self, channel: ari.Channel, mark: Mark | None, known: Known) -> list[Decision]:
         if channel.id.startswith(self.own_prefix):
-            return [] if channel.id in running else [RemoveStray(channel.id)]
+            return [] if channel.id in known.taps else [RemoveStray(channel.id)]
+        if channel.id in self._legs:
+            return [AnswerLeg(channel.id, None)] if channel.up else []
         if mark is None:
             return []
         if channel.name.endswith(";2") and mark.announcer != channel.id:

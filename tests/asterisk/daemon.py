@@ -1,4 +1,4 @@
-"""The bridge and its emulated RTZR as an administrator runs them: processes of their own, beside a real Asterisk.
+"""The bridge and its emulated RTZR as an administrator runs them: processes of their own, beside Asterisk.
 
 Blocking, like pbx.py. What the daemon delivers is read from its JSONL sink; nothing reaches into it.
 """

@@ -38,7 +38,7 @@ a=rtpmap:0 PCMU/8000
   <recv response="100" optional="true"/>
   <recv response="180" optional="true"/>
   <recv response="183" optional="true"/>
-  <recv response="200"/>
+  <recv response="200" rrs="true"/>
   <send><![CDATA[
 ACK [next_url] SIP/2.0
 {HEADERS}

@@ -1,15 +1,18 @@
-"""Calls on a real Asterisk through the real daemon: what an administrator expects of it, and what may never happen."""
+"""Calls on a real Asterisk through the real daemon: what has to happen, and what may never happen."""
 
 import signal
 import time
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 from bridge.emulator.codebook import SENTENCES, say, spoken_ms
+from bridge.wire.g711 import pcm_to_ulaw
 from tests.asterisk.daemon import BridgeProcess, EmulatorProcess
 from tests.asterisk.pbx import HANGUP, Asterisk, Call, Script, wait_for
+from tests.asterisk.sip import sip_call
 from tests.scale import scaled
 
 
@@ -81,7 +84,7 @@ def assert_turns(bridge: BridgeProcess, call: Call, turns: int) -> None:
     assert [final["party"]["role"] for final in finals] == ["caller", "callee"] * turns
     for final in finals:
         assert abs(final["end_ms"] - final["start_ms"] - spoken_ms(final["text"])) < 100
-    for earlier, later in zip(finals, finals[1:], strict=False):
+    for earlier, later in pairwise(finals):
         assert 200 < later["start_ms"] - earlier["end_ms"] < 2000
 
 
@@ -241,3 +244,20 @@ def test_a_tap_that_ends_alone_is_put_back(pbx: Asterisk, bridge: BridgeProcess)
     bridge.wait(lambda: len(taps(pbx)) == 2 and not set(old) & set(taps(pbx)))
     bridge.wait_for_end(call.id)
     assert bridge.finals(call.id, "caller") == sentences(0, 1)
+
+
+def test_a_call_that_arrives_by_sip(pbx: Asterisk, bridge: BridgeProcess, tmp_path: Path) -> None:
+    prompts(pbx)
+    pbx.answers_at("5557788", [(3.5, "s9")], ring_s=0.5)
+    quiet = b"\xff" * 8 * 500
+    spoken = [pcm_to_ulaw(say(SENTENCES[index])) for index in (7, 8)]
+    with sip_call(pbx, "5557788", quiet + (quiet * 8).join(spoken) + quiet, tmp_path):
+        bridge.wait(lambda: bool(bridge.events("call.started")))
+        call_id = bridge.events("call.started")[0]["subject"]
+    ended = bridge.wait_for_end(call_id)
+    assert bridge.finals(call_id, "caller") == sentences(7, 2)
+    assert bridge.finals(call_id, "callee") == sentences(9, 1)
+    assert ended["verdict"] == "complete"
+    (caller, callee) = (event["data"]["party"] for event in bridge.events("leg.started", call_id))
+    assert (caller["role"], caller["number"]) == ("caller", "0298765432")
+    assert (callee["role"], callee["number"]) == ("callee", "5557788")
