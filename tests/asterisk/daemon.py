@@ -47,6 +47,11 @@ class _Process:
         assert self._process is not None
         self._process.send_signal(number)
 
+    def open_files(self) -> int:
+        """How many sockets and the like the process holds; idle connections to the PBX are among them."""
+        assert self._process is not None
+        return len(list(Path(f"/proc/{self._process.pid}/fd").iterdir()))
+
     def kill(self) -> None:
         """SIGKILL, and reaped."""
         if self._process is not None:
@@ -154,7 +159,11 @@ class BridgeProcess(_Process):
 
     def wait(self, condition: Callable[[], bool], timeout_s: float = 10) -> None:
         """Until `condition` holds; the log is the complaint when it does not."""
-        wait_for(condition, timeout_s, lambda: f"{self.events('transcript.final')}\n{self.printed()[-4000:]}")
+        wait_for(condition, timeout_s, self._told)
+
+    def _told(self) -> str:
+        finals = [(e["subject"], e["data"]["text"]) for e in self.events("transcript.final")]
+        return f"{finals[-20:]}\n{self.printed()[-3000:]}"
 
     def wait_for_end(self, call: str, timeout_s: float = 20) -> dict[str, Any]:
         """The data of the call's `call.ended`."""

@@ -208,7 +208,7 @@ class Asterisk:
         callee_script: Script,
         *,
         ring_s: float = 1.0,
-        announced: bool = True,
+        context: str = "from-phones",
         caller_number: str = "0212345678",
         codec: str = "ulaw",
     ) -> Call:
@@ -225,7 +225,6 @@ class Asterisk:
             "__RING_S": str(ring_s),
             "CDR_PROP(disable)": "1",
         }
-        context = "from-phones" if announced else "unannounced"
         self.originate(
             f"Local/{number}@{context}/n",
             context="caller-phone",

@@ -102,6 +102,13 @@ exten => _X.,1,NoOp()
 exten => _X.,1,Dial(Local/${{EXTEN}}@phones/n,60)
  same => n,Hangup()
 
+; A ring group of two members.
+[ring-group]
+exten => _X.,1,NoOp()
+ {announcement()}
+ same => n,Dial(Local/${{EXTEN}}1@phones/n&Local/${{EXTEN}}2@phones/n,60)
+ same => n,Hangup()
+
 ; The callee's phone, which is no part of the PBX: no call record.
 ; Its script comes with the call, or from the global variable SCRIPT_<number>.
 [phones]

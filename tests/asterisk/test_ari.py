@@ -129,7 +129,7 @@ async def test_tap_of_nothing_is_gone_at_once(pbx: Asterisk) -> None:
 
 async def test_live_calls_are_found_by_their_mark(pbx: Asterisk) -> None:
     call = pbx.two_party_call([], [], ring_s=0.1)
-    other = pbx.two_party_call([], [], ring_s=0.1, announced=False)
+    other = pbx.two_party_call([], [], ring_s=0.1, context="unannounced")
     wait_for(lambda: len(pbx.channels()) == 8, 2, lambda: pbx.cli("core show channels"))
     async with Ari(pbx.ari_url, pbx.username, pbx.password, "rtzr-bridge") as client:
         marks = {

@@ -246,6 +246,88 @@ def test_a_tap_that_ends_alone_is_put_back(pbx: Asterisk, bridge: BridgeProcess)
     assert bridge.finals(call.id, "caller") == sentences(0, 1)
 
 
+def sockets_opened(emulator: EmulatorProcess, since: dict[str, float]) -> float:
+    return emulator.stats()["sockets_opened"] - since["sockets_opened"]
+
+
+def test_an_unanswered_call_opens_no_socket(
+    pbx: Asterisk, bridge: BridgeProcess, emulator: EmulatorProcess
+) -> None:
+    before = emulator.stats()
+    call = pbx.two_party_call([], [], ring_s=30)
+    bridge.wait(lambda: len(taps(pbx)) == 2)
+    pbx.hangup(call.phone)
+    ended = bridge.wait_for_end(call.id)
+    assert ended["verdict"] == "complete"
+    assert ended["legs"] == 2
+    assert not sockets_opened(emulator, before)
+    wait_for(lambda: not pbx.channels(), 5, lambda: pbx.cli("core show channels"))
+
+
+def test_a_call_that_is_not_announced_is_left_alone(pbx: Asterisk, bridge: BridgeProcess) -> None:
+    prompts(pbx)
+    pbx.two_party_call([(0.5, "s0"), (0, HANGUP)], [], ring_s=0.2, context="unannounced")
+    announced = pbx.two_party_call([(0.5, "s1"), (0, HANGUP)], [], ring_s=0.2)
+    bridge.wait_for_end(announced.id)
+    assert {event["subject"] for event in bridge.events()} == {announced.id}
+
+
+@pytest.mark.parametrize(("context", "ahead"), [("from-phones", 2), ("ring-group", 1)])
+def test_a_session_is_opened_at_ring_if_asked_but_not_for_a_group(
+    pbx: Asterisk, emulator: EmulatorProcess, tmp_path: Path, context: str, ahead: int
+) -> None:
+    """With `preopen: ring` the caller's, and a lone callee's; every session is billed ten seconds."""
+    before = emulator.stats()
+    with BridgeProcess(pbx, emulator, tmp_path, rtzr={"preopen": "ring"}) as bridge:
+        call = pbx.two_party_call([(0.2, HANGUP)], [], ring_s=2, context=context)
+        bridge.wait(lambda: sockets_opened(emulator, before) == ahead)
+        bridge.wait(lambda: any(channel["state"] == "Ringing" for channel in pbx.channels()))
+        assert sockets_opened(emulator, before) == ahead
+        ended = bridge.wait_for_end(call.id)
+        assert ended["verdict"] == "complete"
+        assert sockets_opened(emulator, before) == 2
+        wait_for(lambda: emulator.stats()["sockets_open"] == 0, 5, bridge.printed)
+
+
+def test_a_ring_group_is_heard_from_the_member_that_answers(pbx: Asterisk, bridge: BridgeProcess) -> None:
+    prompts(pbx)
+    call = pbx.two_party_call([(4, HANGUP)], [(0.5, "s5")], context="ring-group")
+    ended = bridge.wait_for_end(call.id)
+    assert ended["legs"] == 3
+    assert bridge.finals(call.id, "callee") == sentences(5, 1)
+
+
+def test_what_is_heard_before_the_answer_is_sent_only_if_asked(
+    pbx: Asterisk, emulator: EmulatorProcess, tmp_path: Path
+) -> None:
+    before = emulator.stats()
+    with BridgeProcess(pbx, emulator, tmp_path, media={"early_media": True}) as bridge:
+        call = pbx.two_party_call([], [], ring_s=30)
+        bridge.wait(lambda: sockets_opened(emulator, before) == 2)
+        pbx.hangup(call.phone)
+        bridge.wait_for_end(call.id)
+
+
+def test_a_second_sigterm_forces_the_end(pbx: Asterisk, bridge: BridgeProcess) -> None:
+    pbx.two_party_call([(60, HANGUP)], [])
+    bridge.wait(lambda: len(taps(pbx)) == 2)
+    bridge.signal(signal.SIGTERM)
+    bridge.wait(lambda: '"stopping"' in bridge.printed())
+    assert bridge.terminate(5) == 1
+
+
+def test_nothing_of_a_call_is_left_in_the_daemon(pbx: Asterisk, bridge: BridgeProcess) -> None:
+    prompts(pbx)
+    bridge.wait_for_end(pbx.two_party_call(*dialogue(0, 1)).id)
+    bridge.wait(lambda: not taps(pbx))
+    base = bridge.open_files()
+    calls = [pbx.two_party_call([(0.3, "s0"), (0.2, HANGUP)], []) for _ in range(scaled(100))]
+    for call in calls:
+        bridge.wait_for_end(call.id)
+    idle_connections_to_ari = 8
+    bridge.wait(lambda: bridge.open_files() <= base + idle_connections_to_ari < base + len(calls))
+
+
 def test_a_call_that_arrives_by_sip(pbx: Asterisk, bridge: BridgeProcess, tmp_path: Path) -> None:
     prompts(pbx)
     pbx.answers_at("5557788", [(3.5, "s9")], ring_s=0.5)

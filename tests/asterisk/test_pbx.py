@@ -17,5 +17,5 @@ def test_announced_call_carries_its_mark(pbx: Asterisk) -> None:
 
 
 def test_unannounced_call_carries_none(pbx: Asterisk) -> None:
-    call = pbx.two_party_call([], [], announced=False)
+    call = pbx.two_party_call([], [], context="unannounced")
     assert pbx.variable(call.caller, "RTZR_CALL") is None
