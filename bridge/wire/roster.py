@@ -10,6 +10,9 @@ from dataclasses import dataclass, field
 from bridge.types import CallId, Role
 from bridge.wire import ari
 
+_DIALLING = ("", "RINGING", "PROGRESS", "PROCEEDING", "ANSWER")
+"""A dial of any other status is over, and a leg on its channel would never be told to end."""
+
 
 @dataclass(frozen=True, slots=True)
 class Mark:
@@ -95,7 +98,7 @@ class Roster:
                 self._created[channel.id] = channel.created
             case ari.ChannelUserevent(name=name, channel=ari.Channel() as channel) if name == self.user_event:
                 return self._announced(channel, Mark.read(event.fields.get("Call")))
-            case ari.Dial(caller=ari.Channel() as caller, peer=peer):
+            case ari.Dial(caller=ari.Channel() as caller, peer=peer, status=status) if status in _DIALLING:
                 return self._dialed(caller, peer)
             case ari.ChannelStateChange(channel=channel) if channel.id in self._legs and channel.up:
                 return [AnswerLeg(channel.id, event.at)]

@@ -5,6 +5,7 @@ socket here, and no decision about retrying: a refusal only says what kind it is
 """
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
@@ -18,6 +19,8 @@ FINALIZE = '{"type":"Finalize"}'
 EOS = "EOS"
 """Ends the stream: the remaining finals come, then close 1000."""
 
+_TOKEN = re.compile(r"[!-~]{1,8192}")
+"""What can stand in an Authorization header."""
 _MAX_MESSAGE = 1 << 20
 _MAX_MS = 1 << 40
 
@@ -131,7 +134,12 @@ def _word(word: dict[str, Any], sentence_start: int) -> SpokenWord:
     """Word times are relative to the sentence; `|` marks the word's end for spacing and is not text."""
     start = sentence_start + _milliseconds(word, "start_at")
     confidence = word.get("confidence", 0.0)
-    if isinstance(confidence, bool) or not isinstance(confidence, int | float):
+    # Bounded, for JSON also knows NaN, Infinity and integers that no float holds.
+    if (
+        isinstance(confidence, bool)
+        or not isinstance(confidence, int | float)
+        or not abs(confidence) < _MAX_MS
+    ):
         raise RtzrError("a word's confidence is not a number")
     text = _text(word).replace("|", "")
     return SpokenWord(text, start, start + _milliseconds(word, "duration"), float(confidence))
@@ -141,7 +149,8 @@ def _text(body: dict[str, Any]) -> str:
     text = body.get("text", "")
     if not isinstance(text, str):
         raise RtzrError("'text' is not a string")
-    return text
+    # JSON can hold half a surrogate pair, UTF-8 cannot, and every sink writes UTF-8.
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def _milliseconds(body: dict[str, Any], key: str) -> int:
@@ -158,7 +167,7 @@ def parse_token(body: bytes) -> Token:
         value, expires = answer["access_token"], answer["expire_at"]
     except (ValueError, KeyError, TypeError, RecursionError):
         raise RtzrError("the answer to authentication has no access_token and expire_at") from None
-    if not isinstance(value, str) or not value.isascii() or isinstance(expires, bool):
+    if not isinstance(value, str) or not _TOKEN.fullmatch(value) or isinstance(expires, bool):
         raise RtzrError("the answer to authentication has an access_token of another kind")
     if not isinstance(expires, int | float) or not 0 <= expires < _MAX_MS:
         raise RtzrError("the answer to authentication has an expire_at that is no time")

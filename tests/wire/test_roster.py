@@ -1,0 +1,300 @@
+"""Which channels are legs: the recorded call of a real Asterisk, any order of events, and reconciling."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bridge.types import Role
+from bridge.wire import ari
+from bridge.wire.roster import (
+    AnswerLeg,
+    Decision,
+    EndLeg,
+    EndTap,
+    Known,
+    LookUp,
+    Mark,
+    RemoveStray,
+    Roster,
+    StartLeg,
+)
+
+CAPTURE = Path(__file__).parents[1] / "captures" / "asterisk" / "events.json"
+RECORDED = [
+    event for raw in json.loads(CAPTURE.read_text()) if (event := ari.parse(json.dumps(raw))) is not None
+]
+ANNOUNCED = next(event for event in RECORDED if isinstance(event, ari.ChannelUserevent))
+ANSWERED = next(
+    event
+    for event in RECORDED
+    if isinstance(event, ari.Dial) and event.caller is not None and event.status == "ANSWER"
+)
+CALL, CALLER = ANNOUNCED.fields["Call"].split("/")
+CALLEE = next(e.peer.id for e in RECORDED if isinstance(e, ari.Dial) and e.caller and e.caller.id == CALLER)
+TAP = f"tap-{CALLER}"
+NOTHING = Known(frozenset(), frozenset(), frozenset())
+
+
+def roster() -> Roster:
+    return Roster("RTZR", "tap-")
+
+
+def taken(roster: Roster, events: list[ari.AriEvent]) -> list[Decision]:
+    return [decision for event in events for decision in roster.take(event)]
+
+
+def channel(name: str, state: str = "Up") -> ari.Channel:
+    return ari.Channel(name, f"PJSIP/{name}", state, "", "", 1000.0, "", "")
+
+
+def legs_of(roster: Roster) -> frozenset[str]:
+    return roster.known(()).legs
+
+
+def told(decision: Decision) -> tuple[str, str]:
+    place = decision.channel if isinstance(decision.channel, str) else decision.channel.id
+    return type(decision).__name__, place
+
+
+# The recorded call.
+
+
+def test_recorded_call_has_two_legs_answered_and_ended() -> None:
+    decisions = taken(roster(), RECORDED)
+    assert [told(decision) for decision in decisions] == [
+        ("StartLeg", CALLER),
+        ("StartLeg", CALLEE),
+        ("AnswerLeg", CALLEE),
+        ("AnswerLeg", CALLER),
+        ("EndLeg", CALLEE),
+        ("EndLeg", CALLER),
+        ("EndTap", TAP),
+    ]
+    starts = [decision for decision in decisions if isinstance(decision, StartLeg)]
+    assert [(start.call, start.role) for start in starts] == [(CALL, Role.CALLER), (CALL, Role.CALLEE)]
+    assert {d.cause for d in decisions if isinstance(d, EndLeg)} == {"cause 16"}
+
+
+def test_recorded_call_is_as_old_as_its_first_channel() -> None:
+    one = roster()
+    start = next(d for d in taken(one, RECORDED[:20]) if isinstance(d, StartLeg))
+    first = RECORDED[0]
+    assert isinstance(first, ari.ChannelCreated)
+    assert one.created_s(CALL, start.channel) == first.channel.created
+    assert one.created_s("never seen", start.channel) == start.channel.created
+
+
+def test_nothing_is_left_of_the_recorded_call() -> None:
+    one = roster()
+    taken(one, RECORDED)
+    assert legs_of(one) == frozenset()
+    assert one._created == {}
+
+
+def test_every_event_twice_changes_nothing() -> None:
+    doubled = [event for event in RECORDED for _ in range(2)]
+    seen = [told(decision) for decision in taken(roster(), doubled)]
+    once = [told(decision) for decision in taken(roster(), RECORDED)]
+    # An answer may be told twice, and so may the end of a tap: who hears it has done with it.
+    assert [d for i, d in enumerate(seen) if d not in seen[:i]] == once
+    assert sum(name in ("StartLeg", "EndLeg") for name, _ in seen) == 4
+
+
+def test_a_call_that_nobody_announced_is_left_alone() -> None:
+    quiet = [event for event in RECORDED if event is not ANNOUNCED]
+    assert [told(decision) for decision in taken(roster(), quiet)] == [("EndTap", TAP)]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"Call": ""},
+        {"Call": "/"},
+        {"Call": f"{CALL}/"},
+        {"Call": f"/{CALLER}"},
+        {"Call": CALL},
+        {"Call": "x/other"},
+    ],
+)
+def test_an_announcement_without_its_own_mark_has_to_be_looked_up(fields: dict[str, str]) -> None:
+    (decision,) = roster().take(replace(ANNOUNCED, fields=fields))
+    assert isinstance(decision, LookUp)
+    assert decision.channel.id == CALLER
+
+
+def test_announcements_of_others_and_without_a_channel_are_not_ours() -> None:
+    assert roster().take(replace(ANNOUNCED, name="Agent")) == []
+    assert roster().take(replace(ANNOUNCED, channel=None)) == []
+
+
+def test_a_dial_that_first_shows_when_it_is_answered_still_makes_a_leg() -> None:
+    (start,) = taken(roster(), [ANNOUNCED, ANSWERED])[1:]
+    assert isinstance(start, StartLeg)
+    assert start.channel.up
+
+
+@pytest.mark.parametrize("status", ["BUSY", "NOANSWER", "CANCEL", "CHANUNAVAIL", "CONGESTION"])
+def test_a_dial_that_is_over_makes_no_leg(status: str) -> None:
+    """The channel is gone or about to go: a leg on it would never be ended."""
+    assert len(taken(roster(), [ANNOUNCED, replace(ANSWERED, status=status)])) == 1
+
+
+# Any order of events, as a hostile or broken PBX might send them (reliability K11).
+
+CHANNELS = st.sampled_from(["a", "b", "c", "tap-1", "tap-a"]).flatmap(
+    lambda name: st.sampled_from(["Down", "Ring", "Up"]).map(lambda state: channel(name, state))
+)
+MARKS = st.sampled_from(["a/a", "b/b", "a/c", "", "x", "tap-1/tap-1"])
+EVENTS = st.one_of(
+    st.builds(ari.ChannelCreated, st.just(1.0), CHANNELS),
+    st.builds(ari.ChannelStateChange, st.just(1.0), CHANNELS),
+    st.builds(ari.ChannelHangupRequest, st.just(1.0), CHANNELS, st.just(16)),
+    st.builds(ari.ChannelDestroyed, st.just(1.0), CHANNELS, st.just(16)),
+    st.builds(
+        ari.ChannelUserevent,
+        st.just(1.0),
+        st.none() | CHANNELS,
+        st.sampled_from(["RTZR", "other"]),
+        MARKS.map(lambda mark: {"Call": mark}),
+    ),
+    st.builds(
+        ari.Dial,
+        st.just(1.0),
+        st.none() | CHANNELS,
+        CHANNELS,
+        st.sampled_from(["", "RINGING", "ANSWER", "BUSY", "CANCEL"]),
+    ),
+    st.builds(ari.ChannelEnteredBridge, st.just(1.0), CHANNELS, st.just("bridge")),
+    st.lists(CHANNELS, max_size=4, unique_by=lambda found: found.id),
+)
+"""A list is what a reconnect finds."""
+
+
+def marks_of(found: list[ari.Channel]) -> dict[str, Mark]:
+    return {one.id: Mark("a", "a") for one in found}
+
+
+@given(st.lists(EVENTS, max_size=40))
+def test_in_any_order_a_channel_has_one_leg_at_most_and_a_leg_one_end(
+    events: list[ari.AriEvent | list[ari.Channel]],
+) -> None:
+    one, legs = roster(), set[str]()
+    for event in events:
+        if isinstance(event, list):
+            known = one.known({"tap-1"})
+            decisions = one.reconcile(event, marks_of(event), known)
+        else:
+            decisions = one.take(event)
+        for decision in decisions:
+            match decision:
+                case StartLeg(channel=started):
+                    assert started.id not in legs
+                    assert not started.id.startswith("tap-")
+                    legs.add(started.id)
+                case EndLeg(channel=ended):
+                    legs.remove(ended)
+                case AnswerLeg(channel=answered):
+                    assert answered in legs
+                case EndTap(channel=tap) | RemoveStray(channel=tap):
+                    assert tap.startswith("tap-")
+        assert legs_of(one) == legs
+    for left in sorted(legs):
+        assert told(one.take(ari.ChannelDestroyed(2.0, channel(left), 16))[0]) == ("EndLeg", left)
+    assert legs_of(one) == frozenset()
+
+
+# Reconciling.
+
+
+def test_a_call_that_was_up_before_us_is_adopted_with_its_roles() -> None:
+    found = [channel("caller"), channel("callee", "Ringing"), channel("other")]
+    marks = {name: Mark("caller", "caller") for name in ("caller", "callee")}
+    decisions = roster().reconcile(found, marks, NOTHING)
+    assert [(told(d), d.role, d.call) for d in decisions if isinstance(d, StartLeg)] == [
+        (("StartLeg", "caller"), Role.CALLER, "caller"),
+        (("StartLeg", "callee"), Role.CALLEE, "caller"),
+    ]
+    assert len(decisions) == 2
+
+
+def test_the_recorded_channels_are_adopted_without_the_far_half_of_a_local_channel() -> None:
+    """The mark is inherited by both halves of a dialed Local channel; only the near one is a party."""
+    found = ari.channels((CAPTURE.parent / "channels.json").read_bytes())
+    ids = {one.name.rpartition("/")[2]: one.id for one in found}
+    tapped = next(one for one in found if one.application == "ChanSpy")
+    caller = tapped.id.removeprefix("tap-")
+    near = next(one.id for one in found if one.application == "AppDial")
+    marks = {one.id: Mark("call", caller) for one in found if one.application != "AppDial2"}
+    decisions = roster().reconcile(found, marks, NOTHING)
+    assert {told(decision) for decision in decisions} == {
+        ("StartLeg", caller),
+        ("StartLeg", near),
+        ("RemoveStray", tapped.id),
+    }
+    assert len(ids) == 5
+
+
+def test_a_caller_that_is_itself_a_far_half_is_adopted() -> None:
+    far = replace(channel("1.1"), name="Local/100@from-phones-00000000;2")
+    (start,) = roster().reconcile([far], {"1.1": Mark("1.0", "1.1")}, NOTHING)
+    assert isinstance(start, StartLeg)
+    assert start.role is Role.CALLER
+
+
+def test_a_leg_whose_channel_is_gone_is_ended_and_its_tap_with_it() -> None:
+    one = roster()
+    one.start(channel("a"), "call", Role.CALLER)
+    known = one.known({"tap-a"})
+    assert [told(d) for d in one.reconcile([], {}, known)] == [("EndLeg", "a"), ("EndTap", "tap-a")]
+    assert one.reconcile([], {}, known) == [EndTap("tap-a")], "a leg ends once"
+
+
+def test_what_began_while_the_pbx_was_asked_is_not_gone() -> None:
+    one = roster()
+    known = one.known(())
+    one.start(channel("new"), "call", Role.CALLER)
+    assert one.reconcile([], {}, known) == []
+    assert legs_of(one) == {"new"}
+
+
+def test_strays_of_ours_are_removed_and_taps_in_use_are_not() -> None:
+    found = [channel("tap-mine"), channel("tap-stray"), channel("other")]
+    decisions = roster().reconcile(found, {}, roster().known({"tap-mine"}))
+    assert decisions == [RemoveStray("tap-stray")]
+
+
+def test_an_answer_that_was_missed_is_made_up_for() -> None:
+    one = roster()
+    one.start(channel("a", "Ring"), "call", Role.CALLER)
+    known = one.known(())
+    assert one.reconcile([channel("a", "Ring")], {}, known) == []
+    assert one.reconcile([channel("a", "Up")], {}, known) == [AnswerLeg("a", None)]
+
+
+def test_the_age_of_a_call_survives_a_reconnect_and_a_gone_channel_is_forgotten() -> None:
+    one = roster()
+    first, second = replace(channel("a"), created=10.0), replace(channel("b"), created=20.0)
+    gone, new = replace(channel("gone"), created=11.0), replace(channel("new"), created=30.0)
+    one.take(ari.ChannelCreated(10.0, first))
+    one.take(ari.ChannelCreated(11.0, gone))
+    known = one.known(())
+    one.take(ari.ChannelCreated(30.0, new))
+    one.reconcile([first, second], {}, known)
+    assert [one.created_s(name, replace(second, created=99.0)) for name in ("a", "b", "gone", "new")] == [
+        10.0,
+        20.0,
+        99.0,
+        30.0,
+    ]
+
+
+@given(st.text(max_size=20))
+def test_a_mark_is_read_or_none(text: str) -> None:
+    mark = Mark.read(text)
+    assert mark is None or f"{mark.call}/{mark.announcer}" == text
+    assert Mark.read(None) is None
