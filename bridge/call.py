@@ -26,6 +26,10 @@ _RECONNECT = wait_random_exponential(multiplier=0.25, max=10)
 """Full jitter: many legs that lose RTZR together must not come back together."""
 
 
+_SLACK_MS = 500.0
+"""What counts as voiced goes on after the voice: the VAD's hang-over, and an utterance's silence."""
+
+
 class Session(Protocol):
     """What a leg needs of a socket to RTZR. The senders return False once it is lost."""
 
@@ -34,6 +38,11 @@ class Session(Protocol):
     async def end(self) -> bool: ...
     def results(self) -> AsyncIterator[Result]: ...
     async def close(self) -> None: ...
+
+    @property
+    def clean(self) -> bool:
+        """Whether RTZR closed it as the protocol says: it has nothing more to tell."""
+        ...
 
 
 class Speech(Protocol):
@@ -88,6 +97,10 @@ class Leg:
         self._answered_ms: float | None = None
         self._finished = False
         self._map = TimeMap()
+        self._voiced_ms = 0.0
+        """End of the last voiced audio that this session was sent, by its clock."""
+        self._final_ms = 0.0
+        """How far this session's finals reach."""
         self.report = LegReport()
 
     async def run(self, cause: Callable[[], str]) -> LegReport:
@@ -171,6 +184,7 @@ class Leg:
     async def _converse(self, session: Session) -> Session | None:
         """Use a session until it is lost or the stream ends; the next one to use, if any."""
         opened_ms = self._clock()
+        self._voiced_ms = self._final_ms = 0.0
         async with asyncio.TaskGroup() as tasks:
             hearing = tasks.create_task(self._hear(session, self._map))
             try:
@@ -182,7 +196,8 @@ class Leg:
         _log.info("socket closed", ms=round(self._clock() - opened_ms), utterances=self.report.utterances)
         if ended:
             return None
-        self.report.reasons.append("socket lost")
+        if self._voiced_ms > self._final_ms:
+            self.report.reasons.append("socket lost")
         return await self._connect()
 
     async def _talk(self, session: Session) -> bool:
@@ -226,6 +241,8 @@ class Leg:
             return b""
         payload = self._codec.silence(action.length_ms) if isinstance(action, Silence) else action.payload
         self._map.append(action.at_ms, self._codec.ms(len(payload)))
+        if isinstance(action, Audio) and action.voiced:
+            self._voiced_ms = self._map.sent_ms
         return payload
 
     async def _flush(self, session: Session, message: bytearray) -> bool:
@@ -242,6 +259,9 @@ class Leg:
         if late:
             self.report.reasons.append("drain")
             _log.warning("last words not awaited", drain_ms=self._settings.drain_ms)
+        elif not session.clean:
+            self.report.reasons.append("socket lost")
+            _log.warning("socket lost before the last words")
 
     # Hearing.
 
@@ -254,6 +274,8 @@ class Leg:
                 self.report.utterances += 1
                 if seen > 0:
                     _log.info("socket reused", utterance=seen + 1)
+            if result.final:
+                self._final_ms = result.end_ms + _SLACK_MS
             if result.text:
                 transcript = self._transcript(result, clocks)
                 latency_ms = round(self._clock()) - transcript.end_ms

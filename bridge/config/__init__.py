@@ -1,7 +1,7 @@
 """The configuration: every YAML key, its default and its bounds, and `load`, which reads a file whole.
 
-Models, and the rules between keys. What a single value may be is in `configvalues`, how YAML is read in
-`yamltree`, how secrets are had in `credentials`, how faults become lines in `configfaults`. Nothing here
+Models, and the rules between keys. What a single value may be is in `values`, how YAML is read in
+`yamltree`, how secrets are had in `credentials`, how faults become lines in `faults`. Nothing here
 prints, logs or exits.
 """
 
@@ -19,8 +19,9 @@ from pydantic import (
     model_validator,
 )
 
-from bridge import credentials, yamltree
-from bridge.configfaults import (
+from bridge import credentials
+from bridge.config import yamltree
+from bridge.config.faults import (
     ConfigError,
     Rule,
     beneath_secret,
@@ -30,7 +31,7 @@ from bridge.configfaults import (
     secret_keys,
     without,
 )
-from bridge.configvalues import (
+from bridge.config.values import (
     Address,
     AnyHttp,
     CaFile,

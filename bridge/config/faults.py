@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails, PydanticCustomError
 
+from bridge.config.yamltree import Fault, Place, Tree, shown
 from bridge.credentials import VARIABLES, looks_secret
-from bridge.yamltree import Fault, Place, Tree, shown
 
 Model = TypeVar("Model", bound=BaseModel)
 

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field
 
-from bridge.configfaults import refuse
+from bridge.config.faults import refuse
 
 _VAD_TAIL_MS = 180
 

@@ -15,6 +15,7 @@ import httpx
 import structlog
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
+from websockets.frames import CloseCode
 from websockets.protocol import State
 
 from bridge.types import Codec, Token
@@ -116,6 +117,11 @@ class Session:
     @property
     def open(self) -> bool:
         return self._connection.state is not State.CLOSED
+
+    @property
+    def clean(self) -> bool:
+        """Whether it was closed with 1000, as RTZR does once an ended stream has been worked off."""
+        return self._connection.close_code == CloseCode.NORMAL_CLOSURE
 
     async def send(self, audio: bytes) -> bool:
         """Send audio; False when the socket is lost."""

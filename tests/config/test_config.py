@@ -1,4 +1,4 @@
-"""bridge/config.py: the defaults, and one line for whatever is wrong, which never repeats a secret."""
+"""bridge/config/: the defaults, and one line for whatever is wrong, which never repeats a secret."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +15,7 @@ from bridge.config import Config, ConfigError, Media, load
 from bridge.credentials import Secrets
 from bridge.types import Codec
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 ENVIRON = {"RTZR_CLIENT_ID": "id-1", "RTZR_CLIENT_SECRET": "s3cr3t", "ARI_PASSWORD": "p4ss"}
 
 Check = Callable[..., list[str]]

@@ -1,11 +1,11 @@
-"""bridge/yamltree.py: values, the line of each, and faults that quote no value."""
+"""bridge/config/yamltree.py: values, the line of each, and faults that quote no value."""
 
 import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.yamltree import Fault, parse, shown
+from bridge.config.yamltree import Fault, parse, shown
 
 TREES = st.recursive(
     st.one_of(st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False), st.text()),

@@ -1,0 +1,60 @@
+"""bridge/daemon.py: what the YAML says reaches the parts that act on it. It runs in tests/asterisk."""
+
+from pathlib import Path
+
+import pytest
+
+from bridge.config import Config, load
+from bridge.daemon import build_sinks, leg_settings, stream_options
+from bridge.sinks.console import ConsoleSink
+from bridge.sinks.jsonl import JsonlSink
+from bridge.wire.gate import GateSettings, Mode
+
+ENVIRON = {"RTZR_CLIENT_ID": "id", "RTZR_CLIENT_SECRET": "secret", "ARI_PASSWORD": "password"}
+
+
+def configured(folder: Path, text: str) -> Config:
+    path = folder / "bridge.yaml"
+    path.write_text(text, encoding="utf-8")
+    return load(path, ENVIRON)
+
+
+def test_options_are_spelled_as_rtzr_wants_them(tmp_path: Path) -> None:
+    options = stream_options(configured(tmp_path, "rtzr: {keywords: [예약, '취소:2.5'], use_itn: false}"))
+    assert options == {
+        "model_name": "sommers_ko",
+        "domain": "CALL",
+        "language": "ko",
+        "use_itn": "false",
+        "use_disfluency_filter": "false",
+        "use_profanity_filter": "false",
+        "use_punctuation": "false",
+        "keywords": "예약,취소:2.5",
+        "epd_time": "0.5",
+        "max_utter_duration": "12",
+    }
+
+
+def test_the_gates_thresholds_are_the_yamls(tmp_path: Path) -> None:
+    gate = "gate: {mode: vad, silence_ms: 700, aggressiveness: 3}"
+    text = f"{gate}\nhangup: {{drain_ms: 100}}\nmedia: {{message_ms: 20}}"
+    settings = leg_settings(configured(tmp_path, text))
+    assert settings.gate == GateSettings(mode=Mode.VAD, silence_ms=700, aggressiveness=3)
+    assert (settings.drain_ms, settings.message_ms) == (100, 20)
+
+
+def test_the_gates_defaults_are_the_same_in_both_places() -> None:
+    assert leg_settings(Config()).gate == GateSettings()
+
+
+@pytest.mark.parametrize(
+    ("text", "kinds"),
+    [
+        ("media: {}", [ConsoleSink]),
+        ("sinks: {console: {enabled: false}, jsonl: {path: FOLDER/events.jsonl}}", [JsonlSink]),
+        ("sinks: {jsonl: {path: FOLDER/events.jsonl}}", [ConsoleSink, JsonlSink]),
+    ],
+)
+async def test_sinks_are_the_yamls(tmp_path: Path, text: str, kinds: list[type]) -> None:
+    sinks = build_sinks(configured(tmp_path, text.replace("FOLDER", str(tmp_path))))
+    assert [type(sink) for sink in sinks] == kinds

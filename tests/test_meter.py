@@ -1,0 +1,37 @@
+"""bridge/meter.py: what the parts count reaches the metrics as differences, once."""
+
+from bridge import metrics
+from bridge.config import Config, Secrets
+from bridge.daemon import build_ari, build_rtzr, build_switchboard
+from bridge.meter import Meter
+from bridge.sinks.queued import QueuedSink
+from bridge.types import Event
+
+
+class _Sink(QueuedSink):
+    async def write(self, events: object) -> None:
+        """Nothing is written."""
+
+
+def value(name: str, **labels: str) -> float:
+    return metrics.REGISTRY.get_sample_value(name, labels) or 0.0
+
+
+async def test_a_tick_tells_what_has_grown_since_the_last() -> None:
+    config = Config().with_secrets(Secrets("id", "secret", "password"))
+    tokens, speech = build_rtzr(config)
+    async with tokens, build_ari(config) as ari:
+        sink = _Sink(bound=1)
+        switchboard = build_switchboard(config, ari, speech, sink.deliver)
+        meter = Meter(switchboard, tokens, speech, [sink])
+        issued = value("rtzr_bridge_tokens_issued_total")
+        dropped = value("rtzr_bridge_events_total", sink="_", fate="dropped")
+        tokens.issued = 2
+        for number in range(3):
+            sink.deliver(Event(str(number), "rtzr.gap", "call", "now", {}))
+        meter.tick()
+        meter.tick()
+        assert value("rtzr_bridge_tokens_issued_total") - issued == 2
+        assert value("rtzr_bridge_events_total", sink="_", fate="dropped") - dropped == 2
+        assert value("rtzr_bridge_legs") == 0
+        assert value("rtzr_bridge_sessions") == 0
