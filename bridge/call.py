@@ -267,13 +267,13 @@ class Leg:
 
     async def _hear(self, session: Session, clocks: TimeMap) -> None:
         """Turn results into transcripts in call time, until the socket closes."""
-        seen = -1
+        seen, opened_ms = -1, self._clock()
         async for result in session.results():
             if result.seq != seen:
                 seen = result.seq
                 self.report.utterances += 1
                 if seen > 0:
-                    _log.info("socket reused", utterance=seen + 1)
+                    _log.info("socket reused", ms=round(self._clock() - opened_ms), utterance=seen + 1)
             if result.final:
                 self._final_ms = result.end_ms + _SLACK_MS
             if result.text:

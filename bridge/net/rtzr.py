@@ -69,10 +69,11 @@ class Tokens:
 
         Raises `rtzr.Refused` and `rtzr.Unreachable`.
         """
+        asked = self._now()
         async with self._asking:
             token = self._token
             if token is not None and token is not refused and token.usable(self._now(), self._margin_s):
-                _log.info("token reused")
+                _log.info("token reused", ms=round((self._now() - asked) * 1000))
                 return token
             self._token = await self._issue()
             return self._token
