@@ -91,7 +91,7 @@ class Leg:
         self._settings = settings
         self._clock = clock
         self._publish = publish
-        self._events = LegEvents(leg, party)
+        self._events = LegEvents(leg, party, clock())
         self._gate = Gate(settings.gate, codec)
         self._unsent: list[Action] = []
         self._answered_ms: float | None = None

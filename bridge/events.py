@@ -15,27 +15,32 @@ def _now() -> str:
 
 def call_started(call: CallId, at_ms: float) -> Event:
     """`at_ms`: how old the call was when the bridge first saw it."""
-    return Event(f"{call}/started", "rtzr.call.started", call, _now(), {"at_ms": round(at_ms)})
+    return Event(f"{call}/started/{round(at_ms)}", "rtzr.call.started", call, _now(), {"at_ms": round(at_ms)})
 
 
-def call_ended(call: CallId, ledger: Ledger, legs: int, reasons: list[str]) -> Event:
-    """`verdict` is `complete`, or `partial` with the reasons of the legs that were."""
+def call_ended(call: CallId, at_ms: float, ledger: Ledger, legs: int, reasons: list[str]) -> Event:
+    """`at_ms` is the call's age; `verdict` is `complete`, or `partial` with the legs' reasons."""
     data: dict[str, Any] = {
+        "at_ms": round(at_ms),
         "verdict": "partial" if reasons else "complete",
         "reasons": reasons,
         "legs": legs,
         "ledger": ledger.as_json(),
     }
-    return Event(f"{call}/ended", "rtzr.call.ended", call, _now(), data)
+    return Event(f"{call}/ended/{round(at_ms)}", "rtzr.call.ended", call, _now(), data)
 
 
 class LegEvents:
-    """Events of one leg, numbered in the order in which they were made: the number is in the id."""
+    """Events of one leg, numbered in the order in which they were made: the number is in the id.
 
-    def __init__(self, leg: LegId, party: Party) -> None:
+    Numbers begin at the call's age in milliseconds. Events are rarer than that, so a bridge that was
+    restarted in mid-call never gives a number again that a receiver has seen.
+    """
+
+    def __init__(self, leg: LegId, party: Party, age_ms: float = 0.0) -> None:
         self._leg = leg
         self._party = party
-        self._numbers = count(1)
+        self._numbers = count(max(0, round(age_ms)) + 1)
 
     def started(self, codec: Codec) -> Event:
         return self._make("leg.started", {"codec": codec.label})

@@ -283,7 +283,7 @@ class Switchboard:
         call.live -= 1
         if not call.live:
             self._calls.pop(call.id, None)
-            self._publish(events.call_ended(call.id, call.ledger, call.legs, call.reasons))
+            self._publish(events.call_ended(call.id, call.now_ms(), call.ledger, call.legs, call.reasons))
         if not self._live:
             self._idle.set()
 

@@ -159,6 +159,8 @@ def test_a_killed_bridge_leaves_the_call_alone_and_finds_it_again(
     bridge.wait(lambda: bridge.finals(call.id, "caller") == sentences(0, 2))
     bridge.wait_for_end(call.id)
     assert bridge.finals(call.id, "callee") == sentences(2, 1)
+    ids = [event["id"] for event in bridge.events()]
+    assert len(ids) == len(set(ids)), "a receiver drops repeats by id"
 
 
 def test_after_a_kill_the_pbx_cleans_up_by_itself(pbx: Asterisk, bridge: BridgeProcess) -> None:
