@@ -1,130 +1,227 @@
 """The commands: what is read from the command line and the environment, and what is printed.
 
 No protocol and no decision about a call: a command loads the configuration, runs one coroutine and shows
-what it returned. Exit codes: 0 done, 1 it failed, 2 the configuration or the arguments are wrong.
+what it returned. Exit codes: 0 done, 1 it failed, 2 the configuration or the arguments are wrong, 130 Ctrl-C.
 """
 
 import asyncio
 import json
 import os
+import signal
+import sys
 from collections.abc import Coroutine
+from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, NoReturn, TypeVar
 
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from bridge import daemon, logs
 from bridge import demo as demonstration
 from bridge import transcribe as transcription
 from bridge.config import Config, ConfigError, load
-from bridge.emulator.server import Knobs, serve
-from bridge.sinks.console import ConsoleSink
+from bridge.emulator.server import Emulator, Knobs
+from bridge.sinks.console import ConsoleSink, log_stream, terminal
+from bridge.sinks.jsonl import JsonlSink
 
 DEFAULT_CONFIG = Path("/etc/rtzr-bridge/bridge.yaml")
+_INTERRUPTED = 130
 
 app = typer.Typer(
     name="rtzr-bridge",
     help="Taps PBX calls and turns each speaker's audio into live RTZR transcripts.",
     no_args_is_help=True,
-    add_completion=True,
+    add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 _T = TypeVar("_T")
-_ConfigFile = Annotated[Path, typer.Option("--config", "-c", help="The YAML file.", show_default=True)]
 _Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
 
 
 def main() -> None:
+    _speak_korean()
     app()
 
 
+def _speak_korean() -> None:
+    """Under LANG=C Python would print no Hangul at all; an encoding that has Hangul is kept."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            "가".encode(stream.encoding)
+            encoding = stream.encoding
+        except UnicodeEncodeError:
+            encoding = "utf-8"
+        stream.reconfigure(encoding=encoding, errors="backslashreplace")  # type: ignore[union-attr]
+
+
 def _run(work: Coroutine[Any, Any, _T]) -> _T:
-    """Run a coroutine, on uvloop where the platform has it."""
+    """Run a coroutine, on uvloop where the platform has it; Ctrl-C ends it without a word."""
+    try:
+        with asyncio.Runner(loop_factory=_new_loop) as runner:
+            return runner.run(work)
+    except KeyboardInterrupt:
+        raise typer.Exit(_INTERRUPTED) from None
+
+
+def _new_loop() -> asyncio.AbstractEventLoop:
     try:
         import uvloop
     except ImportError:
-        return asyncio.run(work)
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(work)
+        return asyncio.new_event_loop()
+    return uvloop.new_event_loop()
 
 
-def _load(path: Path, *, asterisk: bool) -> Config:
+def _fail(text: str, code: int) -> NoReturn:
+    typer.echo(text, err=True)
+    raise typer.Exit(code) from None
+
+
+def _print_json(value: object) -> None:
+    typer.echo(json.dumps(value, ensure_ascii=False, indent=2))
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"rtzr-bridge {version('rtzr-bridge')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    _version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command(short_help="Follow the PBX, transcribe its announced calls.")
+def run(
+    config: Annotated[Path, typer.Option("--config", "-c", help="The YAML file.")] = DEFAULT_CONFIG,
+) -> None:
+    """Run the daemon: follow the PBX, transcribe the calls that its dialplan announces.
+
+    Transcripts go to standard output and the sinks of the configuration, the log to standard error.
+    SIGTERM or Ctrl-C lets live calls finish for drain_s, a second one ends at once.
+    """
     try:
-        return load(path, os.environ, asterisk=asterisk)
+        loaded = load(config, os.environ)
     except ConfigError as error:
-        typer.echo(str(error), err=True)
-        raise typer.Exit(2) from None
+        _fail(str(error), 2)
+    _check_files(loaded, config)
+    console = terminal()
+    logs.set_up(loaded.log.level, loaded.log.format, log_stream(console))
+    raise typer.Exit(_run(daemon.run(loaded, console)))
 
 
-@app.command()
-def run(config: _ConfigFile = DEFAULT_CONFIG) -> None:
-    """Run the daemon: follow the PBX, transcribe its announced calls."""
-    loaded = _load(config, asterisk=True)
-    logs.set_up(loaded.log.level, loaded.log.format)
-    raise typer.Exit(_run(daemon.run(loaded)))
+def _check_files(config: Config, file: Path) -> None:
+    path = config.sinks.jsonl.path
+    if path is None:
+        return
+    try:
+        JsonlSink(Path(path)).check()
+    except OSError as error:
+        _fail(
+            f"{file}: sinks.jsonl.path: {path} cannot be written ({error.strerror}); "
+            "give a file in a folder that exists and that this user may write to",
+            2,
+        )
 
 
-@app.command()
+@app.command(short_help="Show it work on this machine alone.")
 def demo(json_: _Json = False) -> None:
-    """Show it work here: an emulated RTZR, two telephones, six Korean sentences, half a minute."""
-    logs.set_up("warning" if json_ else "info", "console")
-    console = Console(highlight=False, soft_wrap=True)
+    """Show it work here: an emulated RTZR, two telephones, six Korean sentences, a quarter of a minute.
+
+    Exits with 0 only if every sentence came back word for word.
+    """
+    console = terminal()
     if json_:
-        summary = _run(demonstration.run(lambda _event: None))
-        typer.echo(json.dumps(summary.as_json(), ensure_ascii=False, indent=2))
+        logs.set_up("error", "brief")
+        work = demonstration.run(lambda _event: None)
     else:
-        console.print("The text below is the emulator's: it knows a code book of tones, not real speech.\n")
-        summary = _run(_shown_demo(console))
+        logs.set_up("info", "brief", log_stream(console, style="dim"))
+        console.print("This text is the emulator's: it hears a code book of tones, no real speech.\n")
+        work = _shown_demo(console)
+    try:
+        summary = _run(work)
+    except demonstration.DemoError as error:
+        _fail(f"demo: {error}", 1)
+    if json_:
+        _print_json(summary.as_json())
+    else:
         _print_summary(console, summary)
+    for fault in summary.faults():
+        typer.echo(f"demo: {fault}", err=True)
     raise typer.Exit(0 if summary.passed else 1)
 
 
 async def _shown_demo(console: Console) -> demonstration.Summary:
     sink = ConsoleSink(console=console)
-    async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(sink.run())
-        try:
-            return await demonstration.run(sink.deliver)
-        finally:
-            sink.close()
+    writing = asyncio.create_task(sink.run())
+    try:
+        return await demonstration.run(sink.deliver)
+    finally:
+        sink.close()
+        await writing
 
 
 def _print_summary(console: Console, summary: demonstration.Summary) -> None:
-    table = Table("party", "said", "word for word", "end of speech to final", title="\nWhat came back")
+    table = Table(
+        "party", "what was said", "exact", "final after", box=None, pad_edge=False, padding=(0, 2, 0, 0)
+    )
     for utterance in summary.utterances:
         latency = utterance.end_of_speech_to_final_ms
         table.add_row(
             utterance.party,
             utterance.said,
-            "[green]yes[/]" if utterance.exact else f"[red]no: {utterance.text or 'nothing'}[/]",
-            f"{latency} ms" if latency is not None else "-",
+            Text("yes", "green") if utterance.exact else Text("NO", "bold red"),
+            f"{latency} ms" if latency is not None else "never",
         )
-    console.print(table)
+        if not utterance.exact:
+            table.add_row("", Text(f"heard: {utterance.text or 'nothing'}", "red"))
     audio = summary.ledger
+    console.print()
+    console.print(table)
     console.print(
-        f"{summary.tokens_issued} token, {summary.sockets_opened} sockets opened (one a leg), "
+        f"\nfinal after: from the end of the speech to its final transcript, on this machine\n"
+        f"RTZR (emulated): {_count(summary.tokens_issued, 'token')}, "
+        f"{_count(summary.sockets_opened, 'socket')} opened (one a party), "
         f"{summary.sockets_open_at_end} open at the end\n"
         f"audio: {audio['arrived_ms']} ms arrived = {audio['sent_ms']} sent "
-        f"+ {audio['withheld_ms']} withheld + {audio['lost_ms']} lost; "
-        f"{audio['filled_ms']} ms of silence filled in"
+        f"+ {audio['withheld_ms']} withheld + {audio['lost_ms']} lost"
     )
 
 
-@app.command()
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+@app.command(short_help="Run an emulated RTZR, for tests.")
 def emulator(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port to listen on.")] = 8600,
-    auth_delay_ms: Annotated[float, typer.Option(help="Delay of the authentication answer.")] = 0,
-    connect_delay_ms: Annotated[float, typer.Option(help="Delay of the WebSocket handshake.")] = 0,
-    recognition_ms: Annotated[float, typer.Option(help="From a known end of utterance to its final.")] = 0,
-    engine_speed: Annotated[float, typer.Option(help="Audio worked off, in times real time.")] = 5.0,
-    token_life_s: Annotated[float, typer.Option(help="Life of a token.")] = 21_600,
-    max_streams: Annotated[int, typer.Option(help="Streams at once; 0 for no limit.")] = 0,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 for any.")] = 8600,
+    auth_delay_ms: Annotated[float, typer.Option(min=0, help="Delay of the authentication answer.")] = 0,
+    connect_delay_ms: Annotated[float, typer.Option(min=0, help="Delay of the WebSocket handshake.")] = 0,
+    recognition_ms: Annotated[
+        float, typer.Option(min=0, help="From a known end of utterance to its final.")
+    ] = 0,
+    engine_speed: Annotated[
+        float, typer.Option(min=0.01, help="Audio worked off, in times real time.")
+    ] = 5.0,
+    token_life_s: Annotated[float, typer.Option(min=0, help="Life of a token.")] = 21_600,
+    max_streams: Annotated[int, typer.Option(min=0, help="Streams at once; 0 for no limit.")] = 0,
+    json_: Annotated[bool, typer.Option("--json", help="Print the addresses as JSON.")] = False,
 ) -> None:
-    """Run an RTZR that hears code-book tones, for tests without a cloud bill. Never real speech."""
+    """Run an RTZR that hears code-book tones, for tests without a cloud bill. Never real speech.
+
+    Its credentials are RTZR_CLIENT_ID and RTZR_CLIENT_SECRET where they are set, else demo and demo-secret.
+    """
     usual = Knobs()
     knobs = Knobs(
         client_id=os.environ.get("RTZR_CLIENT_ID", usual.client_id),
@@ -136,39 +233,92 @@ def emulator(
         token_life_s=token_life_s,
         max_streams=max_streams,
     )
-    base = f"{host}:{port}/v1"
-    typer.echo(
-        f"rtzr.auth_url:   http://{base}/authenticate\nrtzr.stream_url: ws://{base}/transcribe:streaming"
-    )
-    typer.echo("It hears code-book tones, not real speech. Ctrl-C ends it.")
     try:
-        _run(serve(knobs, host, port))
-    except KeyboardInterrupt:
-        raise typer.Exit(0) from None
+        _run(_emulate(knobs, host, port, as_json=json_))
     except OSError as error:
-        typer.echo(f"cannot listen on {host}:{port}: {error.strerror}; give another --port", err=True)
-        raise typer.Exit(2) from None
+        _fail(f"cannot listen on {host}:{port}: {error.strerror}; give another --host or --port", 2)
 
 
-@app.command()
+async def _emulate(knobs: Knobs, host: str, port: int, *, as_json: bool) -> None:
+    """Until SIGTERM or Ctrl-C, which is how it is meant to end."""
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    async with Emulator(knobs, host, port) as running:
+        urls = {
+            "auth_url": running.auth_url,
+            "stream_url": running.stream_url,
+            "stats_url": running.stats_url,
+        }
+        if as_json:
+            _print_json(urls)
+        else:
+            typer.echo(_EMULATOR_IS_UP.format(**urls))
+        await stop.wait()
+
+
+_EMULATOR_IS_UP = """\
+An emulated RTZR: it hears code-book tones, no real speech. Ctrl-C ends it.
+
+rtzr:
+  auth_url: {auth_url}
+  stream_url: {stream_url}
+
+What it has counted: {stats_url}"""
+
+
+@app.command(short_help="Send one WAV file, to try credentials.")
 def transcribe(
-    file: Annotated[Path, typer.Argument(help="WAV: mono, 16 bit, 8 or 16 kHz.")],
-    config: _ConfigFile = DEFAULT_CONFIG,
-    fast: Annotated[bool, typer.Option("--fast", help="Faster than real time.")] = False,
+    file: Annotated[Path, typer.Argument(help="WAV: mono, 16 bit, 8 or 16 kHz.", show_default=False)],
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            "--config", "-c", help=f"The YAML file; {DEFAULT_CONFIG}, if it is there, if none is given."
+        ),
+    ] = None,
+    fast: Annotated[bool, typer.Option("--fast", help="Up to eight times as fast as real time.")] = False,
     emulated: Annotated[bool, typer.Option("--emulator", help="Use an emulated RTZR, no account.")] = False,
     json_: _Json = False,
 ) -> None:
-    """Send one file through the same gate and session as a call: to try your RTZR credentials."""
+    """Send one file through the same gate and session as a call: to try your RTZR credentials.
+
+    RTZR_CLIENT_ID and RTZR_CLIENT_SECRET are enough; where there is a configuration, its rtzr and gate hold.
+    """
     try:
         recording = transcription.read(file)
-    except transcription.RecordingError as error:
-        typer.echo(str(error), err=True)
-        raise typer.Exit(2) from None
-    logs.set_up("warning" if json_ else "info", "console")
-    loaded = Config() if emulated else _load(config, asterisk=False)
-    outcome = _run(transcription.run(recording, loaded, fast=fast, emulated=emulated, show=not json_))
+        loaded = _for_a_file(config, emulated=emulated)
+    except (transcription.RecordingError, ConfigError) as error:
+        _fail(str(error), 2)
+    console = terminal()
+    logs.set_up("error" if json_ else "info", "brief", log_stream(console, style="dim"))
+    if emulated and not json_:
+        console.print("This text is the emulator's: it hears a code book of tones, no real speech.\n")
+    try:
+        outcome = _run(
+            transcription.run(
+                recording, loaded, fast=fast, emulated=emulated, console=None if json_ else console
+            )
+        )
+    except transcription.TranscribeError as error:
+        _fail(f"transcribe: {error}", 1)
     if json_:
-        typer.echo(json.dumps(outcome.as_json(), ensure_ascii=False, indent=2))
-    elif outcome.reasons:
-        typer.echo(f"not complete: {'; '.join(outcome.reasons)}", err=True)
+        _print_json(outcome.as_json())
+    else:
+        _say_how_it_went(outcome)
     raise typer.Exit(1 if outcome.reasons else 0)
+
+
+def _for_a_file(config: Path | None, *, emulated: bool) -> Config:
+    """What the YAML says; all defaults where none was named and none is there. Raises ConfigError."""
+    if emulated and config is None:
+        return Config()
+    if config is None and not DEFAULT_CONFIG.exists():
+        return transcription.defaults(os.environ)
+    return load(config or DEFAULT_CONFIG, os.environ, asterisk=False)
+
+
+def _say_how_it_went(outcome: transcription.Outcome) -> None:
+    if outcome.reasons:
+        typer.echo(f"transcribe: not complete: {', '.join(outcome.reasons)}", err=True)
+    elif not outcome.finals:
+        typer.echo("transcribe: complete, but nothing was recognised in it", err=True)

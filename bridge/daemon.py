@@ -5,15 +5,17 @@ Wiring and signals only: no protocol, no decision about a call.
 
 import asyncio
 import signal
+import socket
 import ssl
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 
 import structlog
+from rich.console import Console
 
 from bridge.call import LegSettings
-from bridge.config import Config
+from bridge.config import Config, ConfigError
 from bridge.meter import Meter
 from bridge.net.ari import Ari
 from bridge.net.rtp import PortPool
@@ -29,11 +31,15 @@ from bridge.wire.gate import GateSettings, Mode
 _log = structlog.get_logger()
 
 
-async def run(config: Config) -> int:
-    """Run until SIGTERM or SIGINT; the exit code: 0 after an orderly end, 1 when it was forced."""
+async def run(config: Config, console: Console | None = None) -> int:
+    """Run until SIGTERM or SIGINT; the exit code: 0 after an orderly end, 1 when it was forced.
+
+    `console` is where live transcripts are printed: standard output, if none is given.
+    """
+    _check_bind(config.media.bind)
     stop, force = asyncio.Event(), asyncio.Event()
     _on_signals(lambda: force.set() if stop.is_set() else stop.set())
-    sinks = build_sinks(config)
+    sinks = build_sinks(config, console)
     async with AsyncExitStack() as opened, asyncio.TaskGroup() as tasks:
         for sink in sinks:
             tasks.create_task(sink.run())
@@ -50,6 +56,19 @@ async def run(config: Config) -> int:
         for sink in sinks:
             sink.close()
     return 0 if orderly else 1
+
+
+def _check_bind(address: str) -> None:
+    """Raises ConfigError when RTP could not be received at `media.bind`: now, not at the first call."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.bind((address, 0))
+        except OSError as error:
+            fault = (
+                f"media.bind: {address} is not to be had ({error.strerror}); give an address of this machine"
+            )
+            raise ConfigError([fault]) from None
 
 
 def _on_signals(told: Callable[[], None]) -> None:
@@ -81,10 +100,10 @@ def fan_out(sinks: Sequence[QueuedSink]) -> Callable[[Event], None]:
     return publish
 
 
-def build_sinks(config: Config) -> list[QueuedSink]:
+def build_sinks(config: Config, console: Console | None = None) -> list[QueuedSink]:
     sinks: list[QueuedSink] = []
     if config.sinks.console.enabled:
-        sinks.append(ConsoleSink(partials=config.sinks.console.partials))
+        sinks.append(ConsoleSink(partials=config.sinks.console.partials, console=console))
     if config.sinks.jsonl.path is not None:
         sinks.append(JsonlSink(Path(config.sinks.jsonl.path)))
     return sinks

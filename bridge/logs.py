@@ -19,19 +19,23 @@ from bridge.credentials import looks_secret
 _NUMBERS = {"number", "caller", "callee"}
 _SPOKEN = {"text", "transcript", "words"}
 _SHOWN_DIGITS = 4
+_BRIEF_TIME = structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False)
 
 
-def set_up(level: str, form: Literal["console", "json"], stream: TextIO | None = None) -> None:
-    """Log to `stream` (standard error) from `level` upwards, for people or as one JSON object a line."""
+def set_up(level: str, form: Literal["console", "json", "brief"], stream: TextIO | None = None) -> None:
+    """Log to `stream` (standard error) from `level` upwards.
+
+    `console` is for people, `brief` for people who watch right now, `json` is one object a line.
+    """
     out = sys.stderr if stream is None else stream
     number = logging.getLevelNamesMapping()[level.upper()]
     before: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _BRIEF_TIME if form == "brief" else structlog.processors.TimeStamper(fmt="iso", utc=True),
         keep_private,
     ]
-    after = _json() if form == "json" else [_console(out)]
+    after = _json() if form == "json" else [_console(out, pad=14 if form == "brief" else 30)]
     structlog.configure(
         processors=[*before, *after],
         wrapper_class=structlog.make_filtering_bound_logger(number),
@@ -45,9 +49,10 @@ def _json() -> list[Processor]:
     return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(ensure_ascii=False)]
 
 
-def _console(out: TextIO) -> Processor:
+def _console(out: TextIO, pad: int) -> Processor:
     # Plain tracebacks: the pretty ones print local variables, and a token may be one.
     return structlog.dev.ConsoleRenderer(
+        pad_event_to=pad,
         colors=out.isatty() and not os.environ.get("NO_COLOR"),
         exception_formatter=structlog.dev.plain_traceback,
     )

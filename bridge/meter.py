@@ -41,9 +41,10 @@ class Meter:
         self._tell(metrics.TOKENS_ISSUED, (), self._tokens.issued)
         self._tell(metrics.SESSIONS_OPENED, (), self._speech.sessions_opened)
         for sink in self._sinks:
-            name = type(sink).__name__.removesuffix("Sink").lower()
+            name = sink.name
             self._tell(metrics.EVENTS, (name, "delivered"), sink.delivered)
             self._tell(metrics.EVENTS, (name, "dropped"), sink.dropped)
+            self._tell(metrics.EVENTS, (name, "failed"), sink.failed)
 
     def _tell(self, counter: Counter, labels: tuple[str, ...], total: int) -> None:
         grown = total - self._told.get((counter, labels), 0)

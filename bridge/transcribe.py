@@ -4,29 +4,44 @@ Reading the file, pacing it and collecting the finals; the command line prints.
 """
 
 import asyncio
+import shlex
 import wave
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bridge.call import Leg, LegReport
-from bridge.config import Config, Secrets
+from rich.console import Console
+
+from bridge import credentials
+from bridge.call import Leg, LegReport, Session, Speech
+from bridge.config import Config, ConfigError, Secrets
 from bridge.daemon import build_rtzr, leg_settings
 from bridge.emulator.server import Emulator, Knobs
 from bridge.ring import Ring
 from bridge.sinks.console import ConsoleSink
 from bridge.types import Codec, Event, Frame, LegId, Party, Role
+from bridge.wire.rtzr import Refused, Unreachable, Verdict
 
 _STEP_MS = 20
 _FAST = 8.0
 """Times real time; the emulator works off 5 and makes the rest wait its turn."""
+_AHEAD_MS = 1000.0
+"""A file, unlike a call, can wait: no more of it than this stands in the ring."""
 _RING_MS = 60_000
+_PATIENCE_S = 10.0
+"""How long RTZR is tried without success: somebody sits and waits for the answer."""
 _CODECS = {8000: Codec.SLIN, 16_000: Codec.SLIN16}
+_FINAL = ("text", "start_ms", "end_ms", "latency_ms", "words")
 
 
 class RecordingError(ValueError):
     """A file that cannot be sent; the text names the mend."""
+
+
+class TranscribeError(Exception):
+    """RTZR was not to be had; the text holds its words and the mend, and no secret."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,27 +76,75 @@ def read(path: Path) -> Recording:
     try:
         with wave.open(str(path), "rb") as file:
             rate, width, channels = file.getframerate(), file.getsampwidth(), file.getnchannels()
-            pcm = file.readframes(file.getnframes())
-    except (OSError, EOFError, wave.Error) as error:
-        reason = getattr(error, "strerror", None) or str(error) or "it is cut short"
-        raise RecordingError(f"{path}: not a WAV file that can be read ({reason})") from None
-    if rate not in _CODECS or width != 2 or channels != 1:
+            promised = file.getnframes()
+            if rate not in _CODECS or width != 2 or channels != 1:
+                kind = f"{rate} Hz, {8 * width} bit, {channels} channel{'s' * (channels > 1)}"
+                raise RecordingError(f"{path}: is {kind}; {_convert(path, rate)}")
+            pcm = file.readframes(promised)
+    except OSError as error:
+        raise RecordingError(f"{path}: cannot be read ({error.strerror})") from None
+    except (EOFError, wave.Error) as error:
+        why = f" ({error})" if str(error) else ""
+        raise RecordingError(f"{path}: is not a whole WAV file of PCM{why}; {_convert(path, 8000)}") from None
+    return _whole(path, Recording(_CODECS[rate], pcm), promised / rate)
+
+
+def _whole(path: Path, recording: Recording, promised_s: float) -> Recording:
+    """The recording, unless the file says that it is longer, or has none."""
+    if not recording.pcm:
+        raise RecordingError(f"{path}: holds no audio; record it again")
+    if recording.ms < promised_s * 1000 - 1:
         raise RecordingError(
-            f"{path}: {rate} Hz, {8 * width} bit, {channels} channels; convert it to mono, 16 bit, 8 kHz: "
-            f"sox {path} -c 1 -b 16 -r 8000 out.wav"
+            f"{path}: is cut short: {recording.ms / 1000:.1f} s of the {promised_s:.1f} s that it promises; "
+            "copy it again, or let sox write a header for what there is: "
+            f"sox --ignore-length {shlex.quote(str(path))} whole.wav"
         )
-    return Recording(_CODECS[rate], pcm)
+    return recording
 
 
-async def run(recording: Recording, config: Config, *, fast: bool, emulated: bool, show: bool) -> Outcome:
-    """Send the recording; with `show` its text appears on the terminal as it comes."""
-    outcome, sink = Outcome(), ConsoleSink()
+def _convert(path: Path, rate: int) -> str:
+    wanted = 16_000 if rate >= 16_000 else 8000
+    name = shlex.quote(str(path))
+    return (
+        f"convert it to mono, 16 bit, {wanted // 1000} kHz: sox {name} -c 1 -b 16 -r {wanted} converted.wav"
+    )
+
+
+def defaults(environ: Mapping[str, str]) -> Config:
+    """Every default, and the RTZR credentials of `environ`. Raises ConfigError."""
+    secrets, missing = credentials.read(environ, ("client_id", "client_secret"))
+    if missing:
+        raise ConfigError([*(f"environment: {line}" for line in missing), "or try it with --emulator"])
+    return Config().with_secrets(secrets)
+
+
+async def run(
+    recording: Recording, config: Config, *, fast: bool, emulated: bool, console: Console | None
+) -> Outcome:
+    """Send the recording; its text appears on `console` as it comes. Raises TranscribeError."""
+    try:
+        return await _run(recording, config, fast, emulated, console)
+    except ExceptionGroup as group:
+        expected, unexpected = group.split(TranscribeError)
+        if expected is None or unexpected is not None:
+            raise
+        raise _first(expected) from None
+
+
+def _first(error: BaseException) -> BaseException:
+    return _first(error.exceptions[0]) if isinstance(error, BaseExceptionGroup) else error
+
+
+async def _run(
+    recording: Recording, config: Config, fast: bool, emulated: bool, console: Console | None
+) -> Outcome:
+    outcome, sink = Outcome(), ConsoleSink(console=console)
 
     def keep(event: Event) -> None:
         if event.type == "rtzr.transcript.final":
-            names = ("text", "start_ms", "end_ms", "latency_ms", "words")
-            outcome.finals.append({name: event.data[name] for name in names})
-        if show:
+            # Faster than real time, a latency in the file's own time would mean nothing.
+            outcome.finals.append({k: event.data[k] for k in _FINAL if not (fast and k == "latency_ms")})
+        if console is not None:
             sink.deliver(event)
 
     async with AsyncExitStack() as opened, asyncio.TaskGroup() as tasks:
@@ -92,11 +155,11 @@ async def run(recording: Recording, config: Config, *, fast: bool, emulated: boo
         await opened.enter_async_context(tokens)
         player = _FilePlayer(recording, _FAST if fast else 1.0)
         leg = Leg(
-            LegId(f"file-{recording.codec.label}", "file"),
+            LegId("file", recording.codec.label),
             Party(Role.CALLER),
             recording.codec,
             player.ring,
-            speech,
+            _Bounded(speech, config),
             leg_settings(config),
             clock=player.now_ms,
             publish=keep,
@@ -111,10 +174,54 @@ async def run(recording: Recording, config: Config, *, fast: bool, emulated: boo
 
 def with_emulator(config: Config, emulator: Emulator) -> Config:
     """The same configuration, pointed at an emulated RTZR."""
-    urls = {"auth_url": emulator.auth_url, "stream_url": emulator.stream_url}
+    urls = {"auth_url": emulator.auth_url, "stream_url": emulator.stream_url, "proxy": None}
     pointed = config.model_copy(update={"rtzr": config.rtzr.model_copy(update=urls)})
     knobs = Knobs()
     return pointed.with_secrets(Secrets(knobs.client_id, knobs.client_secret))
+
+
+class _Bounded:
+    """Opens sessions as for a call, but gives up in a person's time, and says what to do."""
+
+    def __init__(self, speech: Speech, config: Config) -> None:
+        self._speech = speech
+        self._config = config
+        self._failing_since_s: float | None = None
+
+    async def open(self, codec: Codec) -> Session:
+        """As `Speech.open`. Raises TranscribeError where another try would not help or took too long."""
+        try:
+            session = await self._speech.open(codec)
+        except (Refused, Unreachable) as error:
+            if self._over(error):
+                raise TranscribeError(f"{error}; {_mend(error, self._config)}") from None
+            raise
+        self._failing_since_s = None
+        return session
+
+    def _over(self, error: Refused | Unreachable) -> bool:
+        if isinstance(error, Refused) and error.verdict is not Verdict.WAIT:
+            return True
+        now_s = asyncio.get_running_loop().time()
+        if self._failing_since_s is None:
+            self._failing_since_s = now_s
+        return now_s - self._failing_since_s >= _PATIENCE_S
+
+
+def _mend(error: Refused | Unreachable, config: Config) -> str:
+    if isinstance(error, Unreachable):
+        addresses = f"{config.rtzr.auth_url} and {config.rtzr.stream_url}"
+        return f"check that this machine reaches {addresses}, and rtzr.proxy and rtzr.ca_file"
+    match error.status:
+        case 401:
+            return "check RTZR_CLIENT_ID and RTZR_CLIENT_SECRET"
+        case 400:
+            return "check the section rtzr of the configuration"
+        case 403 | 404:
+            return "check rtzr.auth_url and rtzr.stream_url, and what the account may do"
+        case 429:
+            return "the account's channels are all in use, or what it may use is used up"
+    return "try again later"
 
 
 class _FilePlayer:
@@ -123,18 +230,27 @@ class _FilePlayer:
     def __init__(self, recording: Recording, speed: float) -> None:
         self._recording = recording
         self._speed = speed
-        self._started_s = asyncio.get_running_loop().time()
+        self._pushed_ms = 0.0
+        self._pushed_s = asyncio.get_running_loop().time()
         self.ring = Ring(recording.codec, _RING_MS)
 
     def now_ms(self) -> float:
-        return (asyncio.get_running_loop().time() - self._started_s) * 1000 * self._speed
+        """How far the file was played; it stands while the file waits, and goes on after its end."""
+        since_ms = (asyncio.get_running_loop().time() - self._pushed_s) * 1000 * self._speed
+        return self._pushed_ms + (since_ms if self.ring.ended else min(since_ms, _STEP_MS))
 
     async def play(self) -> None:
+        """Until the end of the file; waits where the leg is behind, as while it connects."""
         self.ring.answer(0.0)
+        loop = asyncio.get_running_loop()
         codec, pcm = self._recording.codec, self._recording.pcm
-        size = _STEP_MS * codec.bytes_per_ms
+        size, step_s = _STEP_MS * codec.bytes_per_ms, _STEP_MS / 1000 / self._speed
+        due_s = loop.time()
         for start in range(0, len(pcm), size):
-            at_ms = codec.ms(start)
-            await asyncio.sleep((at_ms + _STEP_MS - self.now_ms()) / 1000 / self._speed)
-            self.ring.push([Frame(pcm[start : start + size], at_ms)])
+            due_s = max(due_s + step_s, loop.time() - step_s)
+            await asyncio.sleep(due_s - loop.time())
+            while self.ring.waiting_ms >= _AHEAD_MS:  # noqa: ASYNC110 - a ring tells its pusher nothing
+                await asyncio.sleep(step_s)
+            self.ring.push([Frame(pcm[start : start + size], codec.ms(start))])
+            self._pushed_ms, self._pushed_s = codec.ms(start) + _STEP_MS, loop.time()
         self.ring.end()

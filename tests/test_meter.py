@@ -9,7 +9,7 @@ from bridge.types import Event
 
 
 class _Sink(QueuedSink):
-    async def write(self, events: object) -> None:
+    def write(self, events: object) -> None:
         """Nothing is written."""
 
 

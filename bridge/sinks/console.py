@@ -1,17 +1,21 @@
 """Live text for a person at a terminal: speakers in colour, partials that change in place, finals that stay.
 
-On something else than a terminal only finals are printed, one plain line each.
+On something else than a terminal only finals are printed, one plain line each. Log lines for the same
+terminal go through `LogLines`, so that they stand above what changes in place and do not tear it.
 """
 
+import io
+import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TextIO, cast
 
 from rich.console import Console, Group
 from rich.live import Live
+from rich.table import Table
 from rich.text import Text
 
 from bridge.sinks.queued import QueuedSink
-from bridge.types import Event
+from bridge.types import CallId, Event
 
 _COLOURS = {"caller": "cyan", "callee": "green"}
 
@@ -21,10 +25,17 @@ class ConsoleSink(QueuedSink):
 
     def __init__(self, *, partials: bool = True, console: Console | None = None) -> None:
         super().__init__()
-        self._console = console or Console(highlight=False, soft_wrap=True)
+        self._console = console or terminal()
         self._partials = partials and self._console.is_terminal
-        self._saying: dict[str, Text] = {}
-        self._live = Live(console=self._console, auto_refresh=False, transient=True)
+        self._saying: dict[str, Table | Text] = {}
+        self._marks = _CallMarks()
+        self._live = Live(
+            console=self._console,
+            auto_refresh=False,
+            transient=True,
+            redirect_stdout=False,
+            redirect_stderr=False,
+        )
 
     async def run(self) -> None:
         if not self._partials:
@@ -32,7 +43,7 @@ class ConsoleSink(QueuedSink):
         with self._live:
             return await super().run()
 
-    async def write(self, events: Sequence[Event]) -> None:
+    def write(self, events: Sequence[Event]) -> None:
         for event in events:
             self._show(event)
         if self._partials:
@@ -40,22 +51,117 @@ class ConsoleSink(QueuedSink):
 
     def _show(self, event: Event) -> None:
         leg = str(event.data.get("leg", ""))
-        if event.type == "rtzr.transcript.partial":
-            self._saying[leg] = _line(event.data, partial=True)
-        elif event.type == "rtzr.transcript.final":
-            self._saying.pop(leg, None)
-            self._console.print(_line(event.data, partial=False))
-        elif event.type == "rtzr.leg.ended":
-            self._saying.pop(leg, None)
+        match event.type:
+            case "rtzr.call.started":
+                self._marks.begin(event.subject)
+            case "rtzr.transcript.partial" if self._partials:
+                self._saying[leg] = self._line(event, partial=True)
+            case "rtzr.transcript.final":
+                self._saying.pop(leg, None)
+                self._console.print(self._line(event, partial=False))
+            case "rtzr.leg.ended":
+                self._saying.pop(leg, None)
+            case "rtzr.call.ended":
+                self._marks.end(event.subject)
+
+    def _line(self, event: Event, *, partial: bool) -> Table | Text:
+        mark, is_new = self._marks.mark(event.subject)
+        if is_new:
+            self._console.print(Text(f"{mark} is call {event.subject}", style="dim"))
+        parts = _parts(mark, event.data, partial=partial)
+        return _row(parts) if self._console.is_terminal else Text("  ").join(parts)
 
 
-def _line(data: dict[str, Any], *, partial: bool) -> Text:
+class _CallMarks:
+    """`#2` for the second of several calls: numbers that begin again when no call is live."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[CallId, int] = {}
+        self._marked: set[CallId] = set()
+        self._last = 0
+
+    def begin(self, call: CallId) -> None:
+        if not self._numbers:
+            self._last = 0
+        self._last += 1
+        self._numbers.setdefault(call, self._last)
+
+    def end(self, call: CallId) -> None:
+        self._numbers.pop(call, None)
+        self._marked.discard(call)
+
+    def mark(self, call: CallId) -> tuple[str, bool]:
+        """The call's mark, empty while it is the only one, and whether it was never shown before.
+
+        A call that was marked once stays so: the reader has learned it.
+        """
+        number = self._numbers.get(call)
+        if number is None or (len(self._numbers) < 2 and call not in self._marked):
+            return "", False
+        is_new = call not in self._marked
+        self._marked.add(call)
+        return f"#{number}", is_new
+
+
+class LogLines(io.TextIOBase):
+    """A text stream whose lines appear above the live region of `console`, in `style` if one is given."""
+
+    def __init__(self, console: Console, style: str = "") -> None:
+        super().__init__()
+        self._console = console
+        self._style = style
+        self._begun = ""
+
+    def isatty(self) -> bool:
+        """Whether to send colours: not when the lines get a style of their own."""
+        return not self._style
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, text: str, /) -> int:
+        *lines, self._begun = (self._begun + text).split("\n")
+        for line in lines:
+            self._console.print(Text.from_ansi(line, style=self._style), soft_wrap=True)
+        return len(text)
+
+
+def terminal() -> Console:
+    """Standard output, as this program writes to it: no guessing of what in a line may be a number."""
+    return Console(highlight=False, markup=False, emoji=False)
+
+
+def log_stream(console: Console, style: str = "") -> TextIO:
+    """Where the log goes: standard error; through `console` where both are the same person's terminal."""
+    if console.is_terminal and sys.stderr.isatty():
+        return cast("TextIO", LogLines(console, style))
+    return sys.stderr
+
+
+def _parts(mark: str, data: dict[str, Any], *, partial: bool) -> list[Text]:
     role = str(data["party"]["role"])
-    line = Text(no_wrap=partial, overflow="ellipsis" if partial else None)
-    line.append(call_time(data["start_ms"]), style="dim")
-    line.append(f"  {role:<7}", style=f"bold {_COLOURS.get(role, 'white')}")
-    line.append(f" {data['text']}{' …' if partial else ''}", style="italic dim" if partial else "")
-    return line
+    said = f"{_printable(data['text'])}{' …' if partial else ''}"
+    parts = [
+        Text(call_time(data["start_ms"]), style="dim"),
+        Text(f"{role:<6}", style=f"bold {_COLOURS.get(role, 'white')}"),
+        Text(said, style="italic dim" if partial else ""),
+    ]
+    return [Text(mark, style="bold"), *parts] if mark else parts
+
+
+def _row(parts: list[Text]) -> Table:
+    """One line, or more with the text under the text, where it is longer than the terminal is wide."""
+    row = Table.grid(padding=(0, 2))
+    for _ in parts[:-1]:
+        row.add_column(no_wrap=True)
+    row.add_column(overflow="fold")
+    row.add_row(*parts)
+    return row
+
+
+def _printable(text: str) -> str:
+    """Text of the network's for a terminal: nothing in it may move the cursor."""
+    return "".join(character if character.isprintable() else " " for character in text)
 
 
 def call_time(ms: int) -> str:

@@ -1,39 +1,45 @@
 """Events as lines of JSON in a file, UTF-8, one object a line, flushed with every batch."""
 
-import asyncio
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
-
-import structlog
+from typing import BinaryIO
 
 from bridge.sinks.queued import QueuedSink
 from bridge.types import Event
 
-_log = structlog.get_logger()
-
 
 class JsonlSink(QueuedSink):
-    """Appends to `path`; a write that fails is told once and counted, and the next batch tries again."""
+    """Appends to `path`, which it opens for every batch, so that the file may be moved away under it."""
 
     def __init__(self, path: Path) -> None:
         super().__init__()
         self._path = path
-        self._failing = False
-        self.failed = 0
 
-    async def write(self, events: Sequence[Event]) -> None:
-        text = "".join(json.dumps(event.as_json(), ensure_ascii=False) + "\n" for event in events)
-        try:
-            await asyncio.to_thread(self._append, text)
-        except OSError as error:
-            self.failed += len(events)
-            if not self._failing:
-                _log.error("events not written", path=str(self._path), reason=error.strerror)
-            self._failing = True
-            return
-        self._failing = False
+    def check(self) -> None:
+        """Whether the file can be written, before any call depends on it. Raises OSError."""
+        self.write(())
 
-    def _append(self, text: str) -> None:
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(text)
+    def write(self, events: Sequence[Event]) -> None:
+        with self._path.open("ab", buffering=0) as file:
+            _append(file, b"".join(_line(event) for event in events))
+
+
+def _append(file: BinaryIO, lines: bytes) -> None:
+    """All of it or nothing: a full disk must not leave half a line for the next one to continue."""
+    start = file.seek(0, 2) if file.seekable() else 0
+    try:
+        rest = memoryview(lines)
+        while rest:
+            rest = rest[file.write(rest) :]
+    except OSError:
+        with suppress(OSError):
+            file.truncate(start)
+        raise
+
+
+def _line(event: Event) -> bytes:
+    # A lone surrogate, which JSON can bring and UTF-8 cannot hold, becomes `\udxxx`: in JSON, itself again.
+    text = json.dumps(event.as_json(), ensure_ascii=False, separators=(",", ":"))
+    return text.encode("utf-8", "backslashreplace") + b"\n"

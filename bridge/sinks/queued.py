@@ -8,21 +8,37 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Sequence
 
+import structlog
+
 from bridge.types import Event
+
+_log = structlog.get_logger()
 
 _BOUND = 10_000
 
 
 class QueuedSink(ABC):
-    """A sink fed by `deliver` and worked off by `run`, until `close`."""
+    """A sink fed by `deliver` and worked off by `run`, until `close`.
+
+    A write that fails is told once, counted, and no reason to stop: the next batch is tried as ever.
+    """
 
     def __init__(self, bound: int = _BOUND) -> None:
         self._waiting: deque[Event] = deque()
         self._bound = bound
         self._changed = asyncio.Event()
         self._closed = False
+        self._failing = False
         self.delivered = 0
         self.dropped = 0
+        """Events that came faster than they could be written."""
+        self.failed = 0
+        """Events whose write failed."""
+
+    @property
+    def name(self) -> str:
+        """What the log calls it."""
+        return type(self).__name__.removesuffix("Sink").lower()
 
     def deliver(self, event: Event) -> None:
         """Take an event; never waits."""
@@ -46,9 +62,23 @@ class QueuedSink(ABC):
                 continue
             batch = tuple(self._waiting)
             self._waiting.clear()
-            await self.write(batch)
-            self.delivered += len(batch)
+            await self._try(batch)
+
+    async def _try(self, batch: Sequence[Event]) -> None:
+        """In a thread: a disk or a terminal that stands still must not hold up the calls."""
+        try:
+            await asyncio.to_thread(self.write, batch)
+        except OSError as error:
+            self.failed += len(batch)
+            if not self._failing:
+                _log.error("events not written", sink=self.name, reason=error.strerror or str(error))
+            self._failing = True
+            return
+        self.delivered += len(batch)
+        if self._failing:
+            _log.info("events written again", sink=self.name, failed=self.failed)
+        self._failing = False
 
     @abstractmethod
-    async def write(self, events: Sequence[Event]) -> None:
-        """Write a batch, in order."""
+    def write(self, events: Sequence[Event]) -> None:
+        """Write a batch, in order; may block. Raises OSError."""
