@@ -17,12 +17,18 @@ from bridge.wire import g711
 WINDOW_MS = 20
 """WebRTC VAD judges windows of 10, 20 or 30 ms; 20 is what PBXs send."""
 HANGOVER_MS = (160, 160, 120, 120)
-"""How long WebRTC VAD says "speech" after a voice ends, by aggressiveness (measured)."""
+"""How long WebRTC VAD says "speech" after a voice, by aggressiveness (140 to 165 and 100 to 125 measured)."""
 _SEAM_MS = 1.0
-_FILL_LAG_MS = 60.0
-"""`immediate` fills only what is this late, or every jittered packet would come after a filling."""
+_FILL_LAG_MS = 120.0
+"""`immediate` fills only what is this late: a packet's length, the reorder buffer's patience and some jitter.
+Sooner, and every packet that came late or after a lost one would come after a filling."""
+_FLOWING_MS = 60.0
+"""Audio that ended no longer ago than this goes on."""
 _VOICED_RMS = 180
 """About -45 dBFS: a voice on a telephone is well above, line noise below."""
+_FAINT_RMS = 60
+"""About -55 dBFS: no voice is below. WebRTC VAD takes the first 100 ms of any line's noise for speech, and at
+times seconds of faint noise after a loud sound."""
 
 
 class Mode(StrEnum):
@@ -82,46 +88,60 @@ class _Utterance:
     start_ms: float = 0.0
     _run_ms: float = 0.0
     _last_ms: float = 0.0
+    """End of the last window that was speech and not faint."""
+    _speech_ms: float = 0.0
+    """End of the last window that the VAD called speech."""
     _heard_silence: bool = False
 
-    def window(self, speech: bool, at_ms: float) -> None:
-        """Take the verdict on one window that starts at `at_ms`."""
-        if not speech:
+    def window(self, speech: bool, faint: bool, at_ms: float) -> None:
+        """Take the verdicts on one window that starts at `at_ms`: the VAD's, and too faint for a voice."""
+        self._heard_silence = not speech
+        if speech:
+            self._speech_ms = at_ms + WINDOW_MS
+        if not speech or faint:
             self._run_ms = 0.0
-            self._heard_silence = True
             return
         if not self.open and not self._run_ms:
             self.start_ms = at_ms
         self._run_ms += WINDOW_MS
         self._last_ms = at_ms + WINDOW_MS
-        self._heard_silence = False
         self.open |= self._run_ms >= self.settings.start_ms
+
+    def interrupt(self) -> None:
+        """Time passed without audio: a voice that had only begun has not gone on."""
+        self._run_ms = 0.0
 
     @property
     def voice_end_ms(self) -> float:
-        """End of the voice. The VAD's own hang-over is taken off once silence was heard: a hole has none."""
+        """End of the voice. On a line that is not faint in itself only the VAD tells it, once it has heard
+        silence, and its own hang-over is taken off: a hole has none."""
         if not self._heard_silence:
             return self._last_ms
-        return max(self.start_ms, self._last_ms - HANGOVER_MS[self.settings.aggressiveness])
+        hangover_ms = HANGOVER_MS[self.settings.aggressiveness]
+        return max(self.start_ms, min(self._last_ms, self._speech_ms - hangover_ms))
 
     def over(self, now_ms: float) -> bool:
-        if not self.open:
-            return False
-        return (
-            now_ms - self.voice_end_ms >= self.settings.silence_ms
-            or now_ms - self.start_ms >= self.settings.max_utterance_ms
-        )
+        return self.open and (self.silent(now_ms) or now_ms - self.start_ms >= self.settings.max_utterance_ms)
+
+    def silent(self, now_ms: float) -> bool:
+        """Whether the voice has been gone for long enough."""
+        return now_ms - self.voice_end_ms >= self.settings.silence_ms
 
     @property
     def begun(self) -> bool:
         """Whether a voice is heard, be it too short yet to open an utterance."""
         return self.open or self._run_ms > 0
 
-    def close(self) -> bool:
-        """End it; whether there was enough voice for it to count."""
-        counted = self.voice_end_ms - self.start_ms >= self.settings.min_speech_ms
-        self.open, self._run_ms = False, 0.0
+    def end(self, now_ms: float) -> bool:
+        """End it, and begin the next where the voice goes on; whether there was enough voice to count."""
+        voice_end_ms = self.voice_end_ms
+        counted = voice_end_ms - self.start_ms >= self.settings.min_speech_ms
+        self.open, self.start_ms, self._run_ms = not self.silent(now_ms), voice_end_ms, 0.0
         return counted
+
+    def close(self) -> None:
+        """Nothing follows."""
+        self.open, self._run_ms = False, 0.0
 
 
 @dataclass(slots=True)
@@ -194,6 +214,8 @@ class Gate:
         if self._position is None or at_ms - self._position < _SEAM_MS:
             return
         self._end_if_over(at_ms, actions)
+        if at_ms - self._position >= WINDOW_MS:
+            self._utterance.interrupt()
         inside = self._utterance.open and not self._held
         if inside or self.settings.mode is Mode.IMMEDIATE:
             actions.append(Silence(self._position, at_ms - self._position))
@@ -213,11 +235,13 @@ class Gate:
         size = WINDOW_MS * self.codec.rate // 1000 * 2
         spoken = False
         while len(self._window) >= size:
-            speech: bool = self._vad.is_speech(bytes(self._window[:size]), self.codec.rate)
+            window = bytes(self._window[:size])
             del self._window[:size]
-            self._utterance.window(speech, self._window_at)
+            speech: bool = self._vad.is_speech(window, self.codec.rate)
+            faint = speech and g711.rms(window) < _FAINT_RMS
+            self._utterance.window(speech, faint, self._window_at)
             self._window_at += WINDOW_MS
-            spoken |= speech
+            spoken |= speech and not faint
         return spoken
 
     # `vad`: hold, send, withhold.
@@ -263,9 +287,9 @@ class Gate:
         if not voice.over(now_ms):
             return
         end = EndOfUtterance(voice.voice_end_ms)
-        if voice.close() or not self._rtzr_hears_on(now_ms):
+        if voice.end(now_ms) or not self._rtzr_hears_on(now_ms):
             actions.append(end)
 
     def _rtzr_hears_on(self, now_ms: float) -> bool:
         """Whether RTZR still gets audio, and so ends by itself what was too short to count."""
-        return self.settings.mode is not Mode.VAD and now_ms - (self._position or now_ms) < _FILL_LAG_MS
+        return self.settings.mode is not Mode.VAD and now_ms - (self._position or now_ms) < _FLOWING_MS
