@@ -14,7 +14,7 @@ from typing import Self
 import httpx
 import structlog
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
+from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 from websockets.frames import CloseCode
 from websockets.protocol import State
 
@@ -28,8 +28,13 @@ _quiet.setLevel(logging.ERROR)  # at DEBUG the library prints headers, and the t
 _WRITE_LIMIT = 1 << 20
 _RESULT_LIMIT = 1 << 20
 _RETRY_S = 5.0
+_LEAST_USE_S = 60.0
+"""However soon a token is said to expire, it is used this long: with this machine's clock wrong, every leg
+would ask for one of its own."""
 _REFUSED_S = 60.0
 """A refusal will be the same in a second, and knocking in vain may be counted."""
+
+_Failure = rtzr.Refused | rtzr.Unreachable
 
 
 class Tokens:
@@ -50,8 +55,12 @@ class Tokens:
         self._url = auth_url
         self._form = {"client_id": client_id, "client_secret": client_secret}
         self._margin_s = renew_before_s
+        self._timeout_s = timeout_s
         self._now = now
         self._token: Token | None = None
+        self._renew_at = 0.0
+        self._answer: Token | _Failure = rtzr.Unreachable("authentication: not tried yet")
+        self._tries = 0
         self._asking = asyncio.Lock()
         self._http = httpx.AsyncClient(
             verify=tls if tls is not None else True, proxy=proxy, timeout=timeout_s, trust_env=False
@@ -69,20 +78,39 @@ class Tokens:
 
         Raises `rtzr.Refused` and `rtzr.Unreachable`.
         """
-        asked = self._now()
+        asked, tries = self._now(), self._tries
         async with self._asking:
-            token = self._token
-            if token is not None and token is not refused and token.usable(self._now(), self._margin_s):
+            token = self._token if self._token is not refused else None
+            if token is not None and self._now() < self._renew_at:
                 _log.info("token reused", ms=round((self._now() - asked) * 1000))
                 return token
-            self._token = await self._issue()
-            return self._token
+            if self._tries == tries:
+                self._answer, self._tries = await self._try(), self._tries + 1
+            return self._answer if isinstance(self._answer, Token) else self._kept(token, self._answer)
+
+    async def _try(self) -> Token | _Failure:
+        """One request; what comes of it is the answer to all who wait."""
+        try:
+            self._token = token = await self._issue()
+        except (rtzr.Refused, rtzr.Unreachable) as error:
+            return error
+        self._renew_at = max(token.expires_at - self._margin_s, self._now() + _LEAST_USE_S)
+        return token
+
+    def _kept(self, token: Token | None, failure: _Failure) -> Token:
+        """The old token, when no new one could be had and it is still good; else the failure."""
+        if token is None or not token.usable(self._now(), 0):
+            raise failure.with_traceback(None)
+        _log.warning("token not renewed", reason=str(failure), retry_s=_RETRY_S)
+        self._renew_at = self._now() + _RETRY_S
+        return token
 
     async def _issue(self) -> Token:
         started = self._now()
         try:
-            answer = await self._http.post(self._url, data=self._form)
-        except httpx.HTTPError as error:
+            async with asyncio.timeout(self._timeout_s):
+                answer = await self._http.post(self._url, data=self._form)
+        except (httpx.HTTPError, TimeoutError) as error:
             raise rtzr.Unreachable(f"authentication: {type(error).__name__}") from None
         if answer.status_code != httpx.codes.OK:
             raise rtzr.refusal(answer.status_code, answer.content)
@@ -98,14 +126,18 @@ class Tokens:
         """Renew ahead of time, so that no call ever waits for a token. Runs until cancelled."""
         while True:
             try:
-                token = await self.get()
-                await asyncio.sleep(max(1.0, token.expires_at - self._margin_s - self._now()))
-            except rtzr.Refused as error:
-                _log.error("no token; check RTZR_CLIENT_ID and RTZR_CLIENT_SECRET", reason=str(error))
-                await asyncio.sleep(_REFUSED_S)
-            except rtzr.Unreachable as error:
-                _log.warning("no token", reason=str(error), retry_s=_RETRY_S)
-                await asyncio.sleep(_RETRY_S)
+                await self.get()
+                await asyncio.sleep(max(1.0, self._renew_at - self._now()))
+            except (rtzr.Refused, rtzr.Unreachable) as error:
+                await asyncio.sleep(self._told(error))
+
+    def _told(self, failure: _Failure) -> float:
+        """Tell that there is no token; seconds until the next try."""
+        if isinstance(failure, rtzr.Refused) and failure.verdict is not rtzr.Verdict.WAIT:
+            _log.error("no token; check RTZR_CLIENT_ID and RTZR_CLIENT_SECRET", reason=str(failure))
+            return _REFUSED_S
+        _log.warning("no token", reason=str(failure), retry_s=_RETRY_S)
+        return _RETRY_S
 
 
 class Session:
@@ -161,6 +193,13 @@ class Session:
         await self._connection.close()
 
 
+class _Dial(connect):
+    """A dial that goes where it is told: RTZR redirects nobody, and who does gets no token from us."""
+
+    def process_redirect(self, exc: Exception) -> Exception:
+        return exc
+
+
 class Rtzr:
     """Opens sessions with the one cached token."""
 
@@ -178,7 +217,7 @@ class Rtzr:
         self._url = stream_url
         self._options = options
         self._timeout_s = timeout_s
-        self._tls = tls if stream_url.startswith("wss:") else None
+        self._tls = (tls or ssl.create_default_context()) if stream_url.startswith("wss:") else None
         self._proxy = proxy
         self.sessions_opened = 0
         self._sessions: set[Session] = set()
@@ -195,7 +234,7 @@ class Rtzr:
 
     async def _connect(self, codec: Codec, token: Token) -> Session:
         try:
-            connection = await connect(
+            connection = await _Dial(
                 rtzr.stream_url(self._url, codec, self._options),
                 additional_headers={"Authorization": f"Bearer {token.value}"},
                 compression=None,
@@ -209,7 +248,7 @@ class Rtzr:
             )
         except InvalidStatus as error:
             raise rtzr.refusal(error.response.status_code, bytes(error.response.body or b"")) from None
-        except (OSError, TimeoutError, InvalidHandshake) as error:
+        except (OSError, TimeoutError, WebSocketException) as error:
             raise rtzr.Unreachable(f"streaming: {type(error).__name__}") from None
         self.sessions_opened += 1
         session = Session(connection)
