@@ -236,7 +236,8 @@ def emulator(
     try:
         _run(_emulate(knobs, host, port, as_json=json_))
     except OSError as error:
-        _fail(f"cannot listen on {host}:{port}: {error.strerror}; give another --host or --port", 2)
+        why = str(error.strerror).partition(" (while")[0]
+        _fail(f"cannot listen on {host}:{port}: {why}; give another --host or --port", 2)
 
 
 async def _emulate(knobs: Knobs, host: str, port: int, *, as_json: bool) -> None:

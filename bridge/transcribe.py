@@ -8,14 +8,14 @@ import shlex
 import wave
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from bridge import credentials
-from bridge.call import Leg, LegReport, Session, Speech
+from bridge.call import Leg, LegReport, LegSettings, Session, Speech
 from bridge.config import Config, ConfigError, Secrets
 from bridge.daemon import build_rtzr, leg_settings
 from bridge.emulator.server import Emulator, Knobs
@@ -30,7 +30,7 @@ _FAST = 8.0
 _AHEAD_MS = 1000.0
 """A file, unlike a call, can wait: no more of it than this stands in the ring."""
 _RING_MS = 60_000
-_PATIENCE_S = 10.0
+_PATIENCE_S = 5.0
 """How long RTZR is tried without success: somebody sits and waits for the answer."""
 _CODECS = {8000: Codec.SLIN, 16_000: Codec.SLIN16}
 _FINAL = ("text", "start_ms", "end_ms", "latency_ms", "words")
@@ -82,10 +82,11 @@ def read(path: Path) -> Recording:
                 raise RecordingError(f"{path}: is {kind}; {_convert(path, rate)}")
             pcm = file.readframes(promised)
     except OSError as error:
-        raise RecordingError(f"{path}: cannot be read ({error.strerror})") from None
-    except (EOFError, wave.Error) as error:
-        why = f" ({error})" if str(error) else ""
-        raise RecordingError(f"{path}: is not a whole WAV file of PCM{why}; {_convert(path, 8000)}") from None
+        raise RecordingError(f"{path}: cannot be read ({error.strerror}); give a WAV file") from None
+    except EOFError:
+        raise RecordingError(f"{path}: ends before any audio; record it or copy it again") from None
+    except wave.Error as error:
+        raise RecordingError(f"{path}: is not a WAV file of PCM ({error}); {_convert(path, 8000)}") from None
     return _whole(path, Recording(_CODECS[rate], pcm), promised / rate)
 
 
@@ -160,7 +161,7 @@ async def _run(
             recording.codec,
             player.ring,
             _Bounded(speech, config),
-            leg_settings(config),
+            _leg_settings(config, recording, fast),
             clock=player.now_ms,
             publish=keep,
         )
@@ -170,6 +171,12 @@ async def _run(
         sink.close()
     outcome.reasons, outcome.ledger = report.reasons, report.ledger.as_json()
     return outcome
+
+
+def _leg_settings(config: Config, recording: Recording, fast: bool) -> LegSettings:
+    """As for a call; an RTZR that is slower than `--fast` gets the file's length to catch up."""
+    settings = leg_settings(config)
+    return replace(settings, drain_ms=max(settings.drain_ms, round(recording.ms))) if fast else settings
 
 
 def with_emulator(config: Config, emulator: Emulator) -> Config:

@@ -9,8 +9,8 @@ from bridge.types import Event
 
 
 class _Sink(QueuedSink):
-    def write(self, events: object) -> None:
-        """Nothing is written."""
+    def write(self, events: object) -> bool:
+        return False
 
 
 def value(name: str, **labels: str) -> float:

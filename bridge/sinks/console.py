@@ -43,11 +43,12 @@ class ConsoleSink(QueuedSink):
         with self._live:
             return await super().run()
 
-    def write(self, events: Sequence[Event]) -> None:
+    def write(self, events: Sequence[Event]) -> bool:
         for event in events:
             self._show(event)
         if self._partials:
             self._live.update(Group(*self._saying.values()), refresh=True)
+        return self._partials or any(event.type == "rtzr.transcript.final" for event in events)
 
     def _show(self, event: Event) -> None:
         leg = str(event.data.get("leg", ""))
@@ -126,9 +127,16 @@ class LogLines(io.TextIOBase):
         return len(text)
 
 
+class _Terminal(Console):
+    """Rich's own would end the process when the reader of its output goes away."""
+
+    def on_broken_pipe(self) -> None:
+        raise  # the BrokenPipeError that is being handled: QueuedSink counts it
+
+
 def terminal() -> Console:
     """Standard output, as this program writes to it: no guessing of what in a line may be a number."""
-    return Console(highlight=False, markup=False, emoji=False)
+    return _Terminal(highlight=False, markup=False, emoji=False)
 
 
 def log_stream(console: Console, style: str = "") -> TextIO:

@@ -21,9 +21,10 @@ class JsonlSink(QueuedSink):
         """Whether the file can be written, before any call depends on it. Raises OSError."""
         self.write(())
 
-    def write(self, events: Sequence[Event]) -> None:
+    def write(self, events: Sequence[Event]) -> bool:
         with self._path.open("ab", buffering=0) as file:
             _append(file, b"".join(_line(event) for event in events))
+        return bool(events)
 
 
 def _append(file: BinaryIO, lines: bytes) -> None:

@@ -67,7 +67,7 @@ class QueuedSink(ABC):
     async def _try(self, batch: Sequence[Event]) -> None:
         """In a thread: a disk or a terminal that stands still must not hold up the calls."""
         try:
-            await asyncio.to_thread(self.write, batch)
+            written = await asyncio.to_thread(self.write, batch)
         except OSError as error:
             self.failed += len(batch)
             if not self._failing:
@@ -75,10 +75,10 @@ class QueuedSink(ABC):
             self._failing = True
             return
         self.delivered += len(batch)
-        if self._failing:
+        if self._failing and written:
             _log.info("events written again", sink=self.name, failed=self.failed)
-        self._failing = False
+            self._failing = False
 
     @abstractmethod
-    def write(self, events: Sequence[Event]) -> None:
-        """Write a batch, in order; may block. Raises OSError."""
+    def write(self, events: Sequence[Event]) -> bool:
+        """Write a batch, in order; may block. Whether there was anything in it to write. Raises OSError."""
