@@ -59,16 +59,19 @@ class ConsoleSink(QueuedSink):
                 self._saying[leg] = self._line(event, partial=True)
             case "rtzr.transcript.final":
                 self._saying.pop(leg, None)
-                self._console.print(self._line(event, partial=False))
+                self._print(self._line(event, partial=False))
             case "rtzr.leg.ended":
                 self._saying.pop(leg, None)
             case "rtzr.call.ended":
                 self._marks.end(event.subject)
 
+    def _print(self, what: Table | Text) -> None:
+        self._console.print(what, soft_wrap=not self._console.is_terminal)
+
     def _line(self, event: Event, *, partial: bool) -> Table | Text:
         mark, is_new = self._marks.mark(event.subject)
         if is_new:
-            self._console.print(Text(f"{mark} is call {event.subject}", style="dim"))
+            self._print(Text(f"{mark} is call {event.subject}", style="dim"))
         parts = _parts(mark, event.data, partial=partial)
         return _row(parts) if self._console.is_terminal else Text("  ").join(parts)
 
