@@ -47,13 +47,13 @@ $(MADE):
 # The project itself comes last, without isolation: setuptools is one of the pinned packages.
 $(RUN): requirements.txt pyproject.toml | $(MADE)
 	@echo 'installing the packages of requirements.txt into $(VENV)'
-	$(PIP) install --require-hashes -r requirements.txt
-	$(PIP) install --no-deps --no-build-isolation --no-index --editable .
+	@$(PIP) install --require-hashes -r requirements.txt
+	@$(PIP) install --no-deps --no-build-isolation --no-index --editable .
 	@touch $@
 
 $(DEV): requirements-dev.txt $(RUN)
 	@echo 'installing the packages of requirements-dev.txt into $(VENV)'
-	$(PIP) install --require-hashes -r requirements-dev.txt
+	@$(PIP) install --require-hashes -r requirements-dev.txt
 	@touch $@
 
 LOCK := $(UV) pip compile --no-config --universal --python-version 3.11 --generate-hashes --no-emit-index-url \

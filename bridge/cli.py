@@ -243,9 +243,9 @@ def emulator(
 async def _emulate(knobs: Knobs, host: str, port: int, *, as_json: bool) -> None:
     """Until SIGTERM or Ctrl-C, which is how it is meant to end."""
     stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with Emulator(knobs, host, port) as running:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
         urls = {
             "auth_url": running.auth_url,
             "stream_url": running.stream_url,

@@ -1,0 +1,237 @@
+"""bridge/cli.py: what the commands print and how they exit."""
+
+import io
+import json
+import re
+import signal
+import socket
+import subprocess
+import sys
+import wave
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import structlog
+from typer.testing import CliRunner, Result
+
+from bridge import cli, transcribe
+from bridge.demo import DemoError, Summary, Utterance
+from bridge.emulator.codebook import say
+from bridge.wire.ledger import Ledger
+
+COMMAND = [sys.executable, "-m", "bridge"]
+
+
+@pytest.fixture(autouse=True)
+def undo(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """No secret and no configuration of this machine; the log as it was."""
+    for name in ("RTZR_CLIENT_ID", "RTZR_CLIENT_SECRET", "ARI_PASSWORD"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(f"{name}_FILE", raising=False)
+    monkeypatch.setattr(cli, "DEFAULT_CONFIG", tmp_path / "bridge.yaml")
+    yield
+    structlog.reset_defaults()
+
+
+def call(*arguments: str, **environ: str) -> Result:
+    return CliRunner().invoke(cli.app, arguments, env=environ)
+
+
+def one_word(path: Path) -> Path:
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(8000)
+        file.writeframes(bytes(8000) + say("안녕하세요 고객님") + bytes(12_000))
+    return path
+
+
+def test_help_of_every_command_says_what_it_does() -> None:
+    told = call("--help").output
+    for name in ("run", "demo", "emulator", "transcribe"):
+        assert re.search(rf"^  {name} +\w[^…]+\.$", told, re.MULTILINE)
+        assert call(name, "--help").exit_code == 0
+    assert "..." not in told.partition("Commands:")[2]
+
+
+def test_the_version_is_the_distributions() -> None:
+    assert re.fullmatch(r"rtzr-bridge \d+\.\d+\.\d+\n", call("--version").output)
+
+
+def test_run_without_a_configuration_says_what_to_do(tmp_path: Path) -> None:
+    done = call("run", "--config", str(tmp_path / "none.yaml"))
+    assert done.exit_code == 2
+    first, *rest = done.stderr.splitlines()
+    assert (
+        first == f"{tmp_path / 'none.yaml'}: cannot be read (No such file or directory); give --config FILE"
+    )
+    assert all(line.startswith("environment: ") for line in rest)
+
+
+def test_run_finds_an_events_file_that_cannot_be_before_any_call(tmp_path: Path) -> None:
+    path = tmp_path / "bridge.yaml"
+    path.write_text("sinks: {jsonl: {path: /nowhere/at/all.jsonl}}")
+    done = call(
+        "run", "-c", str(path), RTZR_CLIENT_ID="a", RTZR_CLIENT_SECRET="hunter2", ARI_PASSWORD="hunter3"
+    )
+    assert done.exit_code == 2
+    assert (
+        "sinks.jsonl.path: /nowhere/at/all.jsonl cannot be written (No such file or directory); "
+        in done.stderr
+    )
+    assert "hunter" not in done.output
+
+
+def told_summary(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    utterance = Utterance("caller", text, "예약 확인", 400)
+    found = Summary([utterance], 1, 2, 0, Ledger().as_json(), accounted=True, reasons=[])
+
+    async def run(_publish: object) -> Summary:
+        return found
+
+    monkeypatch.setattr("bridge.demo.run", run)
+
+
+def test_demo_says_whose_text_it_is_and_what_it_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    told_summary(monkeypatch, "예약 확인")
+    done = call("demo")
+    assert done.exit_code == 0
+    assert "emulator's" in done.stdout.splitlines()[0]
+    assert re.search(r"caller +예약 확인 +yes +400 ms", done.stdout)
+    assert "1 token, 2 sockets opened" in done.stdout
+
+
+def test_demo_fails_and_shows_what_was_heard_instead(monkeypatch: pytest.MonkeyPatch) -> None:
+    told_summary(monkeypatch, "예약 / 확인")
+    done = call("demo")
+    assert done.exit_code == 1
+    assert "heard: 예약 / 확인" in done.stdout
+    assert "1 sentences did not come back word for word" in done.stderr
+    as_json = call("demo", "--json")
+    assert as_json.exit_code == 1
+    assert json.loads(as_json.stdout)["exact"] == 0
+
+
+def test_a_demo_that_cannot_be_held_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def run(_publish: object) -> Summary:
+        raise DemoError("cannot open what the call needs")
+
+    monkeypatch.setattr("bridge.demo.run", run)
+    for arguments in (["demo"], ["demo", "--json"]):
+        done = call(*arguments)
+        assert done.exit_code == 1
+        assert done.stderr == "demo: cannot open what the call needs\n"
+
+
+def test_transcribe_needs_no_account_with_the_emulator(tmp_path: Path) -> None:
+    path = str(one_word(tmp_path / "a.wav"))
+    done = call("transcribe", path, "--emulator", "--fast")
+    assert done.exit_code == 0
+    assert "emulator's" in done.stdout.splitlines()[0]
+    assert "caller  안녕하세요 고객님" in done.stdout
+    as_json = call("transcribe", path, "--emulator", "--fast", "--json")
+    found = json.loads(as_json.stdout)
+    assert (found["verdict"], [final["text"] for final in found["finals"]]) == (
+        "complete",
+        ["안녕하세요 고객님"],
+    )
+
+
+def test_transcribe_of_silence_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "a.wav"
+    with wave.open(str(path), "wb") as file:
+        file.setparams((1, 2, 8000, 0, "NONE", ""))
+        file.writeframes(bytes(8000))
+    done = call("transcribe", str(path), "--emulator", "--fast")
+    assert done.exit_code == 0
+    assert "nothing was recognised" in done.stderr
+
+
+def test_transcribe_refuses_a_wrong_file_before_anything_else(tmp_path: Path) -> None:
+    done = call("transcribe", str(tmp_path / "none.wav"))
+    assert done.exit_code == 2
+    assert (
+        done.stderr
+        == f"{tmp_path / 'none.wav'}: cannot be read (No such file or directory); give a WAV file\n"
+    )
+
+
+def test_transcribe_asks_for_the_credentials_where_there_is_no_configuration(tmp_path: Path) -> None:
+    done = call("transcribe", str(one_word(tmp_path / "a.wav")))
+    assert done.exit_code == 2
+    assert "RTZR_CLIENT_ID: is not set" in done.stderr
+    assert "--emulator" in done.stderr
+
+
+def test_transcribe_fails_without_a_traceback_when_rtzr_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transcribe, "_PATIENCE_S", 0.0)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    config = tmp_path / "emulated.yaml"
+    base = f"127.0.0.1:{port}/v1"
+    config.write_text(
+        f"rtzr: {{auth_url: 'http://{base}/authenticate', stream_url: 'ws://{base}/transcribe:streaming'}}"
+    )
+    path = str(one_word(tmp_path / "a.wav"))
+    done = call("transcribe", "-c", str(config), path, RTZR_CLIENT_ID="a", RTZR_CLIENT_SECRET="hunter2")
+    assert done.exit_code == 1
+    assert done.stderr.splitlines()[-1].startswith("transcribe: authentication: ")
+    assert "hunter2" not in done.output
+
+
+def test_the_emulator_says_that_its_port_is_taken() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = call("emulator", "--port", str(port))
+    assert done.exit_code == 2
+    assert done.stderr == (
+        f"cannot listen on 127.0.0.1:{port}: Address already in use; give another --host or --port\n"
+    )
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_emulator_prints_where_it_is_and_ends_quietly(number: signal.Signals) -> None:
+    with subprocess.Popen(
+        [*COMMAND, "emulator", "--port", "0", "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as running:
+        assert running.stdout is not None
+        lines = [running.stdout.readline()]
+        while lines[-1].strip() != b"}":
+            lines.append(running.stdout.readline())
+        running.send_signal(number)
+        _, complaints = running.communicate(timeout=10)
+    assert json.loads(b"".join(lines)).keys() == {"auth_url", "stream_url", "stats_url"}
+    assert (running.returncode, complaints) == (0, b"")
+
+
+def test_ctrl_c_ends_a_command_without_a_word(tmp_path: Path) -> None:
+    path = str(one_word(tmp_path / "a.wav"))
+    with subprocess.Popen(
+        [*COMMAND, "transcribe", path, "--emulator"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as running:
+        assert running.stderr is not None
+        assert b"token issued" in running.stderr.readline()
+        running.send_signal(signal.SIGINT)
+        _, complaints = running.communicate(timeout=10)
+    assert running.returncode == 130
+    assert all(b"[info" in line for line in complaints.splitlines())
+
+
+@pytest.mark.parametrize(
+    ("encoding", "kept"), [("ascii", "utf-8"), ("latin-1", "utf-8"), ("utf-8", "utf-8"), ("euc-kr", "euc-kr")]
+)
+def test_hangul_is_printed_whatever_the_locale(
+    monkeypatch: pytest.MonkeyPatch, encoding: str, kept: str
+) -> None:
+    streams: Any = [io.TextIOWrapper(io.BytesIO(), encoding=encoding) for _ in range(2)]
+    monkeypatch.setattr(sys, "stdout", streams[0])
+    monkeypatch.setattr(sys, "stderr", streams[1])
+    cli._speak_korean()
+    for stream in streams:
+        stream.write("한글 \ud800")
+        stream.flush()
+        assert stream.buffer.getvalue() == "한글 ".encode(kept) + b"\\ud800"
