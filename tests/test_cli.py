@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import re
 import signal
 import socket
@@ -22,6 +23,14 @@ from bridge.emulator.codebook import say
 from bridge.wire.ledger import Ledger
 
 COMMAND = [sys.executable, "-m", "bridge"]
+
+
+def started(*arguments: str) -> "subprocess.Popen[bytes]":
+    """A command as a process; without asyncio's debug mode, which would print that this machine is slow."""
+    environ = {key: value for key, value in os.environ.items() if key != "PYTHONASYNCIODEBUG"}
+    return subprocess.Popen(
+        [*COMMAND, *arguments], env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
 
 
 @pytest.fixture(autouse=True)
@@ -195,9 +204,7 @@ def test_the_emulator_says_that_its_port_is_taken() -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_the_emulator_prints_where_it_is_and_ends_quietly(number: signal.Signals) -> None:
-    with subprocess.Popen(
-        [*COMMAND, "emulator", "--port", "0", "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    ) as running:
+    with started("emulator", "--port", "0", "--json") as running:
         assert running.stdout is not None
         lines = [running.stdout.readline()]
         while lines[-1].strip() != b"}":
@@ -210,9 +217,7 @@ def test_the_emulator_prints_where_it_is_and_ends_quietly(number: signal.Signals
 
 def test_ctrl_c_ends_a_command_without_a_word(tmp_path: Path) -> None:
     path = str(one_word(tmp_path / "a.wav"))
-    with subprocess.Popen(
-        [*COMMAND, "transcribe", path, "--emulator"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    ) as running:
+    with started("transcribe", path, "--emulator") as running:
         assert running.stderr is not None
         assert b"token issued" in running.stderr.readline()
         running.send_signal(signal.SIGINT)
