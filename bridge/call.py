@@ -25,7 +25,8 @@ _log = structlog.get_logger()
 _RECONNECT = wait_random_exponential(multiplier=0.25, max=10)
 """Full jitter: many legs that lose RTZR together must not come back together."""
 
-
+_LAST_TRIES_S = 0.5
+"""After hang-up: the longest pause between two tries."""
 _SLACK_MS = 500.0
 """What counts as voiced goes on after the voice: the VAD's hang-over, and an utterance's silence."""
 
@@ -96,9 +97,14 @@ class Leg:
         self._unsent: list[Action] = []
         self._answered_ms: float | None = None
         self._finished = False
+        self._session: Session | None = None
+        self._give_up_s: float | None = None
+        """The loop's time after which no session is tried for any more; once hung up."""
         self._map = TimeMap()
         self._voiced_ms = 0.0
         """End of the last voiced audio that this session was sent, by its clock."""
+        self._noted_ms = 0.0
+        """The same, with what is being sent."""
         self._final_ms = 0.0
         """How far this session's finals reach."""
         self.report = LegReport()
@@ -111,6 +117,7 @@ class Leg:
             await self._live()
         finally:
             self._settle()
+            await self._let_go()
             self._publish(self._events.ended(cause(), self.report.ledger, self.report.sessions))
         return self.report
 
@@ -118,16 +125,17 @@ class Leg:
         async with asyncio.TaskGroup() as tasks:
             opening = tasks.create_task(self._open_when_wanted())
             self._answered_ms = await self._answer()
-            session = await opening
+            if self._answered_ms is None:
+                opening.cancel()  # nobody answered: a session that is opened ahead is not needed
         if self._answered_ms is None:
-            await self._give_back(session)
             return
-        while session is not None:
-            session = await self._converse(session)
+        while self._session is not None:
+            await self._converse(self._session)
         await self._read_on()
 
-    async def _open_when_wanted(self) -> Session | None:
-        return await self._connect() if await self._ring.wanted() else None
+    async def _open_when_wanted(self) -> None:
+        if await self._ring.wanted():
+            await self._connect()
 
     async def _answer(self) -> float | None:
         """Wait for the answer; what the ring let go while it rang was never to be sent."""
@@ -136,36 +144,50 @@ class Leg:
         self._ring.evicted_ms = 0.0
         return answered_ms
 
-    async def _give_back(self, session: Session | None) -> None:
-        """Nobody answered: a session that was opened ahead is not needed."""
-        if session is not None:
-            await session.close()
+    async def _let_go(self) -> None:
+        """A session that was opened and not used, however the leg came to its end."""
+        if self._session is not None:
+            await self._session.close()
 
     # Connecting.
 
-    async def _connect(self) -> Session | None:
-        """A session; None when RTZR refuses for good, or none could be had before the drain was over."""
+    async def _connect(self) -> None:
+        """Open a session; none when RTZR refuses for good, or none was had before the drain was over."""
         retrying = AsyncRetrying(
-            wait=_RECONNECT, retry=retry_if_exception(_passing), stop=self._too_late, reraise=True
+            wait=_RECONNECT,
+            sleep=self._rest,
+            retry=retry_if_exception(_passing),
+            stop=self._too_late,
+            reraise=True,
         )
         started = self._clock()
         try:
-            session: Session = await retrying(self._speech.open, self._codec)
+            self._session = await retrying(self._speech.open, self._codec)
         except (Refused, Unreachable) as error:
             _log.error("leg not transcribed", reason=str(error))
             self.report.reasons.append("refused" if isinstance(error, Refused) else "unreachable")
-            return None
+            return
         self.report.sessions += 1
         _log.info("socket opened", ms=round(self._clock() - started))
         self._map = TimeMap()
-        return session
 
     def _too_late(self, state: RetryCallState) -> bool:
         """After hang-up the tries are bounded like the drain."""
         error = state.outcome.exception() if state.outcome else None
         _log.warning("no session", reason=str(error), attempt=state.attempt_number)
-        since_s = state.seconds_since_start or 0.0
-        return self._ring.ended and since_s * 1000 >= self._settings.drain_ms
+        if not self._ring.ended:
+            return False
+        now_s = asyncio.get_running_loop().time()
+        if self._give_up_s is None:
+            self._give_up_s = now_s + self._settings.drain_ms / 1000
+        return now_s >= self._give_up_s
+
+    async def _rest(self, seconds: float) -> None:
+        """Wait for the next try; a hang-up cuts it short, and leaves no time for long ones."""
+        if self._ring.ended:
+            await asyncio.sleep(min(seconds, _LAST_TRIES_S))
+        else:
+            await self._ring.over(seconds)
 
     async def _read_on(self) -> None:
         """RTZR will not hear this leg any more: keep the ring empty, and say what was lost."""
@@ -181,10 +203,10 @@ class Leg:
 
     # Conversing.
 
-    async def _converse(self, session: Session) -> Session | None:
-        """Use a session until it is lost or the stream ends; the next one to use, if any."""
+    async def _converse(self, session: Session) -> None:
+        """Use a session until the stream ends, or until it is lost: then open the next one."""
         opened_ms = self._clock()
-        self._voiced_ms = self._final_ms = 0.0
+        self._voiced_ms = self._noted_ms = self._final_ms = 0.0
         async with asyncio.TaskGroup() as tasks:
             hearing = tasks.create_task(self._hear(session, self._map))
             try:
@@ -193,12 +215,13 @@ class Leg:
                     await self._drain(session, hearing)
             finally:
                 await session.close()
+        self._session = None
         _log.info("socket closed", ms=round(self._clock() - opened_ms), utterances=self.report.utterances)
         if ended:
-            return None
+            return
         if self._voiced_ms > self._final_ms:
             self.report.reasons.append("socket lost")
-        return await self._connect()
+        await self._connect()
 
     async def _talk(self, session: Session) -> bool:
         """Send until the stream ends (True) or the socket is lost (False)."""
@@ -242,7 +265,7 @@ class Leg:
         payload = self._codec.silence(action.length_ms) if isinstance(action, Silence) else action.payload
         self._map.append(action.at_ms, self._codec.ms(len(payload)))
         if isinstance(action, Audio) and action.voiced:
-            self._voiced_ms = self._map.sent_ms
+            self._noted_ms = self._map.sent_ms
         return payload
 
     async def _flush(self, session: Session, message: bytearray) -> bool:
@@ -295,9 +318,12 @@ class Leg:
         """The next frames since the answer; early media is withheld and counted."""
         batch = await self._ring.read(wanted_ms, timeout_s)
         self._finished = batch.ended
-        early = [frame for frame in batch.frames if self._end_ms(frame) <= (self._answered_ms or 0.0)]
+        answered_ms = self._answered_ms or 0.0
+        early = [frame for frame in batch.frames if self._end_ms(frame) <= answered_ms]
         self.report.ledger.withheld += self._length(early)
-        return batch.frames[len(early) :]
+        return (
+            [frame for frame in batch.frames if self._end_ms(frame) > answered_ms] if early else batch.frames
+        )
 
     def _end_ms(self, frame: Frame) -> float:
         return frame.at_ms + self._codec.ms(len(frame.payload))
@@ -306,7 +332,7 @@ class Leg:
         return sum(self._codec.ms(len(frame.payload)) for frame in frames)
 
     def _account(self, actions: Sequence[Action]) -> None:
-        ledger = self.report.ledger
+        ledger, self._voiced_ms = self.report.ledger, self._noted_ms
         for action in actions:
             if isinstance(action, Silence):
                 ledger.filled += action.length_ms
@@ -323,6 +349,8 @@ class Leg:
             ledger.lose(self._ring.waiting_ms, GapReason.DRAIN)
         else:
             ledger.withheld += self._ring.waiting_ms
+        if ledger.lost and not self.report.reasons:
+            self.report.reasons.append("audio lost")
 
     def _audio_ms(self, action: Action) -> float:
         return self._codec.ms(len(action.payload)) if isinstance(action, Audio) else 0.0

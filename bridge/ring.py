@@ -7,6 +7,7 @@ connected. The receiving side pushes and never waits; the leg reads. The end of 
 import asyncio
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from bridge.types import Codec, Frame
@@ -30,7 +31,7 @@ class Ring:
         self._waiting_ms = 0.0
         self._wanted_ms = 0.0
         self._reader: asyncio.Future[None] | None = None
-        self._ended = False
+        self._over = asyncio.Event()
         self._wanted = asyncio.Event()
         self._answered = asyncio.Event()
         self._answered_ms: float | None = None
@@ -62,7 +63,7 @@ class Ring:
 
     def end(self) -> None:
         """No frame will come any more."""
-        self._ended = True
+        self._over.set()
         self._wanted.set()
         self._answered.set()
         self._wake()
@@ -74,12 +75,17 @@ class Ring:
 
     @property
     def ended(self) -> bool:
-        return self._ended
+        return self._over.is_set()
+
+    async def over(self, timeout_s: float) -> None:
+        """Wait until the stream ends, at most `timeout_s`."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._over.wait(), timeout_s)
 
     async def wanted(self) -> bool:
         """Wait until a session is wanted; False when the stream ended before."""
         await self._wanted.wait()
-        return not self._ended or self._answered_ms is not None
+        return not self.ended or self._answered_ms is not None
 
     async def answered(self) -> float | None:
         """Wait for the answer: its call time, or None when the stream ended without one."""
@@ -88,12 +94,12 @@ class Ring:
 
     async def read(self, wanted_ms: float, timeout_s: float) -> Batch:
         """Frames, once `wanted_ms` of them wait, the stream ends or `timeout_s` has passed."""
-        if self._waiting_ms < wanted_ms and not self._ended:
+        if self._waiting_ms < wanted_ms and not self.ended:
             await self._wait(wanted_ms, timeout_s)
         frames = tuple(self._frames)
         self._frames.clear()
         self._waiting_ms = 0.0
-        return Batch(frames, self._ended)
+        return Batch(frames, self.ended)
 
     async def _wait(self, wanted_ms: float, timeout_s: float) -> None:
         loop = asyncio.get_running_loop()

@@ -19,6 +19,7 @@ from bridge.emulator.server import Emulator, Knobs
 from bridge.net.rtzr import Rtzr, Session, Tokens
 from bridge.types import Codec, Token
 from bridge.wire import g711, rtzr
+from tests.net.tcp import Answer, answering, http, server
 
 HEAR_ALL = {"use_itn": "true", "keywords": "예약,배송:3.5"}
 
@@ -37,43 +38,7 @@ async def client(emulator: Emulator, **changed: Any) -> AsyncIterator[tuple[Rtzr
 
 
 @asynccontextmanager
-async def server(answer: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Any]) -> AsyncIterator[int]:
-    """A TCP server on a port of this machine; every connection of it ends with it."""
-    writers: list[asyncio.StreamWriter] = []
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writers.append(writer)
-        with suppress(ConnectionError, asyncio.IncompleteReadError):
-            await answer(reader, writer)
-
-    listening = await asyncio.start_server(serve, "127.0.0.1", 0)
-    try:
-        yield listening.sockets[0].getsockname()[1]
-    finally:
-        listening.close()
-        for writer in writers:
-            writer.transport.abort()
-
-
-def answering(response: bytes) -> Callable[[asyncio.StreamReader, asyncio.StreamWriter], Any]:
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        writer.write(response)
-        await writer.drain()
-        writer.close()
-
-    return answer
-
-
-def http(status: str, body: str = "", headers: str = "") -> bytes:
-    head = f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\n{headers}Connection: close\r\n\r\n"
-    return (head + body).encode()
-
-
-@asynccontextmanager
-async def asking(
-    answer: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Any], timeout_s: float = 5
-) -> AsyncIterator[Tokens]:
+async def asking(answer: Answer, timeout_s: float = 5) -> AsyncIterator[Tokens]:
     """Tokens whose authentication is served by `answer`."""
     async with server(answer) as port:
         url = f"http://127.0.0.1:{port}/"
@@ -465,38 +430,27 @@ async def pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
     writer.close()
 
 
-def to(port: int) -> Callable[[asyncio.StreamReader, asyncio.StreamWriter], Any]:
+def to(port: int) -> Answer:
     """Both directions of a connection, to and from a port of this machine."""
 
     async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         far_reader, far_writer = await asyncio.open_connection("127.0.0.1", port)
-        await asyncio.gather(pipe(reader, far_writer), pipe(far_reader, writer))
+        try:
+            await asyncio.gather(pipe(reader, far_writer), pipe(far_reader, writer))
+        finally:
+            far_writer.close()
+            await far_writer.wait_closed()
 
     return carry
 
 
 @asynccontextmanager
-async def tls_front(
-    emulator: Emulator, folder: Path, version: ssl.TLSVersion | None = None
-) -> AsyncIterator[int]:
+async def tls_front(emulator: Emulator, folder: Path) -> AsyncIterator[int]:
     """A port where the emulator speaks TLS with that certificate."""
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(folder / "cert.pem", folder / "key.pem")
-    if version is not None:
-        context.minimum_version = context.maximum_version = version
-    writers: list[asyncio.StreamWriter] = []
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writers.append(writer)
-        await to(emulator.port)(reader, writer)
-
-    listening = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
-    try:
-        yield listening.sockets[0].getsockname()[1]
-    finally:
-        listening.close()
-        for writer in writers:
-            writer.transport.abort()
+    async with server(to(emulator.port), context) as port:
+        yield port
 
 
 @asynccontextmanager
