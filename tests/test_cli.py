@@ -29,8 +29,17 @@ def started(*arguments: str) -> "subprocess.Popen[bytes]":
     """A command as a process; without asyncio's debug mode, which would print that this machine is slow."""
     environ = {key: value for key, value in os.environ.items() if key != "PYTHONASYNCIODEBUG"}
     return subprocess.Popen(
-        [*COMMAND, *arguments], env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        [*COMMAND, *arguments],
+        env=environ,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        preexec_fn=_hear_ctrl_c,
     )
+
+
+def _hear_ctrl_c() -> None:
+    """A shell's background jobs, and so the tests that run in one, are born deaf to it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @pytest.fixture(autouse=True)
