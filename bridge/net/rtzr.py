@@ -27,6 +27,7 @@ _quiet.setLevel(logging.ERROR)  # at DEBUG the library prints headers, and the t
 
 _WRITE_LIMIT = 1 << 20
 _RESULT_LIMIT = 1 << 20
+_LONGEST_REASON = 200
 _RETRY_S = 5.0
 _LEAST_USE_S = 60.0
 """However soon a token is said to expire, it is used this long: with this machine's clock wrong, every leg
@@ -111,7 +112,7 @@ class Tokens:
             async with asyncio.timeout(self._timeout_s):
                 answer = await self._http.post(self._url, data=self._form)
         except (httpx.HTTPError, TimeoutError) as error:
-            raise rtzr.Unreachable(f"authentication: {type(error).__name__}") from None
+            raise rtzr.Unreachable(_told("authentication", error)) from None
         if answer.status_code != httpx.codes.OK:
             raise rtzr.refusal(answer.status_code, answer.content)
         try:
@@ -249,7 +250,7 @@ class Rtzr:
         except InvalidStatus as error:
             raise rtzr.refusal(error.response.status_code, bytes(error.response.body or b"")) from None
         except (OSError, TimeoutError, WebSocketException) as error:
-            raise rtzr.Unreachable(f"streaming: {type(error).__name__}") from None
+            raise rtzr.Unreachable(_told("streaming", error)) from None
         self.sessions_opened += 1
         session = Session(connection)
         self._sessions.add(session)
@@ -260,3 +261,8 @@ class Rtzr:
         """Sockets that are open now."""
         self._sessions = {session for session in self._sessions if session.open}
         return len(self._sessions)
+
+
+def _told(door: str, error: Exception) -> str:
+    """The system's own reason, which is what helps: name unknown, refused, certificate not trusted, ..."""
+    return f"{door}: {type(error).__name__} {error}".strip()[:_LONGEST_REASON]
