@@ -276,7 +276,7 @@ async def test_prepared_a_session_stands_before_the_answer_and_nothing_is_sent_o
 async def test_prepared_and_not_answered_the_session_is_given_back() -> None:
     async with call() as one:
         one.ring.prepare()
-        await until(lambda: one.emulator.stats().sockets_open == 1)
+        await until(lambda: one.leg.report.sessions == 1)
         one.ring.end()
         report = await one.ended()
         assert (report.sessions, report.reasons) == (1, [])
