@@ -168,7 +168,7 @@ class Switchboard:
         connection = self._connection
         for attempt in count():
             try:
-                known = self._roster.known(live.tap.id for live in self._live.values())
+                known = self._roster.known(self._taps())
                 channels = await self._ari.channels()
                 marks = await asyncio.gather(*(self._mark(channel) for channel in channels))
                 break
@@ -178,7 +178,11 @@ class Switchboard:
             if connection != self._connection:
                 return  # a later connection compares anew
         found = {c.id: mark for c, mark in zip(channels, marks, strict=True) if mark is not None}
-        self._carry_out(self._roster.reconcile(channels, found, known))
+        self._carry_out(self._roster.reconcile(channels, found, known, self._taps()))
+
+    def _taps(self) -> frozenset[str]:
+        """Our own channels that are in use."""
+        return frozenset(live.tap.id for live in self._live.values())
 
     async def _mark(self, channel: wire.Channel) -> Mark | None:
         return Mark.read(await self._ari.variable(channel.id, MARK))
@@ -280,6 +284,7 @@ class Switchboard:
 
     def _forget(self, live: _Live, call: _Call) -> None:
         self._live.pop(live.leg.channel, None)
+        self._roster.forget(live.leg.channel)
         call.live -= 1
         if not call.live:
             self._calls.pop(call.id, None)

@@ -128,6 +128,10 @@ class Roster:
         self._legs[channel.id] = call
         return [StartLeg(channel, call, role)]
 
+    def forget(self, channel: str) -> None:
+        """Its leg has ended, whether or not the PBX has said that the channel is gone."""
+        self._legs.pop(channel, None)
+
     def created_s(self, call: CallId, channel: ari.Channel) -> float:
         """When the call's first channel was created: the linkedid is its uniqueid."""
         return self._created.get(call, channel.created)
@@ -137,11 +141,15 @@ class Roster:
         return Known(frozenset(self._created), frozenset(self._legs), frozenset(taps))
 
     def reconcile(
-        self, channels: Iterable[ari.Channel], marks: Mapping[str, Mark], known: Known
+        self,
+        channels: Iterable[ari.Channel],
+        marks: Mapping[str, Mark],
+        known: Known,
+        taps: frozenset[str] = frozenset(),
     ) -> list[Decision]:
-        """Decide on all that the PBX has; `known` is from before it was asked.
+        """Decide on all that the PBX has; `known` is from before it was asked, `taps` are in use now.
 
-        What began since is not in `channels`, and is not gone for that.
+        What began since need not be in `channels`, and is not gone for that; nor is it a stray if it is.
         """
         here = {channel.id: channel for channel in channels}
         for missed in known.channels - here.keys():
@@ -152,12 +160,12 @@ class Roster:
             decisions += self._destroyed(gone, "gone")
         decisions += [EndTap(tap) for tap in known.taps - here.keys()]
         for channel in here.values():
-            decisions += self._found(channel, marks.get(channel.id), known)
+            decisions += self._found(channel, marks.get(channel.id), known.taps | taps)
         return decisions
 
-    def _found(self, channel: ari.Channel, mark: Mark | None, known: Known) -> list[Decision]:
+    def _found(self, channel: ari.Channel, mark: Mark | None, taps: frozenset[str]) -> list[Decision]:
         if channel.id.startswith(self.own_prefix):
-            return [] if channel.id in known.taps else [RemoveStray(channel.id)]
+            return [] if channel.id in taps else [RemoveStray(channel.id)]
         if channel.id in self._legs:
             return [AnswerLeg(channel.id, None)] if channel.up else []
         if mark is None:

@@ -298,3 +298,17 @@ def test_a_mark_is_read_or_none(text: str) -> None:
     mark = Mark.read(text)
     assert mark is None or f"{mark.call}/{mark.announcer}" == text
     assert Mark.read(None) is None
+
+
+def test_a_tap_that_began_while_the_pbx_was_asked_is_no_stray() -> None:
+    found = [channel("tap-new"), channel("tap-old")]
+    decisions = roster().reconcile(found, {}, NOTHING, frozenset({"tap-new"}))
+    assert decisions == [RemoveStray("tap-old")]
+
+
+def test_a_leg_that_has_ended_is_forgotten_before_the_pbx_says_so() -> None:
+    one = roster()
+    one.start(channel("a"), "call", Role.CALLER)
+    one.forget("a")
+    assert not legs_of(one)
+    assert [told(d) for d in one.start(channel("a"), "call", Role.CALLER)] == [("StartLeg", "a")]
