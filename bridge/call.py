@@ -115,11 +115,19 @@ class Leg:
         self._publish(self._events.started(self._codec))
         try:
             await self._live()
+        except BaseException as error:
+            stopped = isinstance(error, asyncio.CancelledError)
+            self.report.reasons.append("stopped" if stopped else "failed")
+            raise
         finally:
             self._settle()
             await self._let_go()
-            self._publish(self._events.ended(cause(), self.report.ledger, self.report.sessions))
+            self._publish(self._ended(cause()))
         return self.report
+
+    def _ended(self, cause: str) -> Event:
+        report = self.report
+        return self._events.ended(cause, report.ledger, report.sessions, report.reasons)
 
     async def _live(self) -> None:
         async with asyncio.TaskGroup() as tasks:
@@ -191,15 +199,15 @@ class Leg:
 
     async def _read_on(self) -> None:
         """RTZR will not hear this leg any more: keep the ring empty, and say what was lost."""
-        first_ms = None
+        lost: tuple[float, float] | None = None
         while not self._finished:
             frames = await self._next(1000, 1.0)
-            if frames and first_ms is None:
-                first_ms = frames[0].at_ms
+            if frames:
+                lost = (lost[0] if lost else frames[0].at_ms, self._end_ms(frames[-1]))
             self.report.ledger.lose(self._length(frames), GapReason.REFUSED)
-        if first_ms is not None:
-            gap = Gap(self._leg, round(first_ms), round(self._clock()), GapReason.REFUSED)
-            self._publish(self._events.gap(gap))
+        if lost is not None:
+            start_ms, end_ms = map(round, lost)
+            self._publish(self._events.gap(Gap(self._leg, start_ms, end_ms, GapReason.REFUSED)))
 
     # Conversing.
 
@@ -282,7 +290,7 @@ class Leg:
         if late:
             self.report.reasons.append("drain")
             _log.warning("last words not awaited", drain_ms=self._settings.drain_ms)
-        elif not session.clean:
+        elif not session.clean and self._voiced_ms > self._final_ms:
             self.report.reasons.append("socket lost")
             _log.warning("socket lost before the last words")
 
@@ -347,6 +355,7 @@ class Leg:
         ledger.lose(sum(self._audio_ms(action) for action in self._unsent), GapReason.RING)
         if answered:
             ledger.lose(self._ring.waiting_ms, GapReason.DRAIN)
+            self.report.reasons += self._ring.flaws
         else:
             ledger.withheld += self._ring.waiting_ms
         if ledger.lost and not self.report.reasons:

@@ -30,6 +30,9 @@ from bridge.wire.gate import GateSettings, Mode
 
 _log = structlog.get_logger()
 
+_LAST_WORDS_S = 5.0
+"""How long legs that are forced to end have for their last events."""
+
 
 async def run(config: Config, console: Console | None = None) -> int:
     """Run until SIGTERM or SIGINT; the exit code: 0 after an orderly end, 1 when it was forced.
@@ -53,6 +56,7 @@ async def run(config: Config, console: Console | None = None) -> int:
         orderly = await _drain(switchboard, config.drain_s, force)
         for task in working:
             task.cancel()
+        await asyncio.wait(working, timeout=_LAST_WORDS_S)
         for sink in sinks:
             sink.close()
     return 0 if orderly else 1

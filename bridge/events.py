@@ -1,5 +1,6 @@
 """The events that leave the bridge, made from nouns. Shapes only: nothing here delivers."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from itertools import count
@@ -13,6 +14,10 @@ def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+def _verdict(reasons: Sequence[str]) -> dict[str, Any]:
+    return {"verdict": "partial" if reasons else "complete", "reasons": list(reasons)}
+
+
 def call_started(call: CallId, at_ms: float) -> Event:
     """`at_ms`: how old the call was when the bridge first saw it."""
     return Event(f"{call}/started/{round(at_ms)}", "rtzr.call.started", call, _now(), {"at_ms": round(at_ms)})
@@ -22,8 +27,7 @@ def call_ended(call: CallId, at_ms: float, ledger: Ledger, legs: int, reasons: l
     """`at_ms` is the call's age; `verdict` is `complete`, or `partial` with the legs' reasons."""
     data: dict[str, Any] = {
         "at_ms": round(at_ms),
-        "verdict": "partial" if reasons else "complete",
-        "reasons": reasons,
+        **_verdict(reasons),
         "legs": legs,
         "ledger": ledger.as_json(),
     }
@@ -61,8 +65,10 @@ class LegEvents:
         data = {"start_ms": gap.start_ms, "end_ms": gap.end_ms, "reason": gap.reason.value}
         return self._make("gap", data)
 
-    def ended(self, cause: str, ledger: Ledger, sessions: int) -> Event:
-        return self._make("leg.ended", {"cause": cause, "sessions": sessions, "ledger": ledger.as_json()})
+    def ended(self, cause: str, ledger: Ledger, sessions: int, reasons: Sequence[str] = ()) -> Event:
+        """`verdict` is `complete`, or `partial` with the `reasons`."""
+        data = {"cause": cause, "sessions": sessions, **_verdict(reasons), "ledger": ledger.as_json()}
+        return self._make("leg.ended", data)
 
     def _make(self, name: str, data: dict[str, Any]) -> Event:
         who = {"leg": str(self._leg), "channel": self._leg.channel, "party": asdict(self._party)}

@@ -37,6 +37,8 @@ class Ring:
         self._answered_ms: float | None = None
         self.arrived_ms = 0.0
         self.evicted_ms = 0.0
+        self.flaws: list[str] = []
+        """What the receiving side knows to be missing from the stream, in a word or two each."""
 
     def push(self, frames: Sequence[Frame]) -> None:
         """Append frames; wakes the reader once enough wait."""
@@ -49,6 +51,11 @@ class Ring:
             self.evicted_ms += self._pop()
         if self._waiting_ms >= self._wanted_ms:
             self._wake()
+
+    def flaw(self, reason: str) -> None:
+        """Something is missing from the stream, and not by the PBX's doing."""
+        if reason not in self.flaws:
+            self.flaws.append(reason)
 
     def answer(self, at_ms: float) -> None:
         """The leg was answered at call time `at_ms`; later ones change nothing."""

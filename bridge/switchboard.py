@@ -143,7 +143,9 @@ class Switchboard:
         if isinstance(event, Connected):
             self._connection += 1
             self._spawn(self._reconcile())
-        elif not isinstance(event, Disconnected):
+        elif isinstance(event, Disconnected):
+            self._roster.lost()
+        else:
             self._clock.observe(event.at, asyncio.get_running_loop().time())
             self._carry_out(self._roster.take(event))
 
@@ -185,7 +187,11 @@ class Switchboard:
         return frozenset(live.tap.id for live in self._live.values())
 
     async def _mark(self, channel: wire.Channel) -> Mark | None:
-        return Mark.read(await self._ari.variable(channel.id, MARK))
+        try:
+            return Mark.read(await self._ari.variable(channel.id, MARK))
+        except (AriRefused, wire.AriError) as error:
+            _log.warning("channel not read", reason=_told(error))
+            return None
 
     async def _look_up(self, channel: wire.Channel) -> None:
         linkedid = await self._ari.variable(channel.id, "CHANNEL(linkedid)")
@@ -212,7 +218,7 @@ class Switchboard:
         metrics.LEGS_STARTED.inc()
         self._spawn(tap.run())
         self._spawn(self._run(live, call, party))
-        self._ready(live, channel, call)
+        self._ready(live)
 
     def _call(self, start: StartLeg) -> _Call:
         call = self._calls.get(start.call)
@@ -222,11 +228,11 @@ class Switchboard:
             self._publish(events.call_started(call.id, call.now_ms()))
         return call
 
-    def _ready(self, live: _Live, channel: wire.Channel, call: _Call) -> None:
-        """What the leg may begin with at once."""
-        if channel.up or self._settings.early_media:
+    def _ready(self, live: _Live) -> None:
+        """What the leg may begin with before its answer."""
+        if self._settings.early_media:
             live.answered = True
-            live.ring.answer(0.0 if self._settings.early_media else call.now_ms())
+            live.ring.answer(0.0)
         elif self._settings.preopen:
             asyncio.get_running_loop().call_later(_MEMBERS_S, self._prepare, live)
 
@@ -253,14 +259,13 @@ class Switchboard:
             publish=self._publish,
         )
         try:
-            report = await leg.run(lambda: live.cause)
-            call.add(report)
-            metrics.bump(report.ledger.fates(), metrics.AUDIO_MS)
+            await leg.run(lambda: live.cause)
         except Exception:
             _log.exception("leg failed", leg=str(live.leg))
-            call.reasons.append("failed")
             self._end(live, "failed")
         finally:
+            call.add(leg.report)
+            metrics.bump(leg.report.ledger.fates(), metrics.AUDIO_MS)
             self._forget(live, call)
 
     def _answer(self, channel: str, at_s: float | None) -> None:

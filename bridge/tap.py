@@ -63,6 +63,9 @@ class Tap:
         self._clock = clock
         self._hung_up = asyncio.Event()
         self._over = asyncio.Event()
+        self._told = False
+        self._attached = False
+        """Whether there ever was a tap."""
         self._port: RtpPort | None = None
         self._counted: dict[str, int] = {}
         self.id = ""
@@ -96,6 +99,8 @@ class Tap:
                     self._complain()
                 await self._rest(attempt)
         finally:
+            if not self._attached:
+                self._ring.flaw("not tapped")
             self._ring.end()
 
     async def _tap_once(self) -> None:
@@ -104,20 +109,34 @@ class Tap:
         try:
             port = self._open_port()
         except (PortsExhausted, OSError) as error:
-            _log.error("not tapped", reason=str(error))
+            self._tell(str(error))
             return
         self._port, self._counted = port, {}
         try:
             await self._attach(port)
             await self._until_over()
-        except (Gone, AriRefused, AriUnreachable, AriError, OSError, ValueError) as error:
-            _log.warning("not tapped", reason=f"{type(error).__name__} {error}".strip())
+        except Gone:
+            await self._ask_after_channel()
+        except (AriRefused, AriUnreachable, AriError, OSError, ValueError) as error:
+            self._tell(f"{type(error).__name__} {error}".strip())
         finally:
-            port.drain()
-            port.close()
-            self.count()
-            self._port = None
+            self._leave(port)
             await self._remove()
+
+    def _leave(self, port: RtpPort) -> None:
+        """Read the port empty and give it back."""
+        port.drain()
+        if port.dropped_by_kernel:
+            self._ring.flaw("packets dropped")
+        self.count()
+        port.close()
+        self._port = None
+
+    def _tell(self, reason: str) -> None:
+        """Why there is no tap: as an error once, or a leg without one would fill the log."""
+        log = _log.debug if self._told else _log.error
+        log("not tapped", channel=self._channel, reason=reason)
+        self._told = True
 
     def _complain(self) -> None:
         """Once for a leg: what keeps a tap from staying is nearly always a missing context."""
@@ -143,6 +162,7 @@ class Tap:
         if not address or not source:
             raise Gone("the tap ended before it was attached")
         port.lock(address, int(source))
+        self._attached = True
         _log.debug("tap attached", channel=self._channel, port=port.port)
 
     async def _until_over(self) -> None:
@@ -169,6 +189,7 @@ class Tap:
             self._hung_up.set()
         else:
             _log.warning("tap ended alone", channel=self._channel)
+            self._ring.flaw("tap interrupted")
 
     async def _remove(self) -> None:
         if self._over.is_set():

@@ -356,8 +356,11 @@ def hangup(channel_id: str) -> Request:
 
 
 def variable(channel_id: str, name: str) -> Request:
-    """Ask for a channel's variable or function, whether the channel is in Stasis or not."""
-    return Request("GET", f"channels/{quote(_checked_id(channel_id), safe='')}/variable", {"variable": name})
+    """Ask for a channel's variable or function, whether the channel is in Stasis or not.
+
+    Any id will do, quoted: others may have given theirs a space or a comma.
+    """
+    return Request("GET", f"channels/{quote(channel_id, safe='')}/variable", {"variable": name})
 
 
 def _checked_id(text: str) -> str:

@@ -14,6 +14,9 @@ _DIALLING = ("", "RINGING", "PROGRESS", "PROCEEDING", "ANSWER")
 """A dial of any other status is over, and a leg on its channel would never be told to end."""
 
 
+_REMEMBERED = 4096
+
+
 @dataclass(frozen=True, slots=True)
 class Mark:
     """What the dialplan's one line leaves on a channel: the call's linkedid and the announcer's uniqueid."""
@@ -39,7 +42,7 @@ class StartLeg:
 class AnswerLeg:
     channel: str
     at_s: float | None
-    """Unix seconds, the PBX's clock; None when the answer was missed."""
+    """Unix seconds, the PBX's clock, at the earliest if it was missed; None: before the leg began."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +93,16 @@ class Roster:
     """How the ids of our own channels begin."""
     _legs: dict[str, CallId] = field(default_factory=dict)
     _created: dict[str, float] = field(default_factory=dict)
+    _up: set[str] = field(default_factory=set)
+    _gone: dict[str, None] = field(default_factory=dict)
+    """The newest channels that were destroyed: what is still on its way about them comes too late."""
+    _heard_s: float | None = None
+    _missed_since_s: float | None = None
+    """The PBX's time from which on events were missed, when the connection was lost."""
 
     def take(self, event: ari.AriEvent) -> list[Decision]:
         """Decide on one event, in the order in which the PBX sent it."""
+        self._heard_s = event.at
         match event:
             case ari.ChannelCreated(channel=channel):
                 self._created[channel.id] = channel.created
@@ -100,8 +110,9 @@ class Roster:
                 return self._announced(channel, Mark.read(event.fields.get("Call")))
             case ari.Dial(caller=ari.Channel() as caller, peer=peer, status=status) if status in _DIALLING:
                 return self._dialed(caller, peer)
-            case ari.ChannelStateChange(channel=channel) if channel.id in self._legs and channel.up:
-                return [AnswerLeg(channel.id, event.at)]
+            case ari.ChannelStateChange(channel=channel) if channel.up:
+                self._up.add(channel.id)
+                return [AnswerLeg(channel.id, event.at)] if channel.id in self._legs else []
             case ari.ChannelDestroyed(channel=channel):
                 return self._destroyed(channel.id, f"cause {event.cause}")
         return []
@@ -117,16 +128,26 @@ class Roster:
 
     def _destroyed(self, channel: str, cause: str) -> list[Decision]:
         self._created.pop(channel, None)
+        self._up.discard(channel)
         if channel.startswith(self.own_prefix):
             return [EndTap(channel)]
+        self._gone[channel] = None
+        if len(self._gone) > _REMEMBERED:
+            del self._gone[next(iter(self._gone))]
         return [EndLeg(channel, cause)] if self._legs.pop(channel, None) is not None else []
 
     def start(self, channel: ari.Channel, call: CallId, role: Role) -> list[Decision]:
-        """A leg on this channel, unless there is one or the channel is ours."""
-        if channel.id in self._legs or channel.id.startswith(self.own_prefix):
+        """A leg on this channel, unless there is one, the channel is ours, or it is gone by now."""
+        if channel.id in self._legs or channel.id in self._gone or channel.id.startswith(self.own_prefix):
             return []
         self._legs[channel.id] = call
-        return [StartLeg(channel, call, role)]
+        answered = channel.up or channel.id in self._up
+        return [StartLeg(channel, call, role), *([AnswerLeg(channel.id, None)] if answered else [])]
+
+    def lost(self) -> None:
+        """The connection is lost: what happens from now on is missed."""
+        if self._missed_since_s is None:
+            self._missed_since_s = self._heard_s
 
     def forget(self, channel: str) -> None:
         """Its leg has ended, whether or not the PBX has said that the channel is gone."""
@@ -154,6 +175,7 @@ class Roster:
         here = {channel.id: channel for channel in channels}
         for missed in known.channels - here.keys():
             self._created.pop(missed, None)
+            self._up.discard(missed)
         self._created |= {channel.id: channel.created for channel in here.values()}
         decisions: list[Decision] = []
         for gone in known.legs - here.keys():
@@ -161,13 +183,14 @@ class Roster:
         decisions += [EndTap(tap) for tap in known.taps - here.keys()]
         for channel in here.values():
             decisions += self._found(channel, marks.get(channel.id), known.taps | taps)
+        self._missed_since_s = None
         return decisions
 
     def _found(self, channel: ari.Channel, mark: Mark | None, taps: frozenset[str]) -> list[Decision]:
         if channel.id.startswith(self.own_prefix):
             return [] if channel.id in taps else [RemoveStray(channel.id)]
         if channel.id in self._legs:
-            return [AnswerLeg(channel.id, None)] if channel.up else []
+            return [AnswerLeg(channel.id, self._missed_since_s)] if channel.up else []
         if mark is None:
             return []
         if channel.name.endswith(";2") and mark.announcer != channel.id:

@@ -11,6 +11,8 @@ from pathlib import Path
 SNIPPETS = Path(__file__).parents[2] / "dialplan" / "asterisk"
 USERNAME = "rtzr-bridge"
 PASSWORD = "ari-password-of-the-tests"
+READER = "reader"
+"""Another user of the same password, who may only read."""
 
 MODULES = """
 app_audiosocket app_bridgewait app_chanspy app_confbridge app_dial app_echo app_exec app_milliwatt
@@ -102,6 +104,12 @@ exten => _X.,1,NoOp()
 exten => _X.,1,Dial(Local/${{EXTEN}}@phones/n,60)
  same => n,Hangup()
 
+; A call that is over before anybody can do anything about it.
+[hasty]
+exten => _X.,1,NoOp()
+ {announcement()}
+ same => n,Hangup()
+
 ; A ring group of two members.
 [ring-group]
 exten => _X.,1,NoOp()
@@ -177,6 +185,7 @@ CDR_FIELDS = ("src", "dst", "channel", "dstchannel", "lastapp", "disposition", "
 def files(places: Places, modules: list[str]) -> dict[str, str]:
     """Every file of the configuration folder, by name."""
     ari = _replaced(snippet("ari.conf"), "password = change-me", f"password = {PASSWORD}")
+    ari += f"\n[{READER}]\ntype = user\nread_only = yes\npassword = {PASSWORD}\n"
     http = _replaced(snippet("http.conf"), "bindport = 8088", f"bindport = {places.http_port}")
     return {
         "asterisk.conf": _asterisk(places),

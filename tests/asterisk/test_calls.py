@@ -330,11 +330,42 @@ def test_what_is_heard_before_the_answer_is_sent_only_if_asked(
 
 
 def test_a_second_sigterm_forces_the_end(pbx: Asterisk, bridge: BridgeProcess) -> None:
-    pbx.two_party_call([(60, HANGUP)], [])
+    call = pbx.two_party_call([(60, HANGUP)], [])
     bridge.wait(lambda: len(taps(pbx)) == 2)
     bridge.signal(signal.SIGTERM)
     bridge.wait(lambda: '"stopping"' in bridge.printed())
     assert bridge.terminate(5) == 1
+    (ended,) = bridge.events("call.ended", call.id)
+    assert ended["data"]["reasons"] == ["stopped", "stopped"]
+
+
+def test_calls_that_end_at_once_have_their_end(pbx: Asterisk, bridge: BridgeProcess) -> None:
+    for _ in range(scaled(100)):
+        pbx.two_party_call([], [], context="hasty")
+    bridge.wait(lambda: not pbx.channels())
+    bridge.wait(lambda: len(bridge.events("call.ended")) == len(bridge.events("call.started")))
+    assert not taps(pbx)
+
+
+def test_a_channel_with_an_odd_name_disturbs_no_other(pbx: Asterisk, bridge: BridgeProcess) -> None:
+    prompts(pbx)
+    pbx.originate("Local/1@unannounced/n", context="caller-phone", channelId="my call, 7", formats="ulaw")
+    call = pbx.two_party_call([(0.5, "s0"), (4, "s1"), (0.2, HANGUP)], [])
+    bridge.wait(lambda: bridge.finals(call.id, "caller") == sentences(0, 1))
+    bridge.kill()
+    bridge.start()
+    bridge.wait_for_end(call.id)
+    assert bridge.finals(call.id, "caller") == sentences(0, 2)
+
+
+def test_a_leg_that_cannot_be_tapped_makes_the_call_partial(
+    pbx: Asterisk, emulator: EmulatorProcess, tmp_path: Path
+) -> None:
+    prompts(pbx)
+    one_port = {"first_port": 51_900, "last_port": 51_900}
+    with BridgeProcess(pbx, emulator, tmp_path, media=one_port) as bridge:
+        ended = bridge.wait_for_end(pbx.two_party_call(*dialogue(0, 1)).id)
+        assert (ended["verdict"], ended["reasons"]) == ("partial", ["not tapped"])
 
 
 def test_nothing_of_a_call_is_left_in_the_daemon(pbx: Asterisk, bridge: BridgeProcess) -> None:

@@ -133,9 +133,9 @@ def test_announcements_of_others_and_without_a_channel_are_not_ours() -> None:
 
 
 def test_a_dial_that_first_shows_when_it_is_answered_still_makes_a_leg() -> None:
-    (start,) = taken(roster(), [ANNOUNCED, ANSWERED])[1:]
+    start, answer = taken(roster(), [ANNOUNCED, ANSWERED])[1:]
     assert isinstance(start, StartLeg)
-    assert start.channel.up
+    assert answer == AnswerLeg(start.channel.id, None)
 
 
 @pytest.mark.parametrize("status", ["BUSY", "NOANSWER", "CANCEL", "CHANUNAVAIL", "CONGESTION"])
@@ -219,7 +219,8 @@ def test_a_call_that_was_up_before_us_is_adopted_with_its_roles() -> None:
         (("StartLeg", "caller"), Role.CALLER, "caller"),
         (("StartLeg", "callee"), Role.CALLEE, "caller"),
     ]
-    assert len(decisions) == 2
+    assert decisions[1:2] == [AnswerLeg("caller", None)]
+    assert len(decisions) == 3
 
 
 def test_the_recorded_channels_are_adopted_without_the_far_half_of_a_local_channel() -> None:
@@ -231,7 +232,7 @@ def test_the_recorded_channels_are_adopted_without_the_far_half_of_a_local_chann
     near = next(one.id for one in found if one.application == "AppDial")
     marks = {one.id: Mark("call", caller) for one in found if one.application != "AppDial2"}
     decisions = roster().reconcile(found, marks, NOTHING)
-    assert {told(decision) for decision in decisions} == {
+    assert {told(decision) for decision in decisions if not isinstance(decision, AnswerLeg)} == {
         ("StartLeg", caller),
         ("StartLeg", near),
         ("RemoveStray", tapped.id),
@@ -241,7 +242,7 @@ def test_the_recorded_channels_are_adopted_without_the_far_half_of_a_local_chann
 
 def test_a_caller_that_is_itself_a_far_half_is_adopted() -> None:
     far = replace(channel("1.1"), name="Local/100@from-phones-00000000;2")
-    (start,) = roster().reconcile([far], {"1.1": Mark("1.0", "1.1")}, NOTHING)
+    start, _ = roster().reconcile([far], {"1.1": Mark("1.0", "1.1")}, NOTHING)
     assert isinstance(start, StartLeg)
     assert start.role is Role.CALLER
 
@@ -308,7 +309,34 @@ def test_a_tap_that_began_while_the_pbx_was_asked_is_no_stray() -> None:
 
 def test_a_leg_that_has_ended_is_forgotten_before_the_pbx_says_so() -> None:
     one = roster()
-    one.start(channel("a"), "call", Role.CALLER)
+    one.start(channel("a", "Ring"), "call", Role.CALLER)
     one.forget("a")
     assert not legs_of(one)
-    assert [told(d) for d in one.start(channel("a"), "call", Role.CALLER)] == [("StartLeg", "a")]
+    assert [told(d) for d in one.start(channel("a", "Ring"), "call", Role.CALLER)] == [("StartLeg", "a")]
+
+
+def test_no_leg_is_started_on_a_channel_that_is_gone_by_now() -> None:
+    """The PBX was asked for the channel's linkedid, or for all channels, and meanwhile it was destroyed."""
+    one = roster()
+    one.take(ari.ChannelCreated(1.0, channel("a", "Ring")))
+    known = one.known(())
+    one.take(ari.ChannelDestroyed(2.0, channel("a"), 16))
+    assert one.start(channel("a"), "call", Role.CALLER) == []
+    assert one.reconcile([channel("a")], {"a": Mark("call", "a")}, known) == []
+    assert not legs_of(one)
+
+
+def test_an_answer_that_came_before_the_leg_is_not_forgotten() -> None:
+    one = roster()
+    one.take(ari.ChannelStateChange(1.0, channel("a", "Up")))
+    assert one.start(channel("a", "Ring"), "call", Role.CALLER)[1:] == [AnswerLeg("a", None)]
+
+
+def test_a_missed_answer_is_taken_for_the_earliest_that_it_can_have_been() -> None:
+    """Or what was said while the connection was down would be taken for early media."""
+    one = roster()
+    one.start(channel("a", "Ring"), "call", Role.CALLER)
+    one.take(ari.ChannelStateChange(7.0, channel("a", "Ring")))
+    one.lost()
+    one.take(ari.ChannelCreated(12.0, channel("b")))
+    assert one.reconcile([channel("a", "Up")], {}, one.known(())) == [AnswerLeg("a", 7.0)]
