@@ -4,12 +4,14 @@ Other modules only call `structlog.get_logger()`; the command calls `set_up` onc
 to be seen is a sink, not the log.
 """
 
+import contextlib
+import io
 import logging
 import os
 import re
 import sys
 from collections.abc import MutableMapping
-from typing import Any, Literal, TextIO
+from typing import Any, Literal, TextIO, cast
 
 import structlog
 from structlog.typing import EventDict, Processor
@@ -26,8 +28,9 @@ def set_up(level: str, form: Literal["console", "json", "brief"], stream: TextIO
     """Log to `stream` (standard error) from `level` upwards.
 
     `console` is for people, `brief` for people who watch right now, `json` is one object a line.
+    Lines that `stream` cannot take are lost.
     """
-    out = sys.stderr if stream is None else stream
+    out = cast("TextIO", _Lossy(sys.stderr if stream is None else stream))
     number = logging.getLevelNamesMapping()[level.upper()]
     before: list[Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -43,6 +46,32 @@ def set_up(level: str, form: Literal["console", "json", "brief"], stream: TextIO
         cache_logger_on_first_use=False,  # a reload may change the level
     )
     _adopt_libraries(before, after, out)
+
+
+class _Lossy(io.TextIOBase):
+    """A stream that never fails: when the log's reader goes away or its disk is full, calls go on without it.
+
+    Every line is tried anew, for a disk may have room again.
+    """
+
+    def __init__(self, out: TextIO) -> None:
+        super().__init__()
+        self._out = out
+
+    def isatty(self) -> bool:
+        return self._out.isatty()
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, text: str, /) -> int:
+        with contextlib.suppress(OSError, ValueError):  # ValueError: it is closed
+            self._out.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            self._out.flush()
 
 
 def _json() -> list[Processor]:

@@ -1,5 +1,6 @@
 """bridge/logs.py: what is logged, how, and what never is."""
 
+import errno
 import io
 import json
 import logging
@@ -128,6 +129,39 @@ def test_libraries_log_warnings_the_same_way_and_nothing_below() -> None:
 
     (line,) = written(library)
     assert (line["event"], line["level"]) == ("slow callback", "warning")
+
+
+class Gone(io.StringIO):
+    """A stream whose reader went away, or whose disk is full, until it `works`."""
+
+    works = False
+
+    def write(self, text: str, /) -> int:
+        if not self.works:
+            raise BrokenPipeError
+        return super().write(text)
+
+    def flush(self) -> None:
+        if not self.works:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.parametrize("form", ["console", "json", "brief"])
+def test_a_line_that_cannot_be_written_is_lost_and_nothing_else(
+    form: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = Gone()
+    logs.set_up("info", form, out)
+    structlog.get_logger().info("lost")
+    logging.getLogger("asyncio").warning("lost too")
+    out.works = True
+    structlog.get_logger().info("kept")
+    assert "kept" in out.getvalue()
+    assert "lost" not in out.getvalue()
+    out.close()
+    structlog.get_logger().info("lost again")
+    logging.getLogger("asyncio").warning("lost as well")
+    assert capsys.readouterr().err == ""
 
 
 def test_standard_error_is_the_default(capsys: pytest.CaptureFixture[str]) -> None:
