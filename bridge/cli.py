@@ -5,6 +5,8 @@ what it returned. Exit codes: 0 done, 1 it failed, 2 the configuration or the ar
 """
 
 import asyncio
+import contextlib
+import errno
 import json
 import os
 import signal
@@ -22,13 +24,15 @@ from rich.text import Text
 from bridge import daemon, logs
 from bridge import demo as demonstration
 from bridge import transcribe as transcription
-from bridge.config import Config, ConfigError, load
+from bridge.config import Config, ConfigError, load, yamltree
+from bridge.config.faults import line_of
 from bridge.emulator.server import Emulator, Knobs
 from bridge.sinks.console import ConsoleSink, log_stream, terminal
 from bridge.sinks.jsonl import JsonlSink
 
 DEFAULT_CONFIG = Path("/etc/rtzr-bridge/bridge.yaml")
 _INTERRUPTED = 130
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 
 app = typer.Typer(
     name="rtzr-bridge",
@@ -45,8 +49,35 @@ _Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and
 
 
 def main() -> None:
+    _open_closed_streams()
     _speak_korean()
-    app()
+    try:
+        app()
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        with contextlib.suppress(OSError):
+            typer.echo(f"standard output cannot be written ({error.strerror})", err=True)
+        sys.exit(1)
+    finally:
+        _let_go()
+
+
+def _open_closed_streams() -> None:
+    """Where the shell closed one (2>&-), the first socket would take its number, and what is printed."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 - it stays
+
+
+def _let_go() -> None:
+    """What nobody takes any more is given up: else the interpreter complains and ends with 120."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            with contextlib.suppress(OSError, ValueError), Path(os.devnull).open("wb") as nowhere:
+                os.dup2(nowhere.fileno(), stream.fileno())
 
 
 def _speak_korean() -> None:
@@ -117,7 +148,21 @@ def run(
     _check_files(loaded, config)
     console = terminal()
     logs.set_up(loaded.log.level, loaded.log.format, log_stream(console))
-    raise typer.Exit(_run(daemon.run(loaded, console)))
+    try:
+        code = _run(daemon.run(loaded, console))
+    except ConfigError as error:  # what only this machine can tell
+        _fail("\n".join(_in_file(config, line) for line in error.lines), 2)
+    raise typer.Exit(code)
+
+
+def _in_file(file: Path, fault: str) -> str:
+    """A fault that was found after the file was read, `key: text`, as `load` would tell it."""
+    key, _, text = fault.partition(": ")
+    place = tuple(key.split("."))
+    line = None
+    if file.is_file():  # a pipe can be read only once
+        line = yamltree.parse(file.read_text(encoding="utf-8-sig")).line(place)
+    return line_of(file, yamltree.Fault(place, text, line))
 
 
 def _check_files(config: Config, file: Path) -> None:
@@ -127,11 +172,11 @@ def _check_files(config: Config, file: Path) -> None:
     try:
         JsonlSink(Path(path)).check()
     except OSError as error:
-        _fail(
-            f"{file}: sinks.jsonl.path: {path} cannot be written ({error.strerror}); "
-            "give a file in a folder that exists and that this user may write to",
-            2,
+        fault = (
+            f"sinks.jsonl.path: {path} cannot be written ({error.strerror}); "
+            "give a file in a folder that exists and that this user may write to"
         )
+        _fail(_in_file(file, fault), 2)
 
 
 @app.command(short_help="Show it work on this machine alone.")

@@ -102,6 +102,54 @@ def test_run_finds_an_events_file_that_cannot_be_before_any_call(tmp_path: Path)
     assert "hunter" not in done.output
 
 
+SECRETS = {"RTZR_CLIENT_ID": "a", "RTZR_CLIENT_SECRET": "hunter2", "ARI_PASSWORD": "hunter3"}
+
+
+def test_run_says_on_one_line_that_the_media_address_is_not_of_this_machine(tmp_path: Path) -> None:
+    path = tmp_path / "bridge.yaml"
+    path.write_text("log: {level: info}\nmedia:\n  bind: 192.0.2.99\n")
+    done = call("run", "-c", str(path), **SECRETS)
+    assert done.exit_code == 2
+    assert done.stderr == (
+        f"{path}:3: media.bind: 192.0.2.99 is not to be had (Cannot assign requested address); "
+        "give an address of this machine\n"
+    )
+
+
+def test_a_log_without_a_reader_does_not_end_the_daemon(tmp_path: Path) -> None:
+    path = tmp_path / "bridge.yaml"
+    with socket.create_server(("127.0.0.1", 0)) as pbx:
+        pbx.settimeout(15)
+        path.write_text(f"asterisk: {{ari_url: 'http://127.0.0.1:{pbx.getsockname()[1]}/ari'}}")
+        reader, writer = os.pipe()
+        environ = {key: value for key, value in os.environ.items() if key != "PYTHONASYNCIODEBUG"} | SECRETS
+        with subprocess.Popen(
+            [*COMMAND, "run", "-c", str(path)], env=environ, stdout=subprocess.DEVNULL, stderr=writer
+        ) as running:
+            os.close(writer)
+            os.close(reader)
+            for _ in range(4):  # each try that fails is a line of the log
+                pbx.accept()[0].close()
+            assert running.poll() is None
+            running.send_signal(signal.SIGTERM)
+            assert running.wait(10) == 0
+
+
+def test_a_closed_standard_error_is_no_reason_not_to_start() -> None:
+    done = subprocess.run(
+        ["sh", "-c", 'exec "$@" 2>&-', "sh", *COMMAND, "--version"], capture_output=True, check=False
+    )
+    assert (done.returncode, done.stdout[:11]) == (0, b"rtzr-bridge")
+
+
+@pytest.mark.parametrize("arguments", [["demo"], ["--version"]])
+def test_a_full_disk_is_one_line(arguments: list[str]) -> None:
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run([*COMMAND, *arguments], stdout=full, stderr=subprocess.PIPE, check=False)
+    assert done.returncode == 1
+    assert done.stderr == b"standard output cannot be written (No space left on device)\n"
+
+
 def told_summary(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     utterance = Utterance("caller", text, "예약 확인", 400)
     found = Summary([utterance], 1, 2, 0, Ledger().as_json(), accounted=True, reasons=[])
