@@ -39,6 +39,15 @@ _QUEUE = 16_384
 """Events that may wait for the consumer; when it is full we stop reading, and Asterisk drops us."""
 
 
+_FORBIDDEN = (401, 403)
+_MENDS = {
+    401: "give the user and password of ari.conf in asterisk.username and ARI_PASSWORD",
+    403: "this user of ari.conf needs read_only = no, and must be permitted from this address",
+    404: "asterisk.ari_url must end in /ari, and Asterisk must have res_ari loaded and enabled",
+}
+"""What to do about a status, where the PBX's own words do not say it."""
+
+
 class Gone(Exception):
     """The PBX has no such channel (any more)."""
 
@@ -74,7 +83,7 @@ class AriCounters:
     connected: int = 0
     disconnected: int = 0
     refused: int = 0
-    """Connections that failed because of the user name or password."""
+    """Connections that failed because of the user: its name, its password or what it may do."""
     replaced: int = 0
     """Connections that another client took over."""
     received: int = 0
@@ -107,6 +116,7 @@ class Ari:
         A link on which nothing is answered any more is noticed after twice `ping_s` seconds at the latest.
         """
         self.counters = AriCounters()
+        self._told_absent = self._told_refused = False
         self._url = url.rstrip("/")
         self._app = app
         self._timeout_s = timeout_s
@@ -172,9 +182,12 @@ class Ari:
                     async for event in events:
                         yield event
         except InvalidStatus as error:
-            self._tell_refused(error.response.status_code, lost)
+            status = error.response.status_code
+            self._tell_forbidden(status, "the event connection")
+            lost.because(status, f"HTTP {status}")
+        except AriRefused as error:
+            lost.because(error.status, f"HTTP {error}")
         except (
-            AriRefused,
             Gone,
             AriUnreachable,
             WebSocketException,
@@ -182,8 +195,8 @@ class Ari:
             TimeoutError,
             ari.AriError,
         ) as error:
-            lost.reason = f"{type(error).__name__}: {error}"
-        _log.info("ari connection ended" if lost.was_connected else "ari not connected", reason=lost.reason)
+            lost.reason = f"{type(error).__name__}: {error}".removesuffix(": ")
+        self._tell_lost(lost)
 
     def _socket(self) -> connect:
         parts = urlsplit(self._url)
@@ -208,6 +221,7 @@ class Ari:
         await self._request(ari.subscription(self._app))
         pbx = ari.pbx(await self._request(ari.Request("GET", "asterisk/info")))
         self.counters.connected += 1
+        self._told_absent = self._told_refused = False
         _log.info("ari connected", version=pbx.version, entity=pbx.entity)
         return Connected(pbx)
 
@@ -229,13 +243,26 @@ class Ari:
             yield event
         lost.reason = "closed by the PBX"
 
-    def _tell_refused(self, status: int, lost: "_Lost") -> None:
-        lost.reason = f"HTTP {status}"
-        if status in (401, 403):
-            lost.hopeless = True
+    def _tell_lost(self, lost: "_Lost") -> None:
+        """The end of a connection, and the first failure since then, are warnings; the tries that follow fail
+        alike."""
+        if lost.forbidden:
             self.counters.refused += 1
-            if self.counters.refused == 1:
-                _log.error("ari refuses the user name or password", url=self._url, retry_s=BACKOFF_CAP_S)
+        first = lost.was_connected or not self._told_absent
+        self._told_absent = not lost.was_connected
+        tell = _log.warning if first and not lost.hopeless else _log.info  # what is hopeless was an error
+        mend = {"mend": lost.mend} if lost.mend else {}
+        event = "ari connection ended" if lost.was_connected else "ari not connected"
+        tell(event, reason=lost.reason, url=self._url, **mend)
+
+    def _tell_forbidden(self, status: int, what: str, said: str = "") -> None:
+        """An error, once until the next connection: every try and every request would say the same."""
+        if status not in _FORBIDDEN or self._told_refused:
+            return
+        self._told_refused = True
+        event = "ari refuses the user name or password" if status == 401 else "ari refuses what the user asks"
+        reason = f"HTTP {status} {said}".strip()
+        _log.error(event, reason=reason, asked=what, mend=_MENDS[status], url=self._url)
 
     def _tell_replaced(self, lost: "_Lost") -> None:
         lost.reason = "another client uses the same application name"
@@ -255,10 +282,12 @@ class Ari:
             self.counters.failed += 1
             raise AriUnreachable(type(error).__name__) from None
         if reply.status_code == 404:
-            raise Gone
+            raise Gone(request.path)
         if reply.status_code >= 300:
             self.counters.failed += 1
-            raise AriRefused(reply.status_code, ari.complaint(reply.content))
+            said = ari.complaint(reply.content)
+            self._tell_forbidden(reply.status_code, f"{request.method} {request.path}", said)
+            raise AriRefused(reply.status_code, said)
         return reply.content
 
     async def channels(self) -> tuple[ari.Channel, ...]:
@@ -304,3 +333,11 @@ class _Lost:
     was_connected: bool = False
     hopeless: bool = False
     """Trying again soon would end the same way."""
+    forbidden: bool = False
+    mend: str = ""
+
+    def because(self, status: int, reason: str) -> None:
+        """The PBX answered with `status`."""
+        self.reason = reason
+        self.mend = _MENDS.get(status, "")
+        self.forbidden = self.hopeless = status in _FORBIDDEN

@@ -18,6 +18,7 @@ from bridge.types import Codec
 from bridge.wire import ari
 from bridge.wire.pbxclock import PbxClock
 from tests.asterisk.pbx import HANGUP, Asterisk, wait_for
+from tests.asterisk.pbx_config import READER
 from tests.asterisk.record import tone
 
 T = TypeVar("T")
@@ -53,13 +54,13 @@ class Listener:
 
 @asynccontextmanager
 async def listening(pbx: Asterisk, app: str = "rtzr-bridge", **options: Any) -> AsyncIterator[Listener]:
-    """A client that follows events, connected unless its password is another."""
-    password = options.pop("password", pbx.password)
-    async with Ari(pbx.ari_url, pbx.username, password, app, **options) as client:
+    """A client that follows events, connected unless its user or password is another."""
+    username, password = options.pop("username", pbx.username), options.pop("password", pbx.password)
+    async with Ari(pbx.ari_url, username, password, app, **options) as client:
         listener = Listener(client)
         following = asyncio.create_task(listener.follow())
         try:
-            if password == pbx.password:
+            if (username, password) == (pbx.username, pbx.password):
                 await listener.until(Connected)
             yield listener
         finally:
@@ -185,6 +186,30 @@ async def test_wrong_password_is_told_once(pbx: Asterisk, monkeypatch: pytest.Mo
         "ari refuses the user name or password"
     ]
     assert "wrong-password" not in str(logs)
+
+
+async def test_user_that_may_only_read_is_told_once(pbx: Asterisk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(net, "BACKOFF_CAP_S", 0.05)
+    with capture_logs() as logs:
+        async with listening(pbx, username=READER) as listener:
+            await asyncio.to_thread(
+                wait_for, lambda: listener.client.counters.refused >= 3, 5, lambda: "not tried three times"
+            )
+    assert not listener.seen
+    (told,) = [log for log in logs if log["log_level"] in ("warning", "error")]
+    assert (told["log_level"], told["reason"]) == ("error", "HTTP 403 Write access denied")
+    assert "read_only = no" in told["mend"]
+
+
+async def test_wrong_url_is_told_with_its_mend(pbx: Asterisk) -> None:
+    with capture_logs() as logs:
+        async with Ari(pbx.ari_url.removesuffix("/ari"), pbx.username, pbx.password, "rtzr-bridge") as client:
+            following = asyncio.create_task(Listener(client).follow())
+            await asyncio.to_thread(wait_for, lambda: bool(logs), 5, lambda: "nothing told")
+            following.cancel()
+            await asyncio.gather(following, return_exceptions=True)
+    assert (logs[0]["log_level"], logs[0]["reason"]) == ("warning", "HTTP 404")
+    assert "must end in /ari" in logs[0]["mend"]
 
 
 async def test_two_clients_of_one_name_are_told(pbx: Asterisk) -> None:

@@ -14,7 +14,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from bridge.net import ari
-from bridge.net.ari import Ari, AriUnreachable
+from bridge.net.ari import Ari, AriRefused, AriUnreachable
 from bridge.types import Codec
 from tests.net.tcp import answering, server
 
@@ -76,6 +76,8 @@ async def test_where_nothing_listens_it_tries_again_and_never_raises() -> None:
             assert await follow(one, lambda: len(logs) >= 5) == []
             assert (one.counters.connected, one.counters.disconnected) == (0, 0)
     assert {log["event"] for log in logs} == {"ari not connected"}
+    assert [log["log_level"] for log in logs[:5]] == ["warning", "info", "info", "info", "info"]
+    assert "onnect" in logs[0]["reason"]
     assert "ari-password" not in repr(logs)
 
 
@@ -119,6 +121,29 @@ async def test_a_wrong_password_is_told_once_and_tried_at_the_cap_only(
     assert [log["log_level"] for log in logs].count("error") == 1
     assert came[3] - came[0] >= 0.14, "without the cap, and with no jitter, it would not have waited at all"
     assert "ari-password" not in repr(logs)
+
+
+async def test_a_wrong_url_is_told_with_its_mend() -> None:
+    nothing_there = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"
+    with capture_logs() as logs:
+        async with counting(nothing_there) as (port, came), client(port) as one:
+            await follow(one, lambda: len(came) >= 4)
+    warned = [log for log in logs if log["log_level"] == "warning"]
+    assert [log["reason"] for log in warned] == ["HTTP 404"]
+    assert "must end in /ari" in warned[0]["mend"]
+
+
+async def test_what_a_user_may_not_ask_is_told_once_with_its_mend() -> None:
+    body = b'{"message":"Write access denied"}'
+    refusal = b"HTTP/1.1 403 Forbidden\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
+    with capture_logs() as logs:
+        async with counting(refusal) as (port, _), client(port) as one:
+            for _again in range(2):
+                with pytest.raises(AriRefused):
+                    await one.originate_tap("tap", "1.1", "127.0.0.1", 40_000, Codec.ULAW)
+    (told,) = [log for log in logs if log["log_level"] == "error"]
+    assert told["reason"] == "HTTP 403 Write access denied"
+    assert "read_only = no" in told["mend"]
 
 
 async def test_requests_to_nobody_say_so_and_are_counted() -> None:
