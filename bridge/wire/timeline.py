@@ -19,7 +19,10 @@ from bridge.wire.fates import RtpCounters
 JUMP_MS = 200
 """Line and arrival farther apart than this: the source's clock has changed."""
 SETTLE_MS = 100
-"""Late packets may be a burst after a stall: the line jumps forward only if they stay late this long."""
+"""Late packets may have waited while nobody read them: the line jumps forward only if they stay as late for
+this long, for what has waited is read faster than it was spoken, and so is less and less late."""
+WAVER_MS = 60
+"""Packets whose lateness changes by more are not "as late"; less is jitter."""
 PAUSE_MS = 100
 """A hole in the timestamps this long is a pause: there the line is set right without tearing a word."""
 SLIP_MS = 10
@@ -35,16 +38,17 @@ RECENT = 10
 class Timeline:
     """The line of one source at `rate` timestamps a second."""
 
-    __slots__ = ("_end_ms", "_late", "_line_ms", "_overdue", "_rate", "_timestamp", "counters")
+    __slots__ = ("_arrived_ms", "_end_ms", "_late", "_line_ms", "_overdue", "_rate", "_timestamp", "counters")
 
     def __init__(self, rate: int, counters: RtpCounters | None = None) -> None:
         self.counters = counters or RtpCounters()
         self._rate = rate
         self._timestamp: int | None = None
+        self._arrived_ms = 0.0
         self._line_ms = 0.0  # call time of _timestamp
         self._end_ms = -inf  # where the frame before ended
         self._late: deque[float] = deque(maxlen=WATCHED)
-        self._overdue: tuple[float, float] | None = None  # since when packets are too late, and the least so
+        self._overdue: tuple[float, float] | None = None  # since when packets are so much too late
 
     def restart(self) -> None:
         """Another source follows: its first packet is placed by its arrival. Frames still do not overlap."""
@@ -63,7 +67,7 @@ class Timeline:
             if self._line_ms - self._end_ms >= PAUSE_MS:
                 self._slip_beyond(SLIP_MS, RECENT)
             self._compare(step, marker, arrived_ms)
-        self._timestamp = timestamp
+        self._timestamp, self._arrived_ms = timestamp, arrived_ms
         at_ms = max(self._line_ms, self._end_ms)
         self._end_ms = at_ms + duration_ms
         return at_ms
@@ -77,10 +81,17 @@ class Timeline:
             self._late.append(late_ms)
             if late_ms > TORN_MS:
                 self._slip_beyond(TORN_MS, WATCHED)
-        elif marker or step < 0:
+        elif step < 0 or (marker and self._stood_still(step, late_ms, arrived_ms)):
             self._set(arrived_ms)
         else:
             self._doubt(late_ms, arrived_ms)
+
+    def _stood_still(self, step: int, late_ms: float, arrived_ms: float) -> bool:
+        """Whether a pause before this packet shows in its arrival and not in the timestamps.
+
+        One that shows in them is no reason to trust the arrival: the packet may have waited to be read.
+        """
+        return step * 1000 / self._rate < PAUSE_MS and arrived_ms - self._arrived_ms > late_ms - JUMP_MS
 
     def _set(self, line_ms: float) -> None:
         if abs(line_ms - self._line_ms) > JUMP_MS:
@@ -94,12 +105,13 @@ class Timeline:
         self._late.append(0.0)
 
     def _doubt(self, late_ms: float, arrived_ms: float) -> None:
-        """A stall, or a source whose timestamps stood still in a pause? The next packets tell."""
-        since_ms, least_ms = self._overdue or (arrived_ms, late_ms)
-        least_ms = min(least_ms, late_ms)
-        self._overdue = since_ms, least_ms
+        """A stall of ours, or a source whose timestamps stood still in a pause? The next packets tell."""
+        since_ms, late_then_ms = self._overdue or (arrived_ms, late_ms)
+        if abs(late_ms - late_then_ms) > WAVER_MS:
+            since_ms, late_then_ms = arrived_ms, late_ms
+        self._overdue = since_ms, late_then_ms
         if arrived_ms - since_ms >= SETTLE_MS:
-            self._set(self._line_ms + least_ms)
+            self._set(self._line_ms + min(late_ms, late_then_ms))
 
     def _slip_beyond(self, tolerance_ms: float, packets: int) -> None:
         """Moves the line to where the least late of the last `packets` lay, if that is out of tolerance."""

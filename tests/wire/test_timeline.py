@@ -55,6 +55,59 @@ def test_a_burst_after_a_stall_keeps_its_times() -> None:
     assert source.line.counters.jumps == 0
 
 
+def stalled(stall_ms: float, batch_ms: float, pause_ms: float = 0) -> tuple[Source, list[float], list[float]]:
+    """Speech for a second, then the bridge reads nothing for `stall_ms`; a pause with its marker falls in it.
+
+    What waited is read 32 packets at a time, a batch every `batch_ms`; then speech and one more pause with a
+    marker. The call times that came of it, and the true ones.
+    """
+    source, placed, truth = Source(), list[float](), list[float]()
+    spoken, read_ms = [20.0 * n for n in range(50 + round(stall_ms / 40))], 1000 + stall_ms
+    spoken += [spoken[-1] + 20 + pause_ms + 20 * n for n in range(round(stall_ms / 40) + 150)]
+    spoken += [spoken[-1] + 1020 + 20 * n for n in range(50)]
+    waited = 0
+    for before, at_ms in zip([-20.0, *spoken], spoken, strict=False):
+        source.pause(at_ms - before - 20)
+        arrived_ms = at_ms
+        if at_ms >= 1000:
+            arrived_ms = max(at_ms, read_ms + waited // 32 * batch_ms)
+            waited += arrived_ms > at_ms
+        placed.append(source.send(arrived_ms, marker=at_ms - before > 30))
+        truth.append(at_ms)
+    return source, placed, truth
+
+
+@pytest.mark.parametrize("pause_ms", [0, 200, 700, 5000])
+@pytest.mark.parametrize("batch_ms", [0, 5, 60, 150])
+@pytest.mark.parametrize("stall_ms", [250, 1000, 8000])
+def test_what_waited_while_the_bridge_stood_still_keeps_its_times(
+    stall_ms: float, batch_ms: float, pause_ms: float
+) -> None:
+    source, placed, truth = stalled(stall_ms, batch_ms, pause_ms)
+    assert placed == pytest.approx(truth, abs=40)
+    assert placed[-50:] == pytest.approx(truth[-50:], abs=11)
+    assert source.line.counters.jumps == 0
+
+
+def test_a_marker_first_in_the_lump_keeps_its_time() -> None:
+    source = Source()
+    source.talk(range(0, 1000, 20))
+    source.pause(500)
+    assert source.send(9000, marker=True) == 1500
+    assert source.talk([9000 + n / 10 for n in range(374)])[-1] == 8980
+    assert source.talk([9000, 9020]) == [9000, 9020]
+
+
+def test_timestamps_that_stood_still_for_part_of_a_pause_are_put_right_soon_after_the_marker() -> None:
+    source, random = Source(), Random(1)
+    source.talk(range(0, 1000, 20))
+    source.pause(500)
+    placed = [source.send(9000, marker=True)]
+    placed += source.talk(9000 + 20 * n + random.random() * 60 for n in range(1, 50))
+    assert placed[-1] == pytest.approx(9980, abs=60)
+    assert source.line.counters.jumps == 1
+
+
 def test_timestamps_that_stood_still_in_a_pause_are_put_right_at_the_marker() -> None:
     source = Source()
     source.talk([0, 20])
