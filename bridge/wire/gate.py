@@ -24,6 +24,12 @@ _FILL_LAG_MS = 120.0
 Sooner, and every packet that came late or after a lost one would come after a filling."""
 _FLOWING_MS = 60.0
 """Audio that ended no longer ago than this goes on."""
+_SLACK_MS = 60.0
+"""While audio comes, the clock runs no farther ahead of it: what follows may be waiting to be read."""
+_LULL_MS = 40.0
+"""No audio for so long: none is waiting."""
+_LEAP_MS = 300.0
+"""A leg looks at the clock more often than this. If it did not, the bridge itself stood still."""
 _VOICED_RMS = 180
 """About -45 dBFS: a voice on a telephone is well above, line noise below."""
 _FAINT_RMS = 60
@@ -153,6 +159,10 @@ class Gate:
     withheld_ms: float = 0.0
     _position: float | None = None
     """Call time up to which audio, or the clock, has been taken in."""
+    _fed_ms: float = 0.0
+    """When `feed` was last called ..."""
+    _came_ms: float = 0.0
+    """... and when it last brought frames."""
     _vad: webrtcvad.Vad = field(init=False)
     _utterance: _Utterance = field(init=False)
     _window: bytearray = field(default_factory=bytearray)
@@ -176,11 +186,17 @@ class Gate:
         return sum(self.codec.ms(len(frame.payload)) for frame in self._held)
 
     def feed(self, frames: Iterable[Frame], now_ms: float) -> list[Action]:
-        """Take frames in order, then let the clock reach `now_ms` (call time)."""
+        """Take frames in order, then let the clock reach `now_ms` (call time), unless more may be waiting.
+
+        After a stall of the bridge what waited comes in many feeds: until they bring no more, time is what
+        the audio says.
+        """
         actions: list[Action] = []
+        came = False
         for frame in frames:
+            came = True
             self._take(frame, actions)
-        self._pass_time(now_ms, actions)
+        self._pass_time(self._reach(came, now_ms), actions)
         return actions
 
     def finish(self) -> list[Action]:
@@ -271,6 +287,17 @@ class Gate:
         self.withheld_ms += sum(self.codec.ms(len(frame.payload)) for frame in frames)
 
     # The clock.
+
+    def _reach(self, came: bool, now_ms: float) -> float:
+        """How far the clock may go in this feed; `came`: it brought frames."""
+        fed_ms, self._fed_ms = self._fed_ms, now_ms
+        if came:
+            self._came_ms = now_ms
+        elif now_ms - fed_ms > _LEAP_MS:
+            return fed_ms  # the sockets may not have been read since: the next feed tells
+        if now_ms - self._came_ms < _LULL_MS:
+            return min(now_ms, (self._position or 0.0) + _SLACK_MS)
+        return now_ms
 
     def _pass_time(self, now_ms: float, actions: list[Action]) -> None:
         if self._position is None:

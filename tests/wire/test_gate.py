@@ -521,3 +521,91 @@ def test_immediate_does_not_fill_the_place_of_a_packet_that_the_reorder_buffer_w
             one.take(one.gate.feed(receiver.push(rtp.build(packet), one.now_ms), one.now_ms))
     assert one.filled_ms == 20 * PACKET
     assert len(one.audio) == 180
+
+
+# The bridge itself stood still.
+
+
+def stall(
+    one: Line, spoken: Sequence[Frame], since_ms: float, until_ms: float, wake_ms: float, *, blind: bool
+) -> None:
+    """Datagrams to gate as the shells do it, but nothing is read from `since_ms` to `until_ms`; then what
+    waited is, 32 datagrams every `wake_ms`. `blind`: the leg looks at the clock before the socket is read."""
+    receiver, waiting = Receiver(one.gate.codec), list(spoken)
+    done_ms = max(spoken[-1].at_ms, until_ms) + 1000
+    while one.now_ms < done_ms:
+        one.now_ms += 10 if one.now_ms < until_ms or not waiting else wake_ms
+        if since_ms <= one.now_ms < until_ms:
+            one.now_ms = until_ms
+            if blind:
+                one.take(one.gate.feed([], one.now_ms))
+        heard, batch = list[Frame](), 0
+        while waiting and waiting[0].at_ms + PACKET <= one.now_ms and batch < 32:
+            frame = waiting.pop(0)
+            batch += 1
+            index = round(frame.at_ms / PACKET)
+            marker = frame.at_ms in STARTS
+            packet = rtp.Packet(0, len(spoken) - len(waiting), index * 160, 7, frame.payload, marker)
+            heard += receiver.push(rtp.build(packet), one.now_ms)
+        one.take(one.gate.feed(heard, one.now_ms))
+
+
+STARTS = (500.0, 9000.0, 16_000.0)
+TALK_MS = 6000
+"""Three talks of many words; no packet comes between them, and each begins with a marker."""
+
+
+def words(ms: int) -> bytes:
+    """Words with the short breaths between them that speech has."""
+    pcm = b""
+    while len(pcm) < ms * 16:
+        pcm += word(440, seed=len(pcm) % 11) + quiet(260)
+    return pcm[: ms * 16]
+
+
+@pytest.mark.parametrize("blind", [True, False])
+@pytest.mark.parametrize("wake_ms", [1, 8, 50])
+@pytest.mark.parametrize(
+    ("since_ms", "stall_ms"), [(2000, 1000), (2000, 8000), (5000, 8000), (8900, 1000), (9500, 8000)]
+)
+@pytest.mark.parametrize("mode", [Mode.VAD, Mode.HYBRID])
+def test_a_bridge_that_stood_still_tears_no_sentence(
+    mode: Mode, since_ms: int, stall_ms: int, wake_ms: int, blind: bool
+) -> None:
+    one = line(mode)
+    spoken = [frame for at_ms in STARTS for frame in frames(words(TALK_MS), at_ms, Codec.ULAW)]
+    stall(one, spoken, since_ms, since_ms + stall_ms, wake_ms, blind=blind)
+    voice_ends = [end.voice_end_ms for _, end in one.ends]
+    # The last 260 ms of a talk, as far as they go, are a breath.
+    last_voice = TALK_MS - max(0, TALK_MS % 700 - 440)
+    assert voice_ends == pytest.approx([at_ms + PACKET + last_voice for at_ms in STARTS], abs=100)
+    assert len(sent(one.audio)) == pytest.approx(3 * TALK_MS * 8, rel=0.05)
+    # Every frame is where it was spoken, the stall's too: a frame arrives when it is over.
+    said = iter(spoken)
+    for action in one.audio:
+        frame = next(frame for frame in said if frame.payload == action.payload)
+        assert action.at_ms == pytest.approx(frame.at_ms + PACKET, abs=100)
+
+
+@pytest.mark.parametrize("blind", [True, False])
+@pytest.mark.parametrize("stall_ms", [1000, 8000])
+def test_immediate_fills_nothing_where_audio_waits_to_be_read(stall_ms: int, blind: bool) -> None:
+    one = line(Mode.IMMEDIATE)
+    stall(one, frames(words(TALK_MS), 500, Codec.ULAW), 2000, 2000 + stall_ms, 8, blind=blind)
+    assert len(sent(one.audio)) == TALK_MS * 8
+    reached = 0.0
+    for _, action in one.came:
+        assert not isinstance(action, EndOfUtterance)
+        assert action.at_ms >= reached - 0.01
+        assert isinstance(action, Audio) or action.at_ms >= 500 + TALK_MS, "only after the talk"
+        reached = action.at_ms
+
+
+def test_after_a_stall_with_nothing_to_read_the_clock_ends_the_utterance_soon() -> None:
+    one = line()
+    over = one.play(say(SENTENCE))
+    one.now_ms += 8000
+    one.wait(60)
+    ((at, end),) = one.ends
+    assert at <= over + 8060
+    assert end.voice_end_ms == pytest.approx(over, abs=40)
