@@ -281,6 +281,8 @@ def emulator(
     try:
         _run(_emulate(knobs, host, port, as_json=json_))
     except OSError as error:
+        if error.errno in _FULL:  # it listens, but cannot say so
+            raise
         why = str(error.strerror).partition(" (while")[0]
         _fail(f"cannot listen on {host}:{port}: {why}; give another --host or --port", 2)
 

@@ -142,7 +142,7 @@ def test_a_closed_standard_error_is_no_reason_not_to_start() -> None:
     assert (done.returncode, done.stdout[:11]) == (0, b"rtzr-bridge")
 
 
-@pytest.mark.parametrize("arguments", [["demo"], ["--version"]])
+@pytest.mark.parametrize("arguments", [["demo"], ["--version"], ["emulator", "--port", "0"]])
 def test_a_full_disk_is_one_line(arguments: list[str]) -> None:
     with Path("/dev/full").open("wb") as full:
         done = subprocess.run([*COMMAND, *arguments], stdout=full, stderr=subprocess.PIPE, check=False)
