@@ -209,6 +209,8 @@ class Switchboard:
         call, channel = self._call(start), start.channel
         party = Party(start.role, channel.number, channel.caller_name)
         ring = Ring(self._settings.taps.codec, self._settings.ring_ms)
+        if start.late:
+            ring.flaw("joined late")
         tap = Tap(channel.id, ring, self._ari, self._ports, self._settings.taps, call.now_ms)
         live = _Live(LegId(call.id, channel.id), start.role, ring, tap)
         self._live[channel.id] = live

@@ -36,6 +36,8 @@ class StartLeg:
     channel: ari.Channel
     call: CallId
     role: Role
+    late: bool = False
+    """Whether it was up already when it was found: what was said before is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,13 +138,14 @@ class Roster:
             del self._gone[next(iter(self._gone))]
         return [EndLeg(channel, cause)] if self._legs.pop(channel, None) is not None else []
 
-    def start(self, channel: ari.Channel, call: CallId, role: Role) -> list[Decision]:
+    def start(self, channel: ari.Channel, call: CallId, role: Role, *, found: bool = False) -> list[Decision]:
         """A leg on this channel, unless there is one, the channel is ours, or it is gone by now."""
         if channel.id in self._legs or channel.id in self._gone or channel.id.startswith(self.own_prefix):
             return []
         self._legs[channel.id] = call
         answered = channel.up or channel.id in self._up
-        return [StartLeg(channel, call, role), *([AnswerLeg(channel.id, None)] if answered else [])]
+        start = StartLeg(channel, call, role, late=found and answered)
+        return [start, AnswerLeg(channel.id, None)] if answered else [start]
 
     def lost(self) -> None:
         """The connection is lost: what happens from now on is missed."""
@@ -196,4 +199,4 @@ class Roster:
         if channel.name.endswith(";2") and mark.announcer != channel.id:
             return []  # the far half of a dialed Local channel carries the mark too, but no party's voice
         role = Role.CALLER if mark.announcer == channel.id else Role.CALLEE
-        return self.start(channel, mark.call, role)
+        return self.start(channel, mark.call, role, found=True)

@@ -157,7 +157,7 @@ def test_a_killed_bridge_leaves_the_call_alone_and_finds_it_again(
     bridge.start()
     bridge.wait(lambda: len(taps(pbx)) == 2 and not set(old) & set(taps(pbx)))
     bridge.wait(lambda: bridge.finals(call.id, "caller") == sentences(0, 2))
-    bridge.wait_for_end(call.id)
+    assert "joined late" in bridge.wait_for_end(call.id)["reasons"]
     assert bridge.finals(call.id, "callee") == sentences(2, 1)
     ids = [event["id"] for event in bridge.events()]
     assert len(ids) == len(set(ids)), "a receiver drops repeats by id"

@@ -220,6 +220,7 @@ def test_a_call_that_was_up_before_us_is_adopted_with_its_roles() -> None:
         (("StartLeg", "callee"), Role.CALLEE, "caller"),
     ]
     assert decisions[1:2] == [AnswerLeg("caller", None)]
+    assert [d.late for d in decisions if isinstance(d, StartLeg)] == [True, False]
     assert len(decisions) == 3
 
 
