@@ -134,6 +134,7 @@ class _Terminal(Console):
     """Rich's own would end the process when the reader of its output goes away."""
 
     def on_broken_pipe(self) -> None:
+        del self._buffer[:]  # it keeps what it could not write, for ever
         raise  # the BrokenPipeError that is being handled: QueuedSink counts it
 
 
