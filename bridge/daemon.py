@@ -25,7 +25,7 @@ from bridge.sinks.jsonl import JsonlSink
 from bridge.sinks.queued import QueuedSink
 from bridge.switchboard import Switchboard, SwitchboardSettings
 from bridge.tap import TapSettings
-from bridge.types import Codec, Event
+from bridge.types import Event
 from bridge.wire.gate import GateSettings, Mode
 
 _log = structlog.get_logger()
@@ -50,7 +50,7 @@ async def run(config: Config, console: Console | None = None) -> int:
         await opened.enter_async_context(tokens)
         ari = await opened.enter_async_context(build_ari(config))
         switchboard = build_switchboard(config, ari, speech, fan_out(sinks))
-        meter = Meter(switchboard, tokens, speech, sinks)
+        meter = Meter(switchboard, ari, tokens, speech, sinks)
         working = [tasks.create_task(work) for work in (switchboard.run(), tokens.keep_fresh(), meter.run())]
         await stop.wait()
         orderly = await _drain(switchboard, config.drain_s, force)
@@ -195,8 +195,8 @@ def build_switchboard(
     taps = TapSettings(
         app=config.asterisk.app,
         context=config.asterisk.tap_context,
-        advertise=media.advertise or media.bind,
-        codec=Codec.of(media.codec),
+        advertise=media.advertised,
+        codec=media.encoding,
         reorder_ms=media.reorder_ms,
     )
     settings = SwitchboardSettings(

@@ -5,10 +5,12 @@ It reads counters and sets gauges. Nothing depends on it.
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import asdict
 
 from prometheus_client import Counter
 
 from bridge import metrics
+from bridge.net.ari import Ari
 from bridge.net.rtzr import Rtzr, Tokens
 from bridge.sinks.queued import QueuedSink
 from bridge.switchboard import Switchboard
@@ -20,8 +22,15 @@ class Meter:
     """What the metrics were told so far, so that the next tick tells the difference."""
 
     def __init__(
-        self, switchboard: Switchboard, tokens: Tokens, speech: Rtzr, sinks: Sequence[QueuedSink]
+        self,
+        switchboard: Switchboard,
+        ari: Ari,
+        tokens: Tokens,
+        speech: Rtzr,
+        sinks: Sequence[QueuedSink],
     ) -> None:
+        self._ari = ari
+        self._ari_told: dict[str, int] = {}
         self._switchboard = switchboard
         self._tokens = tokens
         self._speech = speech
@@ -38,6 +47,7 @@ class Meter:
         metrics.LEGS.set(self._switchboard.legs)
         metrics.SESSIONS.set(self._speech.sessions_open)
         self._switchboard.count()
+        self._tell_ari()
         self._tell(metrics.TOKENS_ISSUED, (), self._tokens.issued)
         self._tell(metrics.SESSIONS_OPENED, (), self._speech.sessions_opened)
         for sink in self._sinks:
@@ -45,6 +55,11 @@ class Meter:
             self._tell(metrics.EVENTS, (name, "delivered"), sink.delivered)
             self._tell(metrics.EVENTS, (name, "dropped"), sink.dropped)
             self._tell(metrics.EVENTS, (name, "failed"), sink.failed)
+
+    def _tell_ari(self) -> None:
+        fates = asdict(self._ari.counters)
+        metrics.export(self._ari_told, fates, metrics.ARI)
+        self._ari_told = fates
 
     def _tell(self, counter: Counter, labels: tuple[str, ...], total: int) -> None:
         grown = total - self._told.get((counter, labels), 0)

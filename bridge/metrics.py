@@ -35,6 +35,14 @@ EVENTS = Counter(
 )
 
 
+ARI = Counter(
+    "rtzr_bridge_ari",
+    "ARI connections, events and requests by what became of them",
+    ["fate"],
+    registry=REGISTRY,
+)
+
+
 def difference(before: Mapping[str, float], after: Mapping[str, float]) -> dict[str, float]:
     """How much each counter grew from one tick to the next; those that did not are left out.
 

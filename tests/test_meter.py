@@ -23,15 +23,18 @@ async def test_a_tick_tells_what_has_grown_since_the_last() -> None:
     async with tokens, build_ari(config) as ari:
         sink = _Sink(bound=1)
         switchboard = build_switchboard(config, ari, speech, sink.deliver)
-        meter = Meter(switchboard, tokens, speech, [sink])
+        meter = Meter(switchboard, ari, tokens, speech, [sink])
         issued = value("rtzr_bridge_tokens_issued_total")
         dropped = value("rtzr_bridge_events_total", sink="_", fate="dropped")
+        requested = value("rtzr_bridge_ari_total", fate="requested")
         tokens.issued = 2
+        ari.counters.requested = 3
         for number in range(3):
             sink.deliver(Event(str(number), "rtzr.gap", "call", "now", {}))
         meter.tick()
         meter.tick()
         assert value("rtzr_bridge_tokens_issued_total") - issued == 2
         assert value("rtzr_bridge_events_total", sink="_", fate="dropped") - dropped == 2
+        assert value("rtzr_bridge_ari_total", fate="requested") - requested == 3
         assert value("rtzr_bridge_legs") == 0
         assert value("rtzr_bridge_sessions") == 0

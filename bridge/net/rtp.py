@@ -33,6 +33,9 @@ LONGEST = 2048
 """Bytes of a datagram that is worth keeping: no audio packet of a call is longer."""
 
 _BUFFER = memoryview(bytearray(65_536))  # the loop's thread reads one datagram at a time, whatever the port
+_KERNEL_BUFFER = 1 << 20
+"""Bytes that wait while we are kept from reading: the usual default holds five seconds of speech. The kernel
+cuts it to net.core.rmem_max."""
 _SO_MEMINFO = 55  # Linux (include/uapi/asm-generic/socket.h); Python has no name for it
 _MEMINFO = struct.Struct("9I")  # SK_MEMINFO_VARS numbers; the last is SK_MEMINFO_DROPS
 _TAKEN = {errno.EADDRINUSE, errno.EACCES}
@@ -279,6 +282,7 @@ class PortPool:
         for _ in range(len(self)):
             port = self._free.popleft()
             sock = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _KERNEL_BUFFER)
             try:
                 sock.bind((self._address.compressed, port))
             except OSError as error:

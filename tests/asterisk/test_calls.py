@@ -196,6 +196,24 @@ def test_callees_ring_within_a_second_whatever_the_bridge_does(
     wait_for(lambda: not pbx.channels(), 10, lambda: pbx.cli("core show channels"))
 
 
+def test_a_bridge_that_was_frozen_in_a_call_catches_up(pbx: Asterisk, bridge: BridgeProcess) -> None:
+    prompts(pbx)
+    call = pbx.two_party_call([(0.5, "s0"), (1.2, "s1"), (0.8, "s2"), (3, HANGUP)], [])
+    bridge.wait(lambda: bridge.finals(call.id, "caller") == sentences(0, 1))
+    frozen = time.monotonic()
+    bridge.signal(signal.SIGSTOP)
+    wait_for(lambda: time.monotonic() - frozen > 3, 4, str)
+    bridge.signal(signal.SIGCONT)
+    assert bridge.wait_for_end(call.id)["verdict"] == "complete"
+    assert bridge.finals(call.id, "caller") == sentences(0, 3)
+    finals = [event["data"] for event in bridge.events("transcript.final", call.id)]
+    for final in finals:
+        assert abs(final["end_ms"] - final["start_ms"] - spoken_ms(final["text"])) < 100
+        assert final["latency_ms"] > 0
+    for (earlier, later), pause_ms in zip(pairwise(finals), (1200, 800), strict=True):
+        assert abs(later["start_ms"] - earlier["end_ms"] - pause_ms) < 200
+
+
 def test_the_last_word_arrives_though_it_is_cut_by_the_hang_up(pbx: Asterisk, bridge: BridgeProcess) -> None:
     prompts(pbx)
     pbx.prompt("cut", say(SENTENCES[4])[: -60 * 16])
