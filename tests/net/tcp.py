@@ -5,39 +5,41 @@ import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 
+_TURNS = 5
+"""Turns of the loop that a connection takes from being accepted to being told of."""
+
 Answer = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
 @asynccontextmanager
 async def server(answer: Answer, tls: ssl.SSLContext | None = None) -> AsyncIterator[int]:
     """Its port on this machine; on exit every connection and task of it is gone."""
-    serving: set[asyncio.Task[None]] = set()
+    serving: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        serving.add(task)
-        try:
-            with suppress(ConnectionError, asyncio.IncompleteReadError):
-                await answer(reader, writer)
-        finally:
-            writer.close()
-            with suppress(ConnectionError, ssl.SSLError):
-                await writer.wait_closed()
-            serving.discard(task)
+        with suppress(ConnectionError, asyncio.IncompleteReadError):
+            await answer(reader, writer)
+
+    def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.create_task(serve(reader, writer))
+        serving[task] = writer  # not left to the task: one that is cancelled before it began closes nothing
+        task.add_done_callback(lambda _done: writer.close())
 
     listening = await asyncio.start_server(
-        serve, "127.0.0.1", 0, ssl=tls, ssl_shutdown_timeout=0.2 if tls else None
+        connected, "127.0.0.1", 0, ssl=tls, ssl_shutdown_timeout=0.2 if tls else None
     )
     try:
         yield listening.sockets[0].getsockname()[1]
     finally:
         listening.close()
-        await asyncio.sleep(0)  # a connection that was accepted just now gets its task
-        left = list(serving)
-        for task in left:
+        for _ in range(_TURNS):
+            await asyncio.sleep(0)
+        for task in serving:
             task.cancel()
-        await asyncio.gather(*left, return_exceptions=True)
+        await asyncio.gather(*serving, return_exceptions=True)
+        for writer in serving.values():
+            with suppress(ConnectionError, ssl.SSLError):
+                await writer.wait_closed()
 
 
 def answering(response: bytes) -> Answer:
