@@ -7,6 +7,7 @@ import socket
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
+from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
@@ -157,10 +158,17 @@ async def test_restarted_pbx_is_found_again(pbx: Asterisk) -> None:
         await listener.until(ari.ChannelDestroyed, 1, on(call.caller))
 
 
+def all_stopped(pid: int) -> bool:
+    """Whether every thread has taken note of SIGSTOP: until then one may still answer."""
+    stats = Path(f"/proc/{pid}/task").glob("*/stat")
+    return all(stat.read_text().rpartition(")")[2].split()[0] == "T" for stat in stats)
+
+
 async def test_frozen_pbx_is_noticed_and_requests_end(pbx: Asterisk) -> None:
     async with listening(pbx, ping_s=0.3, timeout_s=0.5) as listener:
         os.kill(pbx.pid, signal.SIGSTOP)
         try:
+            await asyncio.to_thread(wait_for, lambda: all_stopped(pbx.pid), 5, lambda: "not stopped")
             began = time.monotonic()
             with pytest.raises(AriUnreachable):
                 await listener.client.channels()
