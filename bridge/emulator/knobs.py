@@ -24,6 +24,14 @@ class Knobs:
     """Audio between two looks at the text for a partial."""
     broken: bool = False
     """Every request and dial is answered 500 E500."""
+    file_delay_ms: float = 0
+    """From a file's POST to the end of its job."""
+    file_max_jobs: int = 0
+    """Jobs at work at once; 0 for no limit. One more is answered 429 A0002."""
+    file_fail: bool = False
+    """Jobs made now fail."""
+    file_lost_answer: bool = False
+    """A file's job is made, and its connection dropped without an answer."""
 
 
 DEFAULTS = Knobs()

@@ -1,7 +1,8 @@
-"""RTZR's authentication and streaming WebSocket on one port of this machine.
+"""RTZR's authentication, streaming WebSocket and file API on one port of this machine.
 
 The doors and the counters: routes, tokens, who is let in, start and end of the server. A socket once accepted
-is served in `stream`; what a dial may ask for is in `query`. Nothing here prints or logs.
+is served in `stream`; what a dial may ask for is in `query`; what becomes of a file is in
+`files`. Nothing here prints or logs.
 """
 
 import asyncio
@@ -16,11 +17,12 @@ from urllib.parse import parse_qs
 
 import uvicorn
 from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import JSONResponse
+from starlette.requests import HTTPConnection, Request
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from bridge.emulator.files import Files
 from bridge.emulator.knobs import DEFAULTS, Knobs, Stats
 from bridge.emulator.query import QueryError, StreamQuery, parse
 from bridge.emulator.stream import Stream
@@ -29,6 +31,7 @@ __all__ = ["Emulator", "Knobs", "Stats", "serve"]
 
 AUTH_PATH = "/v1/authenticate"
 STREAM_PATH = "/v1/transcribe:streaming"
+FILE_PATH = "/v1/transcribe"
 MAX_FORM_BYTES = 16_384
 GRACE_S = 1.0
 """On leaving, what tasks and connections have to end by themselves."""
@@ -73,6 +76,7 @@ class Emulator:
         self._sockets_opened = 0
         self._streams: set[Stream] = set()
         self._billed_s = 0.0
+        self.files = Files()
         self._server = uvicorn.Server(self._config())
 
     @property
@@ -83,6 +87,10 @@ class Emulator:
     def stream_url(self) -> str:
         """The WebSocket's URL, without a query."""
         return f"ws://{self._netloc}{STREAM_PATH}"
+
+    @property
+    def file_url(self) -> str:
+        return f"http://{self._netloc}{FILE_PATH}"
 
     @property
     def stats_url(self) -> str:
@@ -149,6 +157,8 @@ class Emulator:
                 routes=[
                     Route(AUTH_PATH, self._authenticate, methods=["POST"]),
                     WebSocketRoute(STREAM_PATH, self._transcribe),
+                    Route(FILE_PATH, self._post_file, methods=["POST"]),
+                    Route(FILE_PATH + "/{job}", self._show_file),
                     Route("/stats", self._show_stats),
                 ]
             ),
@@ -210,11 +220,9 @@ class Emulator:
         await self._stream(ws, admitted)
 
     def _admit(self, ws: WebSocket) -> StreamQuery | Refusal:
-        if self.knobs.broken:
-            return SERVER_ERROR
-        scheme, _, token = ws.headers.get("authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or not self._is_valid(token.strip()):
-            return UNAUTHORIZED
+        refusal = self._refusal(ws)
+        if refusal is not None:
+            return refusal
         try:
             query = parse(ws.query_params.multi_items())
         except QueryError as error:
@@ -222,6 +230,30 @@ class Emulator:
         if self.knobs.max_streams and len(self._streams) >= self.knobs.max_streams:
             return Refusal(429, self.knobs.full_code, _FULL.get(self.knobs.full_code, "Usage exceeded"))
         return query
+
+    def _refusal(self, asked: HTTPConnection) -> Refusal | None:
+        if self.knobs.broken:
+            return SERVER_ERROR
+        scheme, _, token = asked.headers.get("authorization", "").partition(" ")
+        known = scheme.lower() == "bearer" and self._is_valid(token.strip())
+        return None if known else UNAUTHORIZED
+
+    async def _post_file(self, request: Request) -> Response:
+        refusal = self._refusal(request)
+        answer = refusal.response() if refusal else await self.files.post(request, self.knobs)
+        if answer is None:
+            self._drop(request)
+        return answer or Response()
+
+    async def _show_file(self, request: Request) -> Response:
+        refusal = self._refusal(request)
+        return refusal.response() if refusal else self.files.get(request.path_params["job"])
+
+    def _drop(self, request: Request) -> None:
+        """Cuts the connection that `request` came on."""
+        for connection in self._server.server_state.connections:
+            if getattr(connection, "client", None) == tuple(request.client or ()):
+                connection.transport.abort()
 
     def _is_valid(self, token: str) -> bool:
         return self._tokens.get(token, 0.0) > asyncio.get_running_loop().time()
