@@ -102,7 +102,6 @@ def test_half_a_character_can_be_written_by_every_sink() -> None:
         b'{"status": "completed", "results": {"utterances": {}}}',
         completed(3),
         completed({"start_at": 0, "duration": 1, "msg": 3}),
-        completed({"duration": 1, "msg": "비밀"}),
         completed({"start_at": -1, "duration": 1, "msg": "비밀"}),
         completed({"start_at": True, "duration": 1, "msg": "비밀"}),
         b'{"status": "completed", "results": {"utterances": [{"start_at": NaN, "duration": 1}]}}',
