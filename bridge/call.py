@@ -1,73 +1,66 @@
-"""One leg: ring -> gate -> session -> events. One coroutine, one RTZR socket, until the stream ends.
+"""One leg: ring -> gate -> tape -> session -> events. One coroutine, one RTZR socket at a time.
 
 It is given what it needs as arguments: no PBX, no socket of its own, no list of other legs. Audio goes
-down, text comes out, and the end of the ring is the only word that the call is over.
+down, text comes out, and the end of the ring is the only word that the call is over. It goes on reading while
+there is no session: what happens on one is in `conversation`, what is kept for the next one in `wire.replay`.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from random import random
 from typing import Protocol
 
 import structlog
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, wait_random_exponential
 
+from bridge.conversation import Conversation, Ending, SessionSettings
 from bridge.events import LegEvents
+from bridge.permit import Permit, Speech
 from bridge.ring import Ring
-from bridge.types import Codec, Event, Frame, Gap, GapReason, LegId, Party, Transcript, Word
-from bridge.wire.gate import Action, Audio, EndOfUtterance, Gate, GateSettings, Silence
-from bridge.wire.ledger import Ledger
-from bridge.wire.rtzr import Refused, Result, Unreachable, Verdict
-from bridge.wire.timemap import TimeMap
+from bridge.types import Codec, Event, Frame, Gap, GapReason, LegId, Party, Transcript
+from bridge.wire.backoff import full_jitter
+from bridge.wire.gate import Audio, Gate, GateSettings
+from bridge.wire.hearing import Hearing
+from bridge.wire.ledger import LegReport
+from bridge.wire.replay import Loss, Tape
+from bridge.wire.rtzr import Refused, Unreachable, Verdict
+
+__all__ = ["Leg", "LegReport", "LegSettings", "Speech"]
 
 _log = structlog.get_logger()
 
-_RECONNECT = wait_random_exponential(multiplier=0.25, max=10)
+_RETRY_S, _LONGEST_RETRY_S = 0.25, 10.0
 """Full jitter: many legs that lose RTZR together must not come back together."""
-
-_LAST_TRIES_S = 0.5
-"""After hang-up: the longest pause between two tries."""
-_SLACK_MS = 500.0
-"""What counts as voiced goes on after the voice: the VAD's hang-over, and an utterance's silence."""
-
-
-class Session(Protocol):
-    """What a leg needs of a socket to RTZR. The senders return False once it is lost."""
-
-    async def send(self, audio: bytes) -> bool: ...
-    async def finalize(self) -> bool: ...
-    async def end(self) -> bool: ...
-    def results(self) -> AsyncIterator[Result]: ...
-    async def close(self) -> None: ...
-
-    @property
-    def clean(self) -> bool:
-        """Whether RTZR closed it as the protocol says: it has nothing more to tell."""
-        ...
+_LAST_RETRY_S = 2.0
+"""The same after hang-up, when the time for tries is short."""
+_QUICK_MS = 5000.0
+"""A session that is lost so soon without a word was none: the next try waits longer."""
+_MOST_PATIENCE = 32
+"""Times the watchdog's own: a party on hold plays music that RTZR never answers."""
 
 
-class Speech(Protocol):
-    """What opens sessions. Raises `Refused`, or any other exception when RTZR cannot be reached."""
+_Outcome = Permit | Refused | Unreachable
 
-    async def open(self, codec: Codec) -> Session: ...
+
+class Keep(Protocol):
+    """Where audio is kept that may not be streamed (`spool:`)."""
+
+    def keep(self, frames: Sequence[Frame]) -> None: ...
+    def covered(self, call_ms: float) -> None: ...
+    def lose(self, start_ms: float, end_ms: float) -> None: ...
+    def close(self) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
 class LegSettings:
     gate: GateSettings
+    session: SessionSettings = field(default_factory=SessionSettings)
     message_ms: int = 40
-    drain_ms: int = 5000
-
-
-@dataclass(slots=True)
-class LegReport:
-    """What became of a leg."""
-
-    ledger: Ledger = field(default_factory=Ledger)
-    sessions: int = 0
-    utterances: int = 0
-    reasons: list[str] = field(default_factory=list)
-    """Why the leg is not complete; empty when it is."""
+    ring_ms: float = 60_000.0
+    """Audio kept until a final covers it."""
+    outage_ms: float = 60_000.0
+    """After hang-up: how long RTZR is tried for while there is something to be sent."""
+    priority: int = 0
 
 
 class Leg:
@@ -84,6 +77,7 @@ class Leg:
         *,
         clock: Callable[[], float],
         publish: Callable[[Event], None],
+        spool: Keep | None = None,
     ) -> None:
         self._leg = leg
         self._codec = codec
@@ -92,58 +86,65 @@ class Leg:
         self._settings = settings
         self._clock = clock
         self._publish = publish
+        self._spool = spool
         self._events = LegEvents(leg, party, clock())
         self._gate = Gate(settings.gate, codec)
-        self._unsent: list[Action] = []
+        self._tape = Tape(codec, settings.ring_ms, lead_ms=settings.gate.preroll_ms)
+        self._hearing = Hearing(leg)
         self._answered_ms: float | None = None
         self._finished = False
-        self._session: Session | None = None
-        self._give_up_s: float | None = None
-        """The loop's time after which no session is tried for any more; once hung up."""
-        self._map = TimeMap()
-        self._voiced_ms = 0.0
-        """End of the last voiced audio that this session was sent, by its clock."""
-        self._noted_ms = 0.0
-        """The same, with what is being sent."""
-        self._final_ms = 0.0
-        """How far this session's finals reach."""
+        self._patience = 1
+        self._attempt = 0
+        self._retry_s = 0.0
+        self._give_up_s = 0.0
+        self._missing = GapReason.RING
+        """Why audio is lost that does not find a session in time."""
+        self._opening: asyncio.Task[_Outcome] | None = None
+        self._permit: Permit | None = None
+        self._talk: Conversation | None = None
+        self._listening: asyncio.Task[None] | None = None
+        self._covered_s = 0.0
         self.report = LegReport()
+
+    @property
+    def backlog_ms(self) -> float:
+        """Audio that came and was not sent yet."""
+        return self._ring.waiting_ms + self._tape.waiting_ms
 
     async def run(self, cause: Callable[[], str]) -> LegReport:
         """Until the ring ends and RTZR has said its last word; `cause` then tells why it ended."""
         structlog.contextvars.bind_contextvars(leg=str(self._leg))
         self._publish(self._events.started(self._codec))
         try:
-            await self._live()
+            async with asyncio.TaskGroup() as tasks:
+                await self._live(tasks)
         except BaseException as error:
-            stopped = isinstance(error, asyncio.CancelledError)
-            self.report.reasons.append("stopped" if stopped else "failed")
+            self.report.because("stopped" if isinstance(error, asyncio.CancelledError) else "failed")
             raise
         finally:
+            self._let_go()
             self._settle()
-            await self._let_go()
-            self._publish(self._ended(cause()))
-        return self.report
+            report = self.report
+            self._publish(self._events.ended(cause(), report.ledger, report.reasons, report.refusal))
+        return report
 
-    def _ended(self, cause: str) -> Event:
-        report = self.report
-        return self._events.ended(cause, report.ledger, report.sessions, report.reasons)
-
-    async def _live(self) -> None:
-        async with asyncio.TaskGroup() as tasks:
-            opening = tasks.create_task(self._open_when_wanted())
+    async def _live(self, tasks: asyncio.TaskGroup) -> None:
+        try:
+            opening = tasks.create_task(self._open_when_wanted(tasks))
             self._answered_ms = await self._answer()
             if self._answered_ms is None:
                 opening.cancel()  # nobody answered: a session that is opened ahead is not needed
-        if self._answered_ms is None:
-            return
-        while self._session is not None:
-            await self._converse(self._session)
-        await self._read_on()
+                return
+            await opening
+            while not await self._turn(tasks):
+                pass
+        finally:
+            if self._opening is not None:
+                self._opening.cancel()
 
-    async def _open_when_wanted(self) -> None:
+    async def _open_when_wanted(self, tasks: asyncio.TaskGroup) -> None:
         if await self._ring.wanted():
-            await self._connect()
+            self._open(tasks)
 
     async def _answer(self) -> float | None:
         """Wait for the answer; what the ring let go while it rang was never to be sent."""
@@ -152,98 +153,45 @@ class Leg:
         self._ring.evicted_ms = 0.0
         return answered_ms
 
-    async def _let_go(self) -> None:
-        """A session that was opened and not used, however the leg came to its end."""
-        if self._session is not None:
-            await self._session.close()
-
-    # Connecting.
-
-    async def _connect(self) -> None:
-        """Open a session; none when RTZR refuses for good, or none was had before the drain was over."""
-        retrying = AsyncRetrying(
-            wait=_RECONNECT,
-            sleep=self._rest,
-            retry=retry_if_exception(_passing),
-            stop=self._too_late,
-            reraise=True,
-        )
-        started = self._clock()
-        try:
-            self._session = await retrying(self._speech.open, self._codec)
-        except (Refused, Unreachable) as error:
-            _log.error("leg not transcribed", reason=str(error))
-            self.report.reasons.append("refused" if isinstance(error, Refused) else "unreachable")
-            return
-        self.report.sessions += 1
-        _log.info("socket opened", ms=round(self._clock() - started))
-        self._map = TimeMap()
-
-    def _too_late(self, state: RetryCallState) -> bool:
-        """After hang-up the tries are bounded like the drain."""
-        error = state.outcome.exception() if state.outcome else None
-        _log.warning("no session", reason=str(error), attempt=state.attempt_number)
-        if not self._ring.ended:
-            return False
-        now_s = asyncio.get_running_loop().time()
-        if self._give_up_s is None:
-            self._give_up_s = now_s + self._settings.drain_ms / 1000
-        return now_s >= self._give_up_s
-
-    async def _rest(self, seconds: float) -> None:
-        """Wait for the next try; a hang-up cuts it short, and leaves no time for long ones."""
-        if self._ring.ended:
-            await asyncio.sleep(min(seconds, _LAST_TRIES_S))
+    async def _turn(self, tasks: asyncio.TaskGroup) -> bool:
+        """Take in what came, send what may be sent; whether the leg is over."""
+        await self._take_in()
+        if self._talk is None or self._listening is None:
+            over = self._reach(tasks)
         else:
-            await self._ring.over(seconds)
+            evicted = self._permit is not None and self._permit.evicted.is_set()
+            ending = await self._talk.step(self._listening, over=self._finished, evicted=evicted)
+            over = ending is not None and await self._part(ending)
+        self._tell_losses()
+        self._cover()
+        return over
 
-    async def _read_on(self) -> None:
-        """RTZR will not hear this leg any more: keep the ring empty, and say what was lost."""
-        lost: tuple[float, float] | None = None
-        while not self._finished:
-            frames = await self._next(1000, 1.0)
-            if frames:
-                lost = (lost[0] if lost else frames[0].at_ms, self._end_ms(frames[-1]))
-            self.report.ledger.lose(self._length(frames), GapReason.REFUSED)
-        if lost is not None:
-            start_ms, end_ms = map(round, lost)
-            self._publish(self._events.gap(Gap(self._leg, start_ms, end_ms, GapReason.REFUSED)))
+    # Taking in.
 
-    # Conversing.
-
-    async def _converse(self, session: Session) -> None:
-        """Use a session until the stream ends, or until it is lost: then open the next one."""
-        opened_ms = self._clock()
-        self._voiced_ms = self._noted_ms = self._final_ms = 0.0
-        async with asyncio.TaskGroup() as tasks:
-            hearing = tasks.create_task(self._hear(session, self._map))
-            try:
-                ended = await self._talk(session)
-                if ended:
-                    await self._drain(session, hearing)
-            finally:
-                await session.close()
-        self._session = None
-        _log.info("socket closed", ms=round(self._clock() - opened_ms), utterances=self.report.utterances)
-        if ended:
+    async def _take_in(self) -> None:
+        """The next frames since the answer, through the gate; once all have come, only wait a little."""
+        if self._finished:
+            await self._idle()
             return
-        if self._voiced_ms > self._final_ms:
-            self.report.reasons.append("socket lost")
-        await self._connect()
+        batch = await self._ring.read(self._settings.message_ms, self._wait_s())
+        frames = self._since_answer(batch.frames)
+        if self._spool is not None:
+            self._spool.keep(frames)
+        actions = self._gate.feed(frames, self._clock())
+        if batch.ended:
+            actions += self._gate.finish()
+            self._finished = True
+            self._give_up_s = _now_s() + self._settings.outage_ms / 1000
+        self._tape.append(actions, self._missing)
 
-    async def _talk(self, session: Session) -> bool:
-        """Send until the stream ends (True) or the socket is lost (False)."""
-        while True:
-            frames = await self._next(self._settings.message_ms, self._patience_s())
-            actions = self._gate.feed(frames, self._clock())
-            if self._finished:
-                actions += self._gate.finish()
-            if not await self._send(session, actions):
-                return False
-            if self._finished:
-                return True
+    async def _idle(self) -> None:
+        work: asyncio.Task[None] | asyncio.Task[_Outcome] | None = self._listening or self._opening
+        if work is None or work.done():
+            await asyncio.sleep(self._settings.message_ms / 1000 if self._talk is None else 0)
+        else:
+            await asyncio.wait({work}, timeout=self._settings.message_ms / 1000)
 
-    def _patience_s(self) -> float:
+    def _wait_s(self) -> float:
         """How long to wait for a whole message: no longer than until the utterance may be over."""
         wait_ms = 2.0 * self._settings.message_ms
         due_ms = self._gate.due_ms
@@ -251,120 +199,195 @@ class Leg:
             wait_ms = min(wait_ms, due_ms - self._clock())
         return max(wait_ms, 1.0) / 1000
 
-    async def _send(self, session: Session, actions: Sequence[Action]) -> bool:
-        """Carry out what the gate decided; what a lost socket did not take waits for the next one."""
-        self._unsent.extend(actions)
-        message = bytearray()
-        for action in self._unsent:
-            if not isinstance(action, EndOfUtterance):
-                message += self._payload(action)
-            elif not (await self._flush(session, message) and await session.finalize()):
-                return False
-        if not await self._flush(session, message):
-            return False
-        self._account(self._unsent)
-        self._unsent.clear()
-        return True
-
-    def _payload(self, action: Action) -> bytes:
-        """The audio of an action, noted in the session's clock."""
-        if isinstance(action, EndOfUtterance):
-            return b""
-        payload = self._codec.silence(action.length_ms) if isinstance(action, Silence) else action.payload
-        self._map.append(action.at_ms, self._codec.ms(len(payload)))
-        if isinstance(action, Audio) and action.voiced:
-            self._noted_ms = self._map.sent_ms
-        return payload
-
-    async def _flush(self, session: Session, message: bytearray) -> bool:
-        if not message:
-            return True
-        audio = bytes(message)
-        message.clear()
-        return await session.send(audio)
-
-    async def _drain(self, session: Session, hearing: asyncio.Task[None]) -> None:
-        """Say that it is over and wait, bounded, for RTZR's last words."""
-        await session.end()
-        _, late = await asyncio.wait({hearing}, timeout=self._settings.drain_ms / 1000)
-        if late:
-            self.report.reasons.append("drain")
-            _log.warning("last words not awaited", drain_ms=self._settings.drain_ms)
-        elif not session.clean and self._voiced_ms > self._final_ms:
-            self.report.reasons.append("socket lost")
-            _log.warning("socket lost before the last words")
-
-    # Hearing.
-
-    async def _hear(self, session: Session, clocks: TimeMap) -> None:
-        """Turn results into transcripts in call time, until the socket closes."""
-        seen, opened_ms = -1, self._clock()
-        async for result in session.results():
-            if result.seq != seen:
-                seen = result.seq
-                self.report.utterances += 1
-                if seen > 0:
-                    _log.info("socket reused", ms=round(self._clock() - opened_ms), utterance=seen + 1)
-            if result.final:
-                self._final_ms = result.end_ms + _SLACK_MS
-            if result.text:
-                transcript = self._transcript(result, clocks)
-                latency_ms = round(self._clock()) - transcript.end_ms
-                self._publish(self._events.transcript(transcript, latency_ms))
-
-    def _transcript(self, result: Result, clocks: TimeMap) -> Transcript:
-        words = tuple(
-            Word(w.text, round(clocks.start(w.start_ms)), round(clocks.end(w.end_ms)), w.confidence)
-            for w in result.words
-        )
-        start_ms, end_ms = clocks.start(result.start_ms), clocks.end(result.end_ms)
-        return Transcript(self._leg, result.text, round(start_ms), round(end_ms), result.final, words)
-
-    # Reading and accounting.
-
-    async def _next(self, wanted_ms: float, timeout_s: float) -> Sequence[Frame]:
-        """The next frames since the answer; early media is withheld and counted."""
-        batch = await self._ring.read(wanted_ms, timeout_s)
-        self._finished = batch.ended
+    def _since_answer(self, frames: Sequence[Frame]) -> Sequence[Frame]:
+        """What belongs to the answered call; early media is withheld and counted."""
         answered_ms = self._answered_ms or 0.0
-        early = [frame for frame in batch.frames if self._end_ms(frame) <= answered_ms]
-        self.report.ledger.withheld += self._length(early)
-        return (
-            [frame for frame in batch.frames if self._end_ms(frame) > answered_ms] if early else batch.frames
-        )
+        early = [frame for frame in frames if self._end_ms(frame) <= answered_ms]
+        if not early:
+            return frames
+        self.report.ledger.withheld += sum(self._codec.ms(len(frame.payload)) for frame in early)
+        return [frame for frame in frames if self._end_ms(frame) > answered_ms]
 
     def _end_ms(self, frame: Frame) -> float:
         return frame.at_ms + self._codec.ms(len(frame.payload))
 
-    def _length(self, frames: Sequence[Frame]) -> float:
-        return sum(self._codec.ms(len(frame.payload)) for frame in frames)
+    # Having a session.
 
-    def _account(self, actions: Sequence[Action]) -> None:
-        ledger, self._voiced_ms = self.report.ledger, self._noted_ms
-        for action in actions:
-            if isinstance(action, Silence):
-                ledger.filled += action.length_ms
-            ledger.sent += self._audio_ms(action)
+    def _reach(self, tasks: asyncio.TaskGroup) -> bool:
+        """Get a session, if there is something for one; whether the leg is over without."""
+        if self.report.refusal:
+            self._tape.give_up(GapReason.REFUSED)
+        if self._finished and (self._tape.idle or self._too_late()):
+            return True
+        if self._opening is not None:
+            if self._opening.done():
+                self._opened(self._opening.result(), tasks)
+        elif not self.report.refusal and not self._tape.idle and _now_s() >= self._retry_s:
+            self._open(tasks)
+        return False
+
+    def _too_late(self) -> bool:
+        if _now_s() < self._give_up_s:
+            return False
+        self._tape.give_up(GapReason.DRAIN)
+        return True
+
+    def _open(self, tasks: asyncio.TaskGroup) -> None:
+        self._opening = tasks.create_task(self._try())
+
+    async def _try(self) -> _Outcome:
+        try:
+            permit = await self._speech.open(self._codec, self._settings.priority)
+        except (Refused, Unreachable) as error:
+            return error
+        self.report.ledger.sessions += 1
+        return permit
+
+    def _opened(self, outcome: _Outcome, tasks: asyncio.TaskGroup) -> None:
+        self._opening = None
+        if not isinstance(outcome, Refused | Unreachable):
+            self._begin(outcome, tasks)
+        elif isinstance(outcome, Refused) and outcome.verdict is not Verdict.WAIT:
+            _log.error("leg not transcribed", reason=str(outcome))
+            self.report.refusal = str(outcome)
+            self.report.because(GapReason.REFUSED.value)
+        else:
+            _log.warning("no session", reason=str(outcome), attempt=self._attempt + 1)
+            self._back_off()
+
+    def _begin(self, permit: Permit, tasks: asyncio.TaskGroup) -> None:
+        ledger = self.report.ledger
+        ledger.reconnects += ledger.sessions > 1
+        self._permit, self._missing = permit, GapReason.RING
+        self._talk = Conversation(
+            permit.session,
+            self._codec,
+            self._tape,
+            self._hearing,
+            ledger,
+            self._patient(self._settings.session),
+            self._tell,
+        )
+        self._listening = tasks.create_task(self._talk.listen())
+        _log.info("socket opened", waiting_ms=round(self.backlog_ms))
+
+    def _patient(self, settings: SessionSettings) -> SessionSettings:
+        return replace(settings, watchdog_ms=settings.watchdog_ms * self._patience)
+
+    def _back_off(self) -> None:
+        longest_s = _LAST_RETRY_S if self._finished else _LONGEST_RETRY_S
+        self._retry_s = _now_s() + full_jitter(self._attempt, _RETRY_S, longest_s, random())  # noqa: S311
+        self._attempt += 1
+
+    async def _part(self, ending: Ending) -> bool:
+        """A session is over; whether the leg is over with it."""
+        talk = self._talk
+        if talk is None:
+            return True
+        await talk.close(ending)
+        if self._listening is not None:
+            await self._listening  # what RTZR said last counts before anything is sent again
+        self._note(ending, talk)
+        self._give_back()
+        if ending in (Ending.DONE, Ending.LATE):
+            if ending is Ending.LATE:
+                self.report.because("drain")
+            return True
+        again_ms = self._tape.rewind()
+        _log.info("session ended", how=ending.name.lower(), again_ms=round(again_ms))
+        return False
+
+    def _note(self, ending: Ending, talk: Conversation) -> None:
+        """What this session teaches about the next one."""
+        self.report.utterances += talk.utterances
+        if talk.results:
+            self._patience = 1
+        if ending is Ending.MUTE:
+            self._patience = min(2 * self._patience, _MOST_PATIENCE)
+        if ending is Ending.EVICTED:
+            self._missing = GapReason.EVICTED
+        if ending not in (Ending.LOST, Ending.MUTE):
+            return
+        quick = talk.age_ms < _QUICK_MS and not talk.results
+        if quick and self._permit is not None:
+            self._permit.failed_at_once()
+        if not quick:
+            self._attempt = 0
+        self._back_off()
+
+    def _give_back(self) -> None:
+        """Close the books of a session, and let another leg have its channel."""
+        if self._talk is not None:
+            self._talk.settle()
+            _log.info("socket closed", ms=round(self._talk.age_ms), utterances=self.report.utterances)
+        if self._permit is not None:
+            self._permit.release()
+        self._talk = self._permit = self._listening = None
+
+    def _let_go(self) -> None:
+        """However the leg came to its end: no socket and no channel stays."""
+        opening = self._opening
+        if opening is not None and opening.done() and not opening.cancelled() and not opening.exception():
+            outcome = opening.result()
+            if not isinstance(outcome, Refused | Unreachable):
+                self.report.ledger.bill(0.0)
+                outcome.session.abort()
+                outcome.release()
+        if self._talk is not None:
+            self._talk.abort()
+            self._give_back()
+
+    # Telling.
+
+    def _tell(self, transcript: Transcript) -> None:
+        latency_ms = round(self._clock()) - transcript.end_ms
+        self._publish(self._events.transcript(transcript, latency_ms))
+
+    def _tell_losses(self, *, all_of_them: bool = False) -> None:
+        if self._ring.evicted_ms:
+            start_ms, end_ms = self._ring.evicted_span
+            self._lose(Loss(start_ms, end_ms, self._ring.evicted_ms, GapReason.RING))
+            self._ring.evicted_ms = 0.0
+        for loss in self._tape.losses(all_of_them=all_of_them):
+            self._lose(loss)
+
+    def _lose(self, loss: Loss) -> None:
+        ledger = self.report.ledger
+        ledger.unsend(loss.sent_ms)
+        ledger.lose(loss.ms, loss.reason)
+        self.report.because(loss.reason.value)
+        start_ms, end_ms = round(loss.start_ms), round(loss.end_ms)
+        if self._spool is not None:
+            self._spool.lose(loss.start_ms, loss.end_ms)
+        gap = Gap(self._leg, start_ms, end_ms, round(loss.ms), loss.reason)
+        self._publish(self._events.gap(gap, spooled=self._spool is not None))
+
+    def _cover(self) -> None:
+        """Once a second: what nobody needs any more need not stay on the disk."""
+        if self._spool is None or _now_s() < self._covered_s:
+            return
+        self._covered_s = _now_s() + 1
+        needed_ms = self._tape.needed_from_ms
+        if needed_ms is not None:
+            self._spool.covered(needed_ms - self._settings.gate.preroll_ms)
 
     def _settle(self) -> None:
-        """Close the books: what still waits somewhere will never be sent."""
-        ledger, answered = self.report.ledger, self._answered_ms is not None
+        """Close the books: what still waits somewhere will not be sent."""
+        ledger, waiting = self.report.ledger, self._ring.read_now().frames
         ledger.arrived = self._ring.arrived_ms
-        ledger.withheld += self._gate.withheld_ms + self._gate.held_ms
-        ledger.lose(self._ring.evicted_ms, GapReason.EVICTED)
-        ledger.lose(sum(self._audio_ms(action) for action in self._unsent), GapReason.RING)
-        if answered:
-            ledger.lose(self._ring.waiting_ms, GapReason.DRAIN)
-            self.report.reasons += self._ring.flaws
+        ledger.saved = self._gate.withheld_ms + self._gate.held_ms
+        ledger.withheld += ledger.saved
+        if self._answered_ms is None:
+            ledger.withheld += self._ring.evicted_ms + sum(self._codec.ms(len(f.payload)) for f in waiting)
         else:
-            ledger.withheld += self._ring.waiting_ms
-        if ledger.lost and not self.report.reasons:
-            self.report.reasons.append("audio lost")
+            waiting = self._since_answer(waiting)
+            self._tape.append(Audio(f.payload, f.at_ms, voiced=False) for f in waiting)
+            self._tape.give_up(GapReason.DRAIN)
+            self._tell_losses(all_of_them=True)
+            self.report.reasons += self._ring.flaws
+        if self._spool is not None:
+            self._spool.close()
 
-    def _audio_ms(self, action: Action) -> float:
-        return self._codec.ms(len(action.payload)) if isinstance(action, Audio) else 0.0
 
-
-def _passing(error: BaseException) -> bool:
-    """Whether a failure to open may pass: everything but a refusal for good."""
-    return isinstance(error, Unreachable) or (isinstance(error, Refused) and error.verdict is Verdict.WAIT)
+def _now_s() -> float:
+    return asyncio.get_running_loop().time()

@@ -14,12 +14,14 @@ from pathlib import Path
 import structlog
 from rich.console import Console
 
-from bridge.call import LegSettings
+from bridge.call import LegSettings, Speech
 from bridge.config import Config, ConfigError
+from bridge.conversation import SessionSettings
 from bridge.meter import Meter
 from bridge.net.ari import Ari
 from bridge.net.rtp import PortPool
 from bridge.net.rtzr import Rtzr, Tokens
+from bridge.permit import Ungoverned
 from bridge.sinks.console import ConsoleSink
 from bridge.sinks.jsonl import JsonlSink
 from bridge.sinks.queued import QueuedSink
@@ -49,7 +51,7 @@ async def run(config: Config, console: Console | None = None) -> int:
         tokens, speech = build_rtzr(config)
         await opened.enter_async_context(tokens)
         ari = await opened.enter_async_context(build_ari(config))
-        switchboard = build_switchboard(config, ari, speech, fan_out(sinks))
+        switchboard = build_switchboard(config, ari, Ungoverned(speech), fan_out(sinks))
         meter = Meter(switchboard, ari, tokens, speech, sinks)
         working = [tasks.create_task(work) for work in (switchboard.run(), tokens.keep_fresh(), meter.run())]
         await stop.wait()
@@ -183,13 +185,21 @@ def leg_settings(config: Config) -> LegSettings:
     gate = config.gate.model_dump()
     return LegSettings(
         gate=GateSettings(**{**gate, "mode": Mode(gate["mode"])}),
+        session=SessionSettings(
+            catch_up=config.rtzr.catch_up,
+            drain_ms=config.hangup.drain_ms,
+            keepalive_ms=config.rtzr.keepalive_s * 1000,
+            watchdog_ms=config.rtzr.watchdog_s * 1000,
+            rotate_ms=config.rtzr.rotate_s * 1000,
+        ),
         message_ms=config.media.message_ms,
-        drain_ms=config.hangup.drain_ms,
+        ring_ms=config.media.ring_s * 1000,
+        outage_ms=config.hangup.outage_s * 1000,
     )
 
 
 def build_switchboard(
-    config: Config, ari: Ari, speech: Rtzr, publish: Callable[[Event], None]
+    config: Config, ari: Ari, speech: Speech, publish: Callable[[Event], None]
 ) -> Switchboard:
     media = config.media
     taps = TapSettings(

@@ -15,6 +15,7 @@ from bridge.emulator.codebook import SENTENCES, say, spoken_ms
 from bridge.emulator.server import Emulator, Knobs
 from bridge.net.rtp import PortPool, PortsExhausted
 from bridge.net.rtzr import Rtzr, Tokens
+from bridge.permit import Ungoverned
 from bridge.player import Player, Spoken
 from bridge.ring import Ring
 from bridge.types import Codec, Event, LegId, Party, Role
@@ -243,7 +244,14 @@ async def _leg(
     ring = Ring(Codec.ULAW, _RING_MS)
     settings = LegSettings(GateSettings(silence_ms=300), message_ms=20)
     leg = Leg(
-        LegId(_CALL, role), _PARTIES[role], Codec.ULAW, ring, speech, settings, clock=clock, publish=keep
+        LegId(_CALL, role),
+        _PARTIES[role],
+        Codec.ULAW,
+        ring,
+        Ungoverned(speech),
+        settings,
+        clock=clock,
+        publish=keep,
     )
     with (
         closing(ports.open(Receiver(Codec.ULAW), clock, ring.push)) as port,

@@ -61,14 +61,21 @@ class LegEvents:
             data["words"] = [asdict(word) for word in transcript.words]
         return self._make("transcript.final" if transcript.final else "transcript.partial", data)
 
-    def gap(self, gap: Gap) -> Event:
-        data = {"start_ms": gap.start_ms, "end_ms": gap.end_ms, "reason": gap.reason.value}
+    def gap(self, gap: Gap, *, spooled: bool = False) -> Event:
+        """`spooled`: the audio is on the disk, and its transcripts may follow `late`."""
+        data = {
+            "start_ms": gap.start_ms,
+            "end_ms": gap.end_ms,
+            "ms": gap.ms,
+            "reason": gap.reason.value,
+            "spooled": spooled,
+        }
         return self._make("gap", data)
 
-    def ended(self, cause: str, ledger: Ledger, sessions: int, reasons: Sequence[str] = ()) -> Event:
-        """`verdict` is `complete`, or `partial` with the `reasons`."""
-        data = {"cause": cause, "sessions": sessions, **_verdict(reasons), "ledger": ledger.as_json()}
-        return self._make("leg.ended", data)
+    def ended(self, cause: str, ledger: Ledger, reasons: Sequence[str] = (), refusal: str = "") -> Event:
+        """`verdict` is `complete`, or `partial` with the `reasons`; `refusal` is RTZR's own word, if any."""
+        data = {"cause": cause, **_verdict(reasons), "ledger": ledger.as_json()}
+        return self._make("leg.ended", data | ({"refusal": refusal} if refusal else {}))
 
     def _make(self, name: str, data: dict[str, Any]) -> Event:
         who = {"leg": str(self._leg), "channel": self._leg.channel, "party": asdict(self._party)}

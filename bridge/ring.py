@@ -37,6 +37,8 @@ class Ring:
         self._answered_ms: float | None = None
         self.arrived_ms = 0.0
         self.evicted_ms = 0.0
+        self.evicted_span = (0.0, 0.0)
+        """Call time of the audio in `evicted_ms`, which the reader sets back to none once it has told it."""
         self.flaws: list[str] = []
         """What the receiving side knows to be missing from the stream, in a word or two each."""
 
@@ -48,7 +50,7 @@ class Ring:
             self._waiting_ms += length
             self.arrived_ms += length
         while self._waiting_ms > self._capacity_ms:
-            self.evicted_ms += self._pop()
+            self._evict()
         if self._waiting_ms >= self._wanted_ms:
             self._wake()
 
@@ -103,6 +105,10 @@ class Ring:
         """Frames, once `wanted_ms` of them wait, the stream ends or `timeout_s` has passed."""
         if self._waiting_ms < wanted_ms and not self.ended:
             await self._wait(wanted_ms, timeout_s)
+        return self.read_now()
+
+    def read_now(self) -> Batch:
+        """The frames that wait, be they few or none."""
         frames = tuple(self._frames)
         self._frames.clear()
         self._waiting_ms = 0.0
@@ -123,7 +129,10 @@ class Ring:
         if self._reader is not None and not self._reader.done():
             self._reader.set_result(None)
 
-    def _pop(self) -> float:
-        length = self._codec.ms(len(self._frames.popleft().payload))
+    def _evict(self) -> None:
+        frame = self._frames.popleft()
+        length = self._codec.ms(len(frame.payload))
+        start_ms = self.evicted_span[0] if self.evicted_ms else frame.at_ms
+        self.evicted_span = (start_ms, frame.at_ms + length)
+        self.evicted_ms += length
         self._waiting_ms -= length
-        return length

@@ -15,10 +15,12 @@ from typing import Any
 from rich.console import Console
 
 from bridge import credentials
-from bridge.call import Leg, LegReport, LegSettings, Session, Speech
+from bridge.call import Leg, LegReport, LegSettings
 from bridge.config import Config, ConfigError, Secrets
+from bridge.conversation import Session
 from bridge.daemon import build_rtzr, leg_settings
 from bridge.emulator.server import Emulator, Knobs
+from bridge.permit import Opener, Ungoverned
 from bridge.ring import Ring
 from bridge.sinks.console import ConsoleSink
 from bridge.types import Codec, Event, Frame, LegId, Party, Role
@@ -28,7 +30,7 @@ _STEP_MS = 20
 _FAST = 8.0
 """Times real time; the emulator works off 5 and makes the rest wait its turn."""
 _AHEAD_MS = 1000.0
-"""A file, unlike a call, can wait: no more of it than this stands in the ring."""
+"""A file, unlike a call, can wait: no more of it than this waits to be sent."""
 _RING_MS = 60_000
 _PATIENCE_S = 5.0
 """How long RTZR is tried without success: somebody sits and waits for the answer."""
@@ -160,13 +162,13 @@ async def _run(
             Party(Role.CALLER),
             recording.codec,
             player.ring,
-            _Bounded(speech, config),
+            Ungoverned(_Bounded(speech, config)),
             _leg_settings(config, recording, fast),
             clock=player.now_ms,
             publish=keep,
         )
         running: asyncio.Task[LegReport] = tasks.create_task(leg.run(lambda: "end of file"))
-        await player.play()
+        await player.play(leg)
         report = await running
         sink.close()
     outcome.reasons, outcome.ledger = report.reasons, report.ledger.as_json()
@@ -176,7 +178,10 @@ async def _run(
 def _leg_settings(config: Config, recording: Recording, fast: bool) -> LegSettings:
     """As for a call; an RTZR that is slower than `--fast` gets the file's length to catch up."""
     settings = leg_settings(config)
-    return replace(settings, drain_ms=max(settings.drain_ms, round(recording.ms))) if fast else settings
+    if not fast:
+        return settings
+    drain_ms = max(settings.session.drain_ms, recording.ms)
+    return replace(settings, session=replace(settings.session, drain_ms=drain_ms, catch_up=2 * _FAST))
 
 
 def with_emulator(config: Config, emulator: Emulator) -> Config:
@@ -190,13 +195,13 @@ def with_emulator(config: Config, emulator: Emulator) -> Config:
 class _Bounded:
     """Opens sessions as for a call, but gives up in a person's time, and says what to do."""
 
-    def __init__(self, speech: Speech, config: Config) -> None:
+    def __init__(self, speech: Opener, config: Config) -> None:
         self._speech = speech
         self._config = config
         self._failing_since_s: float | None = None
 
     async def open(self, codec: Codec) -> Session:
-        """As `Speech.open`. Raises TranscribeError where another try would not help or took too long."""
+        """As `Rtzr.open`. Raises TranscribeError where another try would not help or took too long."""
         try:
             session = await self._speech.open(codec)
         except (Refused, Unreachable) as error:
@@ -246,7 +251,7 @@ class _FilePlayer:
         since_ms = (asyncio.get_running_loop().time() - self._pushed_s) * 1000 * self._speed
         return self._pushed_ms + (since_ms if self.ring.ended else min(since_ms, _STEP_MS))
 
-    async def play(self) -> None:
+    async def play(self, leg: Leg) -> None:
         """Until the end of the file; waits where the leg is behind, as while it connects."""
         self.ring.answer(0.0)
         loop = asyncio.get_running_loop()
@@ -256,7 +261,7 @@ class _FilePlayer:
         for start in range(0, len(pcm), size):
             due_s = max(due_s + step_s, loop.time() - step_s)
             await asyncio.sleep(due_s - loop.time())
-            while self.ring.waiting_ms >= _AHEAD_MS:  # noqa: ASYNC110 - a ring tells its pusher nothing
+            while leg.backlog_ms >= _AHEAD_MS:  # noqa: ASYNC110 - a leg tells its pusher nothing
                 await asyncio.sleep(step_s)
             self.ring.push([Frame(pcm[start : start + size], codec.ms(start))])
             self._pushed_ms, self._pushed_s = codec.ms(start) + _STEP_MS, loop.time()

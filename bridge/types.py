@@ -122,19 +122,27 @@ class Transcript:
 
 
 class GapReason(StrEnum):
+    """Why audio that arrived was not heard by RTZR."""
+
     RING = "ring"
+    """It was older than what a leg may keep, and RTZR still away."""
     REFUSED = "refused"
+    """RTZR refused the leg for good."""
     EVICTED = "evicted"
+    """As `ring`, while a leg of higher priority had this one's channel."""
     DRAIN = "drain"
+    """The call was over, and so was the time for the rest."""
 
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """Audio that arrived and will never be sent."""
+    """Audio that arrived and that RTZR will not hear."""
 
     leg: LegId
     start_ms: int
     end_ms: int
+    ms: int
+    """How much audio; less than from `start_ms` to `end_ms` where the PBX sent nothing in between."""
     reason: GapReason
 
 

@@ -11,9 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bridge.call import Leg, LegReport, LegSettings
+from bridge.conversation import SessionSettings
 from bridge.emulator.codebook import SENTENCES, say, spoken_ms
 from bridge.emulator.server import Emulator, Knobs
 from bridge.net.rtzr import Rtzr, Session, Tokens
+from bridge.permit import FreePermit
 from bridge.ring import Ring
 from bridge.types import Codec, Event, Frame, GapReason, LegId, Party, Role
 from bridge.wire import g711, rtzr
@@ -21,7 +23,7 @@ from bridge.wire.gate import GateSettings, Mode
 from tests.scale import scaled
 
 QUICK = Knobs(engine_speed=100)
-SETTINGS = LegSettings(GateSettings())
+SETTINGS = LegSettings(GateSettings(), SessionSettings(catch_up=1000))
 FIRST, SECOND = SENTENCES[1], SENTENCES[2]
 
 
@@ -32,10 +34,10 @@ class Speech:
         self._client = client
         self.sessions: list[Session] = []
 
-    async def open(self, codec: Codec) -> Session:
+    async def open(self, codec: Codec, priority: int = 0) -> FreePermit:
         session = await self._client.open(codec)
         self.sessions.append(session)
-        return session
+        return FreePermit(session)
 
 
 @dataclass
@@ -133,8 +135,9 @@ async def call(knobs: Knobs = QUICK, **changed: Any) -> AsyncIterator[Call]:
             await asyncio.gather(one.running, return_exceptions=True)
 
 
-def settings_of(mode: Mode = Mode.HYBRID, **changed: Any) -> LegSettings:
-    return replace(SETTINGS, gate=replace(SETTINGS.gate, mode=mode), **changed)
+def settings_of(mode: Mode = Mode.HYBRID, **session: Any) -> LegSettings:
+    gate = replace(SETTINGS.gate, mode=mode)
+    return replace(SETTINGS, gate=gate, session=replace(SETTINGS.session, **session))
 
 
 # A call as it should be.
@@ -245,7 +248,7 @@ async def test_hung_up_in_mid_word_what_was_heard_of_it_comes() -> None:
 
 
 async def test_last_words_are_awaited_no_longer_than_the_drain() -> None:
-    async with call(replace(QUICK, recognition_ms=60_000), settings=replace(SETTINGS, drain_ms=100)) as one:
+    async with call(replace(QUICK, recognition_ms=60_000), settings=settings_of(drain_ms=100)) as one:
         one.ring.answer(0)
         one.say(FIRST, 0)
         one.ring.end()
@@ -296,18 +299,20 @@ async def test_prepared_and_not_answered_a_session_that_is_not_to_be_had_is_no_l
 # Trouble.
 
 
-async def test_a_socket_lost_in_mid_sentence_is_replaced_and_the_leg_is_partial() -> None:
+async def test_a_socket_lost_in_mid_sentence_is_replaced_and_the_sentence_comes_whole() -> None:
     async with call(Knobs(engine_speed=5)) as one:
         one.ring.answer(0)
         end = one.hear(say(FIRST), 0)
         await until(lambda: "transcript.partial" in one.types)
         one.speech.sessions[0]._connection.transport.abort()
-        end = one.say(SECOND, end + 500)
-        await until(lambda: one.texts == [SECOND])
+        one.say(SECOND, end + 1000)
         one.ring.end()
         report = await one.ended()
-        assert (report.reasons, report.sessions) == (["socket lost"], 2)
-        assert one.finals[0]["start_ms"] == pytest.approx(end - 1000 - spoken_ms(SECOND), abs=30)
+        assert one.texts == [FIRST, SECOND]
+        assert (report.reasons, report.sessions, report.ledger.reconnects) == ([], 2, 1)
+        assert one.finals[0]["start_ms"] == pytest.approx(0, abs=30)
+        assert one.finals[1]["start_ms"] == pytest.approx(end + 1000, abs=30)
+        assert report.ledger.replayed >= 400, "what the first one had been sent goes out again"
 
 
 async def test_a_socket_lost_between_two_sentences_costs_nothing() -> None:
@@ -323,14 +328,16 @@ async def test_a_socket_lost_between_two_sentences_costs_nothing() -> None:
         assert (report.reasons, report.sessions) == ([], 2)
 
 
-async def test_a_socket_lost_in_the_drain_makes_the_leg_partial() -> None:
+async def test_a_socket_lost_in_the_drain_is_replaced_too() -> None:
     async with call(replace(QUICK, recognition_ms=60_000)) as one:
         one.ring.answer(0)
         one.say(FIRST, 0)
         one.ring.end()
-        await until(lambda: one.leg.report.ledger.sent > 0)
+        await until(lambda: one.leg.backlog_ms == 0)
+        one.emulator.knobs = QUICK
         one.speech.sessions[0]._connection.transport.abort()
-        assert (await one.ended()).reasons == ["socket lost"]
+        report = await one.ended()
+        assert (one.texts, report.reasons, report.sessions) == ([FIRST], [], 2)
 
 
 async def test_refused_for_good_the_audio_is_read_on_and_told_as_a_gap() -> None:
@@ -338,7 +345,7 @@ async def test_refused_for_good_the_audio_is_read_on_and_told_as_a_gap() -> None
         one = Call(emulator, speech)
         one.ring.answer(0)
         end = one.say(FIRST, 100)
-        await until(lambda: one.leg.report.ledger.lost_ms > 0)
+        await until(lambda: bool(one.leg.report.refusal))
         one.say(SECOND, end)
         one.ring.end()
         report = await one.ended()
@@ -367,14 +374,14 @@ async def test_full_channels_are_waited_for() -> None:
         one.say(FIRST, 0)
         await asyncio.sleep(0.1)
         assert len(one.speech.sessions) == 1
-        await other.close()
+        await other.session.close()
         await until(lambda: one.texts == [FIRST])
         one.ring.end()
         assert (await one.ended()).reasons == []
 
 
 async def test_rtzr_away_after_the_hang_up_is_waited_for_no_longer_than_the_drain() -> None:
-    async with call(replace(QUICK, broken=True), settings=replace(SETTINGS, drain_ms=300)) as one:
+    async with call(replace(QUICK, broken=True), settings=replace(SETTINGS, outage_ms=300)) as one:
         one.ring.answer(0)
         one.say(FIRST, 0)
         await asyncio.sleep(0.3)  # long enough for pauses between tries that would outlast the drain
@@ -396,8 +403,10 @@ async def test_audio_that_the_ring_could_not_hold_makes_the_leg_partial() -> Non
         one.say(FIRST, end, silence_ms=20)
         one.ring.end()
         report = await one.ended()
-        assert report.ledger.lost == {GapReason.EVICTED: 4000}
-        assert report.reasons == ["audio lost"]
+        assert report.ledger.lost == {GapReason.RING: 4000}
+        assert report.reasons == ["ring"]
+        (gap,) = (event.data for event in one.events if event.type == "rtzr.gap")
+        assert (gap["start_ms"], gap["end_ms"], gap["ms"], gap["reason"]) == (0, 4000, 4000, "ring")
 
 
 # Cancellation leaves nothing behind.
@@ -470,16 +479,19 @@ class Fragile:
     async def close(self) -> None:
         self._closed.set()
 
+    def abort(self) -> None:
+        self._closed.set()
+
 
 @dataclass
 class Losing:
     lives: list[int]
     sessions: list[Fragile] = field(default_factory=list)
 
-    async def open(self, codec: Codec) -> Fragile:
+    async def open(self, codec: Codec, priority: int = 0) -> FreePermit:
         session = Fragile(self.lives.pop() if self.lives else 10_000)
         self.sessions.append(session)
-        return session
+        return FreePermit(session)
 
 
 @settings(max_examples=scaled(300))

@@ -40,7 +40,7 @@ def test_the_gates_thresholds_are_the_yamls(tmp_path: Path) -> None:
     text = f"{gate}\nhangup: {{drain_ms: 100}}\nmedia: {{message_ms: 20}}"
     settings = leg_settings(configured(tmp_path, text))
     assert settings.gate == GateSettings(mode=Mode.VAD, silence_ms=700, aggressiveness=3)
-    assert (settings.drain_ms, settings.message_ms) == (100, 20)
+    assert (settings.session.drain_ms, settings.message_ms) == (100, 20)
 
 
 def test_the_gates_defaults_are_the_same_in_both_places() -> None:

@@ -22,8 +22,8 @@ def all_of(leg: LegEvents) -> list[Event]:
         leg.started(Codec.ULAW),
         leg.transcript(transcript(final=False), 120),
         leg.transcript(transcript(final=True), 250),
-        leg.gap(Gap(LEG, 100, 2000, GapReason.REFUSED)),
-        leg.ended("cause 16", Ledger(arrived=10, sent=10), 1),
+        leg.gap(Gap(LEG, 100, 2000, 1900, GapReason.REFUSED)),
+        leg.ended("cause 16", Ledger(arrived=10, sent=10)),
     ]
 
 

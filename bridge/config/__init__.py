@@ -85,6 +85,10 @@ class Rtzr(_Section):
     renew_before_s: Annotated[float, Field(ge=0, le=18000)] = 600
     connect_timeout_s: Seconds = 5
     preopen: Literal["answer", "ring"] = "answer"
+    catch_up: Annotated[float, Field(ge=1, le=100)] = 2.0
+    keepalive_s: Annotated[float, Field(ge=0, le=3600)] = 10
+    watchdog_s: Annotated[float, Field(ge=0, le=3600)] = 15
+    rotate_s: Annotated[float, Field(ge=0, le=86400)] = 3600
     proxy: AnyHttp | None = None
     ca_file: CaFile | None = None
 
@@ -192,6 +196,7 @@ class Hangup(_Section):
     """What happens when a leg ends."""
 
     drain_ms: Annotated[int, Field(ge=0, le=60000)] = 5000
+    outage_s: Annotated[float, Field(ge=0, le=3600)] = 60
 
 
 class Console(_Section):

@@ -25,7 +25,10 @@ _log = structlog.get_logger()
 _quiet = logging.getLogger("bridge.websockets")
 _quiet.setLevel(logging.ERROR)  # at DEBUG the library prints headers, and the token is one
 
-_WRITE_LIMIT = 1 << 20
+_MOST_BUFFERED = 1 << 20
+"""Bytes: with more than this unsent, RTZR reads too slowly, and the socket counts as lost."""
+_WRITE_LIMIT = 4 * _MOST_BUFFERED
+"""Never reached: sending does not wait."""
 _RESULT_LIMIT = 1 << 20
 _LONGEST_REASON = 200
 _RETRY_S = 5.0
@@ -142,7 +145,7 @@ class Tokens:
 
 
 class Session:
-    """One leg's WebSocket. Sending waits only when a megabyte stands in its buffer."""
+    """One leg's WebSocket. Sending never waits: a peer that does not read makes it a lost one."""
 
     def __init__(self, connection: ClientConnection) -> None:
         self._connection = connection
@@ -169,6 +172,10 @@ class Session:
         return await self._send(rtzr.EOS)
 
     async def _send(self, message: bytes | str) -> bool:
+        if self._connection.transport.get_write_buffer_size() > _MOST_BUFFERED:
+            _log.warning("socket lost", reason="rtzr reads too slowly", buffered=_MOST_BUFFERED)
+            self.abort()
+            return False
         try:
             await self._connection.send(message)
         except ConnectionClosed:
@@ -192,6 +199,10 @@ class Session:
 
     async def close(self) -> None:
         await self._connection.close()
+
+    def abort(self) -> None:
+        """Drop it at once; what RTZR said and was not read yet is still told."""
+        self._connection.transport.abort()
 
 
 class _Dial(connect):

@@ -245,7 +245,7 @@ class Gate:
         if not self._window:
             self._window_at = frame.at_ms
         self._window += pcm
-        return self._judge_windows() or self._utterance.open
+        return self._judge_windows()
 
     def _judge_windows(self) -> bool:
         size = WINDOW_MS * self.codec.rate // 1000 * 2

@@ -80,6 +80,11 @@ class Result:
     text: str = field(repr=False)
     words: tuple[SpokenWord, ...] = field(default=(), repr=False)
 
+    @property
+    def reach_ms(self) -> int:
+        """Up to where it tells: its end, or its last word's where no duration was given."""
+        return max(self.end_ms, self.words[-1].end_ms) if self.words else self.end_ms
+
 
 def stream_url(base: str, codec: Codec, options: Mapping[str, str]) -> str:
     """The WebSocket address with its query, percent-encoded as UTF-8 (Hangul keywords among them)."""

@@ -18,15 +18,23 @@ class TimeMap:
 
     sent_ms: float = 0.0
     """How much audio this session was sent."""
+    again_ms: float = 0.0
+    """Up to where that was audio which another session had been sent before."""
     _session: list[float] = field(default_factory=list)
     _call: list[float] = field(default_factory=list)
 
-    def append(self, at_ms: float, length_ms: float) -> None:
+    def append(self, at_ms: float, length_ms: float, *, again: bool = False) -> None:
         """Note that audio of call time `at_ms`, `length_ms` long, goes out next."""
         if not self._call or abs(self._next_call_ms() - at_ms) > _SEAM_MS:
             self._session.append(self.sent_ms)
             self._call.append(at_ms)
         self.sent_ms += length_ms
+        if again:
+            self.again_ms = self.sent_ms
+
+    def pad(self, length_ms: float) -> None:
+        """Note that silence of no call time goes out next."""
+        self.append(self._next_call_ms() if self._call else 0.0, length_ms)
 
     def _next_call_ms(self) -> float:
         return self._call[-1] + self.sent_ms - self._session[-1]

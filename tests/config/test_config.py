@@ -126,7 +126,7 @@ ONE_FAULT = {
     "gaet: {}": "FILE:1: gaet: is not a key; did you mean gate?",
     "rtzr:\n  domian: CALL": "FILE:2: rtzr.domian: is not a key; did you mean domain?",
     "media:\n  silence_ms: 400": "FILE:2: media.silence_ms: is not a key here; did you mean gate.silence_ms?",
-    "hangup:\n  zzz: 1": "FILE:2: hangup.zzz: is not a key; the keys here are drain_ms",
+    "hangup:\n  zzz: 1": "FILE:2: hangup.zzz: is not a key; the keys here are drain_ms, outage_s",
     "sinks:\n  console:\n    colour: 1": (
         "FILE:3: sinks.console.colour: is not a key; the keys here are enabled, partials"
     ),

@@ -1,0 +1,281 @@
+"""One RTZR session of one leg: what the tape holds goes out at a bounded pace, what RTZR says comes in.
+
+It ends for one of the reasons of `Ending`; what follows then is the leg's decision. Nothing here opens a
+session, reads the PBX's audio or waits for a clock: the leg calls `step` at every turn.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Protocol
+
+import structlog
+
+from bridge.types import Codec, Transcript
+from bridge.wire.gate import Audio, EndOfUtterance, Silence
+from bridge.wire.hearing import Hearing
+from bridge.wire.ledger import Ledger
+from bridge.wire.pace import Pace
+from bridge.wire.replay import Piece, Tape
+from bridge.wire.rtzr import Result
+from bridge.wire.timemap import TimeMap
+
+_log = structlog.get_logger()
+
+_BURST_MS = 500.0
+"""What may go out at once: a connection's delay, a late tick."""
+_MESSAGE_MS = 200.0
+"""The longest message while catching up."""
+_KEEPALIVE_MS = 100.0
+_GRACE_MS = 1000.0
+"""Once finals cover all voiced audio: how long RTZR may still say something of what we took for noise."""
+_NOISE_MS = 3000.0
+"""With less voiced audio than this unanswered, RTZR may well have nothing to say."""
+
+
+class Session(Protocol):
+    """What a leg needs of a socket to RTZR. The senders never wait, and return False once it is lost."""
+
+    async def send(self, audio: bytes) -> bool: ...
+    async def finalize(self) -> bool: ...
+    async def end(self) -> bool: ...
+    def results(self) -> AsyncIterator[Result]: ...
+    async def close(self) -> None: ...
+    def abort(self) -> None: ...
+
+    @property
+    def clean(self) -> bool:
+        """Whether RTZR closed it as the protocol says: it has nothing more to tell."""
+        ...
+
+
+class Ending(Enum):
+    """How a session came to its end."""
+
+    DONE = auto()
+    """The stream has ended, and RTZR has said its last word."""
+    LATE = auto()
+    """The stream has ended, and the last word was not awaited any longer."""
+    LOST = auto()
+    MUTE = auto()
+    """It took speech for a long time and said nothing."""
+    ROTATED = auto()
+    """It was old enough to be replaced, between two utterances."""
+    EVICTED = auto()
+    """Another leg is to have its channel."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionSettings:
+    """Milliseconds, and times real time; 0 switches `keepalive_ms`, `watchdog_ms` and `rotate_ms` off."""
+
+    catch_up: float = 2.0
+    drain_ms: float = 5000.0
+    keepalive_ms: float = 10_000.0
+    watchdog_ms: float = 15_000.0
+    rotate_ms: float = 3_600_000.0
+
+
+class Conversation:
+    """A session in use. Its times are the loop's, its results come in call time."""
+
+    def __init__(
+        self,
+        session: Session,
+        codec: Codec,
+        tape: Tape,
+        hearing: Hearing,
+        ledger: Ledger,
+        settings: SessionSettings,
+        told: Callable[[Transcript], None],
+    ) -> None:
+        self._session = session
+        self._codec = codec
+        self._tape = tape
+        self._hearing = hearing
+        self._ledger = ledger
+        self._settings = settings
+        self._told = told
+        self._map = TimeMap()
+        self._pace = Pace(settings.catch_up, _BURST_MS)
+        self._leaving: Ending | None = None
+        self._opened_ms = self._sent_ms = self._answered_ms = _now_ms()
+        self._deadline_ms = 0.0
+        self._unanswered_ms = 0.0
+        self.results = 0
+        self.utterances = 0
+
+    @property
+    def age_ms(self) -> float:
+        return _now_ms() - self._opened_ms
+
+    # One turn.
+
+    async def step(self, listening: asyncio.Task[None], *, over: bool, evicted: bool) -> Ending | None:
+        """Send what may be sent; how the session ended, if it has. `over`: nothing more will be appended."""
+        if listening.done():
+            return self._closed()
+        if self._leaving is not None:
+            return self._awaited(self._leaving)
+        if not evicted and not await self._speak():
+            return Ending.LOST
+        if self._mute():
+            return Ending.MUTE
+        return await self._leave_if_due(over, evicted)
+
+    async def _speak(self) -> bool:
+        """Send as much of the tape as the pace allows; False once the socket is lost."""
+        now_ms = _now_ms()
+        self._pace.refill(now_ms)
+        while self._pace.ms > 0 and (pieces := self._tape.next(_MESSAGE_MS)):
+            self._sent_ms = now_ms
+            if not await self._put(pieces):
+                return False
+        patience_ms = self._settings.keepalive_ms
+        if patience_ms and now_ms - self._sent_ms >= patience_ms:
+            self._sent_ms = now_ms
+            return await self._keep_alive()
+        return True
+
+    async def _put(self, pieces: Sequence[Piece]) -> bool:
+        from_ms, heard = self._map.sent_ms, self._tape.unheard
+        if isinstance(pieces[0].action, EndOfUtterance):
+            if not await self._session.finalize():
+                return False
+        elif not await self._send(pieces):
+            return False
+        self._tape.sent(pieces, from_ms)
+        if self._tape.unheard and not heard:
+            self._answered_ms = _now_ms()
+        return True
+
+    async def _send(self, pieces: Sequence[Piece]) -> bool:
+        audio = b"".join(self._payload(piece) for piece in pieces)
+        for piece in pieces:
+            self._map.append(piece.at_ms, piece.length_ms, again=piece.again)
+        if not await self._session.send(audio):
+            return False
+        length_ms = self._codec.ms(len(audio))
+        self._pace.ms -= length_ms
+        self._ledger.sent += length_ms
+        for piece in pieces:
+            self._account(piece)
+        return True
+
+    def _payload(self, piece: Piece) -> bytes:
+        match piece.action:
+            case Audio(payload):
+                return payload
+            case Silence(_, length_ms):
+                return self._codec.silence(length_ms)
+        return b""
+
+    def _account(self, piece: Piece) -> None:
+        ms = self._codec.ms(len(self._payload(piece)))
+        if piece.again:
+            self._ledger.replayed += ms
+        elif piece.arrived:
+            self._ledger.sent_first += ms
+        else:
+            self._ledger.filled += ms
+        if piece.voiced:
+            self._unanswered_ms += ms
+
+    async def _keep_alive(self) -> bool:
+        """RTZR may take a session without audio for a dead one; a ping is not known to count."""
+        silence = self._codec.silence(_KEEPALIVE_MS)
+        self._map.pad(_KEEPALIVE_MS)
+        if not await self._session.send(silence):
+            return False
+        self._ledger.sent += _KEEPALIVE_MS
+        self._ledger.keepalive += _KEEPALIVE_MS
+        return True
+
+    # Its end.
+
+    def _mute(self) -> bool:
+        patience_ms = self._settings.watchdog_ms
+        if not patience_ms or not self._tape.unheard or self._unanswered_ms < _NOISE_MS:
+            return False
+        return _now_ms() - self._answered_ms >= patience_ms
+
+    async def _leave_if_due(self, over: bool, evicted: bool) -> Ending | None:
+        if evicted:
+            return await self._leave(Ending.EVICTED)
+        if over and self._tape.idle:
+            return await self._leave(Ending.DONE)
+        old = 0 < self._settings.rotate_ms <= self.age_ms
+        if old and not self._tape.unheard:
+            return await self._leave(Ending.ROTATED)
+        return None
+
+    async def _leave(self, ending: Ending) -> Ending | None:
+        """Say that nothing follows; the last finals are awaited from now on."""
+        self._leaving = ending
+        self._deadline_ms = _now_ms() + self._settings.drain_ms
+        return None if await self._session.end() else Ending.LOST
+
+    def _awaited(self, ending: Ending) -> Ending | None:
+        """Whether the wait for the last finals is over: by the boundary, not by the number of finals."""
+        now_ms = _now_ms()
+        if not self._tape.unheard:
+            self._deadline_ms = min(self._deadline_ms, now_ms + _GRACE_MS)
+        if now_ms < self._deadline_ms:
+            return None
+        return self._after_all(ending, Ending.LATE)
+
+    def _closed(self) -> Ending:
+        ending = self._leaving
+        if ending is None:
+            return Ending.LOST
+        return ending if self._session.clean else self._after_all(ending, Ending.LOST)
+
+    def _after_all(self, ending: Ending, otherwise: Ending) -> Ending:
+        if not self._tape.unheard:
+            return ending
+        return otherwise if ending is Ending.DONE else Ending.LOST
+
+    async def close(self, ending: Ending) -> None:
+        """Let go of the socket; politely, where RTZR may still be there."""
+        if ending in (Ending.LOST, Ending.MUTE):
+            self._session.abort()
+        await self._session.close()
+
+    def abort(self) -> None:
+        self._session.abort()
+
+    def settle(self) -> None:
+        """The session is over: what RTZR bills for it."""
+        self._ledger.bill(self._map.sent_ms)
+
+    # Hearing.
+
+    async def listen(self) -> None:
+        """Turn results into transcripts, until the socket closes. Its task is the leg's."""
+        seen = -1
+        async for result in self._session.results():
+            if result.seq != seen:
+                seen = result.seq
+                self.utterances += 1
+                if seen > 0:
+                    _log.info("socket reused", ms=round(self.age_ms), utterance=seen + 1)
+            self._hear(result)
+
+    def _hear(self, result: Result) -> None:
+        self.results += 1
+        self._answered_ms, self._unanswered_ms = _now_ms(), 0.0
+        if result.final:
+            self._tape.cover(result.reach_ms)
+        elif result.text:
+            self._tape.partial(result.start_ms)
+        transcript = self._hearing.transcript(result, self._map)
+        if transcript is None:
+            return
+        if transcript.final:
+            self._ledger.covered += transcript.end_ms - transcript.start_ms
+        self._told(transcript)
+
+
+def _now_ms() -> float:
+    return asyncio.get_running_loop().time() * 1000
