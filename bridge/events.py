@@ -7,6 +7,7 @@ from itertools import count
 from typing import Any
 
 from bridge.types import CallId, Codec, Event, Gap, LegId, Party, Transcript
+from bridge.wire.cost import Cost
 from bridge.wire.ledger import Ledger
 
 
@@ -23,13 +24,16 @@ def call_started(call: CallId, at_ms: float) -> Event:
     return Event(f"{call}/started/{round(at_ms)}", "rtzr.call.started", call, _now(), {"at_ms": round(at_ms)})
 
 
-def call_ended(call: CallId, at_ms: float, ledger: Ledger, legs: int, reasons: list[str]) -> Event:
+def call_ended(
+    call: CallId, at_ms: float, ledger: Ledger, legs: int, reasons: list[str], cost: Cost
+) -> Event:
     """`at_ms` is the call's age; `verdict` is `complete`, or `partial` with the legs' reasons."""
     data: dict[str, Any] = {
         "at_ms": round(at_ms),
         **_verdict(reasons),
         "legs": legs,
         "ledger": ledger.as_json(),
+        "cost": cost.as_json(),
     }
     return Event(f"{call}/ended/{round(at_ms)}", "rtzr.call.ended", call, _now(), data)
 

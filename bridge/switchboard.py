@@ -21,6 +21,7 @@ from bridge.ring import Ring
 from bridge.tap import Tap, TapSettings, tap_prefix
 from bridge.types import CallId, Event, LegId, Party, Role
 from bridge.wire import ari as wire
+from bridge.wire.cost import Price, Spending
 from bridge.wire.ledger import Ledger
 from bridge.wire.pbxclock import PbxClock
 from bridge.wire.roster import (
@@ -52,6 +53,7 @@ class SwitchboardSettings:
     ring_ms: float
     early_media: bool
     preopen: bool
+    prices: tuple[Price, ...] = ()
 
 
 @dataclass(slots=True)
@@ -105,6 +107,7 @@ class Switchboard:
         self._clock = PbxClock(time.time(), asyncio.get_running_loop().time())
         self._live: dict[str, _Live] = {}
         self._calls: dict[CallId, _Call] = {}
+        self._spending = Spending(settings.prices)
         self._draining = False
         self._connection = 0
         self._idle = asyncio.Event()
@@ -295,9 +298,16 @@ class Switchboard:
         call.live -= 1
         if not call.live:
             self._calls.pop(call.id, None)
-            self._publish(events.call_ended(call.id, call.now_ms(), call.ledger, call.legs, call.reasons))
+            self._tell_end(call)
         if not self._live:
             self._idle.set()
+
+    def _tell_end(self, call: _Call) -> None:
+        cost = self._spending.add(call.ledger, time.strftime("%Y-%m-%d"))
+        today = self._spending.today
+        _log.info("call ended", call=call.id, won=round(cost.won, 2), today_won=round(today.won))
+        ended = events.call_ended(call.id, call.now_ms(), call.ledger, call.legs, call.reasons, cost)
+        self._publish(ended)
 
     def _spawn(self, work: Coroutine[None, None, None]) -> None:
         """Run something beside the events; a request that fails is told and harms nothing else."""

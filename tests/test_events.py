@@ -6,6 +6,7 @@ from datetime import datetime
 from bridge import events
 from bridge.events import LegEvents
 from bridge.types import Codec, Event, Gap, GapReason, LegId, Party, Role, Transcript, Word
+from bridge.wire.cost import Cost
 from bridge.wire.ledger import Ledger
 
 LEG = LegId("1795366370.0", "1795366370.2")
@@ -31,7 +32,7 @@ def test_every_event_is_a_cloudevent_of_its_call() -> None:
     made = [
         *all_of(LegEvents(LEG, PARTY)),
         events.call_started(LEG.call, 20.4),
-        events.call_ended(LEG.call, 5000, Ledger(), 2, []),
+        events.call_ended(LEG.call, 5000, Ledger(), 2, [], Cost()),
     ]
     for event in made:
         envelope = json.loads(json.dumps(event.as_json(), ensure_ascii=False))
@@ -83,8 +84,8 @@ def test_only_a_final_has_words() -> None:
 def test_the_end_of_a_call_has_the_verdict_and_the_numbers() -> None:
     ledger = Ledger(arrived=20, sent=10)
     ledger.lose(10, GapReason.DRAIN)
-    whole = events.call_ended("c", 9, Ledger(), 2, [])
-    part = events.call_ended("c", 9, ledger, 2, ["drain"])
+    whole = events.call_ended("c", 9, Ledger(), 2, [], Cost())
+    part = events.call_ended("c", 9, ledger, 2, ["drain"], Cost())
     assert (whole.data["verdict"], part.data["verdict"]) == ("complete", "partial")
     assert part.data["reasons"] == ["drain"]
     assert part.data["ledger"]["lost"] == {"drain": 10}

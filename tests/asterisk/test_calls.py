@@ -89,7 +89,7 @@ def test_every_mode_and_codec_hears_every_word(
         assert bridge.finals(call.id, "callee") == sentences(16, 2)
         assert ended["verdict"] == "complete"
         ledger = ended["ledger"]
-        assert ledger["arrived_ms"] == ledger["sent_ms"] + ledger["withheld_ms"]
+        assert ledger["arrived_ms"] == ledger["sent_first_ms"] + ledger["withheld_ms"]
         # Only `immediate` keeps RTZR's clock going through the holes of a tap whose party is silent.
         assert (ledger["filled_ms"] > 5000) == (mode == "immediate")
         assert_turns(bridge, call, turns=2)
