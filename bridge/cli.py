@@ -238,7 +238,7 @@ def _print_summary(console: Console, summary: demonstration.Summary) -> None:
         f"RTZR (emulated): {_count(summary.tokens_issued, 'token')}, "
         f"{_count(summary.sockets_opened, 'socket')} opened (one a party), "
         f"{summary.sockets_open_at_end} open at the end\n"
-        f"audio: {audio['arrived_ms']} ms arrived = {audio['sent_ms']} sent "
+        f"audio: {audio['arrived_ms']} ms arrived = {audio['sent_first_ms']} sent "
         f"+ {audio['withheld_ms']} withheld + {audio['lost_ms']} lost"
     )
 
