@@ -90,13 +90,20 @@ class FileStt:
 
     async def _ask(self, method: str, url: str, **content: Any) -> bytes:
         """A request, and once more with a new token when RTZR did not accept the first."""
-        token = await self._tokens.get()
+        token = await self._token()
         try:
             return await self._try(method, url, token, **content)
         except rtzr.Refused as refused:
             if refused.verdict is not rtzr.Verdict.RENEW:
                 raise
-        return await self._try(method, url, await self._tokens.get(refused=token), **content)
+        return await self._try(method, url, await self._token(refused=token), **content)
+
+    async def _token(self, refused: Token | None = None) -> Token:
+        """Raises `rtzr.Unreachable` only: that there is no token is not said of the file."""
+        try:
+            return await self._tokens.get(refused)
+        except rtzr.Refused as error:
+            raise rtzr.Unreachable(f"no token: {error}") from None
 
     async def _try(self, method: str, url: str, token: Token, **content: Any) -> bytes:
         bearer = {"Authorization": f"Bearer {token.value}"}

@@ -187,9 +187,17 @@ class Spans:
             self._spans[-2:] = [(start, end)]
 
     def remove(self, start_ms: float, end_ms: float) -> None:
+        """An empty range, or one that is no range at all, removes nothing."""
+        if not start_ms < end_ms:
+            return
         cut = [(s, min(e, start_ms)) for s, e in self._spans]
         cut += [(max(s, end_ms), e) for s, e in self._spans]
         self._spans = sorted((s, e) for s, e in cut if s < e)
+
+    def copy(self) -> "Spans":
+        same = Spans()
+        same._spans = list(self._spans)
+        return same
 
     def overlaps(self, start_ms: float, end_ms: float) -> bool:
         return any(s < end_ms and start_ms < e for s, e in self._spans)

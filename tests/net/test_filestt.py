@@ -150,9 +150,9 @@ async def test_where_nobody_listens_there_is_no_doubt() -> None:
             await files.send(wav(say("예약")))
 
 
-async def test_without_a_token_nothing_is_sent() -> None:
-    async with Emulator(Knobs(broken=True)) as emulator, client(emulator) as files:
-        with pytest.raises(rtzr.Refused):
+async def test_without_a_token_nothing_is_sent_and_the_file_is_not_refused() -> None:
+    async with Emulator(Knobs(client_secret="another")) as emulator, client(emulator) as files:
+        with pytest.raises(rtzr.Unreachable, match="401"):
             await files.send(wav(say("예약")))
         assert emulator.files.created == 0
 
