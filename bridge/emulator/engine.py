@@ -40,11 +40,13 @@ class Engine:
         speed: float = 5.0,
         recognition_ms: float = 0.0,
         partial_ms: float = 200.0,
+        late_final_ms: float = 0.0,
     ) -> None:
         self._query = query
         self._speed = speed
         self._recognition_ms = recognition_ms
         self._partial_ms = partial_ms
+        self._late_final_ms = late_final_ms
         self._ear = Ear(query.sample_rate)
         self._bytes_per_ms = query.width * query.sample_rate / 1000
         self._received = 0
@@ -66,6 +68,12 @@ class Engine:
     def next_due_ms(self) -> float | None:
         """When `due` next has something to give."""
         return self._due[0].at_ms if self._due else None
+
+    @property
+    def told_ms(self) -> float:
+        """Up to where everything has been told: to what is being said, or is not given out, or to the end."""
+        pending = [due.result["start_at"] for due in self._due] + [heard.start_ms for heard in self._saying()]
+        return min(pending, default=self._position_ms)
 
     @property
     def drained(self) -> bool:
@@ -123,7 +131,7 @@ class Engine:
         if self._ear.heard_ms - self._ear.active_ms < self._query.epd_time * 1000:
             return
         self._said += self._ear.flush()
-        self._close(self._worked_off_ms)
+        self._close(self._worked_off_ms + self._late_final_ms)
 
     def _split(self) -> None:
         """Closes an utterance that has gone on for `max_utter_duration`, between words where it has any."""

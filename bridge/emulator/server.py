@@ -25,7 +25,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from bridge.emulator.files import Files
 from bridge.emulator.knobs import DEFAULTS, Knobs, Stats
 from bridge.emulator.query import QueryError, StreamQuery, parse
-from bridge.emulator.stream import Stream
+from bridge.emulator.stream import Heard, Stream
 
 __all__ = ["Emulator", "Knobs", "Stats", "serve"]
 
@@ -53,6 +53,7 @@ class Refusal:
 UNAUTHORIZED = Refusal(401, "H0002", "unauthorized")
 BAD_CREDENTIAL = Refusal(401, "H0002", "invalid credential")
 SERVER_ERROR = Refusal(500, "E500", "server error")
+MAINTENANCE = Refusal(503, "E503", "maintenance")
 _FULL = {"A0001": "Usage exceeded", "A0002": "Too many concurrent requests"}
 
 
@@ -76,6 +77,11 @@ class Emulator:
         self._sockets_opened = 0
         self._streams: set[Stream] = set()
         self._billed_s = 0.0
+        self._dials_refused = 0
+        self._leaving: list[float] = []
+        """When the channels of closed streams are free again."""
+        self.heard: list[Heard] = []
+        """With `record`: what every stream heard, in the order of their opening."""
         self.files = Files()
         self._server = uvicorn.Server(self._config())
 
@@ -104,7 +110,11 @@ class Emulator:
     def stats(self) -> Stats:
         open_s = sum(stream.billed_s for stream in self._streams)
         return Stats(
-            self._tokens_issued, self._sockets_opened, len(self._streams), round(self._billed_s + open_s, 3)
+            self._tokens_issued,
+            self._sockets_opened,
+            len(self._streams),
+            round(self._billed_s + open_s, 3),
+            self._dials_refused,
         )
 
     async def __aenter__(self) -> Self:
@@ -179,7 +189,11 @@ class Emulator:
 
     async def _authenticate(self, request: Request) -> JSONResponse:
         await asyncio.sleep(self.knobs.auth_delay_ms / 1000)
-        refusal = SERVER_ERROR if self.knobs.broken else await self._credential_refusal(request)
+        if self.knobs.away:
+            self._drop(request)
+            return SERVER_ERROR.response()
+        trouble = self._trouble(self.knobs.auth_status)
+        refusal = trouble or await self._credential_refusal(request)
         if refusal is not None:
             return refusal.response()
         token, expire_at = self._issue()
@@ -210,12 +224,20 @@ class Emulator:
     async def _transcribe(self, ws: WebSocket) -> None:
         try:
             await asyncio.sleep(self.knobs.connect_delay_ms / 1000)
+            if self.knobs.away:
+                self._drop(ws)
+                return
             admitted = self._admit(ws)
             if isinstance(admitted, Refusal):
+                self._dials_refused += 1
                 await ws.send_denial_response(admitted.response())
                 return
             await ws.accept()
         except WebSocketDisconnect:
+            return
+        if self.knobs.close_at_once or self._overfull:
+            with suppress(WebSocketDisconnect):
+                await ws.close(self.knobs.close_code)
             return
         await self._stream(ws, admitted)
 
@@ -227,13 +249,32 @@ class Emulator:
             query = parse(ws.query_params.multi_items())
         except QueryError as error:
             return _bad_request(str(error))
-        if self.knobs.max_streams and len(self._streams) >= self.knobs.max_streams:
+        if self.knobs.spent:
+            return Refusal(429, "A0001", _FULL["A0001"])
+        if self._overfull and self.knobs.full_code != "close":
             return Refusal(429, self.knobs.full_code, _FULL.get(self.knobs.full_code, "Usage exceeded"))
         return query
 
-    def _refusal(self, asked: HTTPConnection) -> Refusal | None:
+    @property
+    def _overfull(self) -> bool:
+        """Whether one stream more would be past the limit."""
+        now_s = asyncio.get_running_loop().time()
+        self._leaving = [until_s for until_s in self._leaving if until_s > now_s]
+        taken = len(self._streams) + len(self._leaving)
+        return bool(self.knobs.max_streams) and taken >= self.knobs.max_streams
+
+    def _trouble(self, status: int) -> Refusal | None:
+        """What every request meets; `status`: what this kind of request is to be refused with."""
         if self.knobs.broken:
             return SERVER_ERROR
+        if self.knobs.maintenance:
+            return MAINTENANCE
+        return Refusal(status, self.knobs.refusal_code, self.knobs.refusal_msg) if status else None
+
+    def _refusal(self, asked: HTTPConnection) -> Refusal | None:
+        trouble = self._trouble(self.knobs.dial_status)
+        if trouble is not None:
+            return trouble
         scheme, _, token = asked.headers.get("authorization", "").partition(" ")
         known = scheme.lower() == "bearer" and self._is_valid(token.strip())
         return None if known else UNAUTHORIZED
@@ -249,7 +290,13 @@ class Emulator:
         refusal = self._refusal(request)
         return refusal.response() if refusal else self.files.get(request.path_params["job"])
 
-    def _drop(self, request: Request) -> None:
+    def cut(self) -> int:
+        """Resets the connection of every open stream; how many."""
+        for stream in self._streams:
+            self._drop(stream.ws)
+        return len(self._streams)
+
+    def _drop(self, request: HTTPConnection) -> None:
         """Cuts the connection that `request` came on."""
         for connection in self._server.server_state.connections:
             if getattr(connection, "client", None) == tuple(request.client or ()):
@@ -259,7 +306,10 @@ class Emulator:
         return self._tokens.get(token, 0.0) > asyncio.get_running_loop().time()
 
     async def _stream(self, ws: WebSocket, query: StreamQuery) -> None:
-        stream = Stream(ws, query, self.knobs)
+        token = ws.headers["authorization"].partition(" ")[2].strip()
+        stream = Stream(ws, query, self.knobs, self._tokens.get(token, 0.0))
+        if stream.record is not None:
+            self.heard.append(stream.record)
         self._streams.add(stream)
         self._sockets_opened += 1
         try:
@@ -268,6 +318,10 @@ class Emulator:
             # Before the close frame: a client that has read it finds its channel free.
             self._streams.remove(stream)
             self._billed_s += stream.billed_s
+            if self.knobs.release_ms:
+                self._leaving.append(asyncio.get_running_loop().time() + self.knobs.release_ms / 1000)
+        if stream.reset:
+            self._drop(ws)
         if complete:
             with suppress(WebSocketDisconnect):
                 await ws.close(1000)

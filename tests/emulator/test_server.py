@@ -294,7 +294,13 @@ async def test_stats_bill_ten_seconds_at_least_for_each_session() -> None:
             await ws.send(bytes(16000 * 12))
             await until(lambda: rtzr.stats().billed_s == 22.0)
             stats = (await client.get(rtzr.stats_url)).json()
-            assert stats == {"tokens_issued": 2, "sockets_opened": 2, "sockets_open": 1, "billed_s": 22.0}
+            assert stats == {
+                "tokens_issued": 2,
+                "sockets_opened": 2,
+                "sockets_open": 1,
+                "billed_s": 22.0,
+                "dials_refused": 0,
+            }
             assert stats == rtzr.stats().as_dict()
         await until_closed(rtzr)
 
