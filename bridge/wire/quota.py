@@ -16,8 +16,8 @@ from bridge.wire.rtzr import Refused, Unreachable, Verdict
 
 __all__ = ["Counters", "OnFull", "Quota", "QuotaSettings", "Step", "Ticket"]
 
-_HYSTERESIS = 0.1 + 1e-9
-"""How much of `max_sessions` must become free below the alarm before it is over."""
+_HYSTERESIS = 0.1
+"""How much of `max_sessions` must become free below the alarm before it is over; one session at least."""
 
 
 class _State(Enum):
@@ -297,9 +297,12 @@ class Quota:
 
     def _watch(self) -> None:
         """The alarm, with hysteresis."""
-        share = len(self._held) / self._most
-        threshold = self._settings.alarm - (_HYSTERESIS if self._counters.alarm else 0)
-        self._counters.alarm = share > 0 and share >= threshold
+        if not self._settings.max_sessions:
+            return
+        threshold = self._settings.alarm * self._most
+        if self._counters.alarm:
+            threshold -= max(1.0, _HYSTERESIS * self._most)
+        self._counters.alarm = len(self._held) >= max(1.0, threshold - 1e-9)
 
     def _waited(self, ticket: Ticket, now_s: float) -> None:
         self._counters.longest_wait_s = max(self._counters.longest_wait_s, now_s - ticket.asked_s)

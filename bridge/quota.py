@@ -1,0 +1,172 @@
+"""The one door to RTZR for all legs of an account: they queue here, one session each, and give it back.
+
+The shell of `wire.quota`, which decides who is next and when: here are the waiting coroutines, one timer,
+the dials, and the log lines for what an administrator should know, each once and not once a leg.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Generic, Protocol, TypeVar
+
+import structlog
+
+from bridge.types import Codec
+from bridge.wire.quota import Counters, Quota, QuotaSettings, Ticket
+from bridge.wire.rtzr import Refused, Unreachable
+
+_log = structlog.get_logger()
+
+S = TypeVar("S")
+S_co = TypeVar("S_co", covariant=True)
+
+
+class Opener(Protocol[S_co]):
+    """What opens sessions. Raises `Refused` and `Unreachable`."""
+
+    async def open(self, codec: Codec) -> S_co: ...
+
+
+class Permit(Generic[S]):
+    """An open session and the right to hold it. Whoever holds it closes the session and then releases."""
+
+    __slots__ = ("_give_back", "evicted", "session")
+
+    def __init__(self, session: S, give_back: Callable[[bool], None]) -> None:
+        self.session = session
+        self.evicted = asyncio.Event()
+        """Set when a leg of higher priority is to have the channel: end the stream, close, release."""
+        self._give_back = give_back
+
+    def release(self) -> None:
+        """The session is closed. Any number of times."""
+        self._give_back(False)
+
+    def failed_at_once(self) -> None:
+        """RTZR closed the session right after the handshake. It counts as released."""
+        self._give_back(True)
+
+
+class Governor(Generic[S]):
+    """Gives out permits, the highest priority first, and among equals to who came first.
+
+    `clock` is monotonic, in seconds; `random01` gives random numbers in [0, 1).
+    """
+
+    def __init__(
+        self,
+        speech: Opener[S],
+        settings: QuotaSettings,
+        *,
+        clock: Callable[[], float],
+        random01: Callable[[], float],
+    ) -> None:
+        self._speech = speech
+        self._settings = settings
+        self._clock = clock
+        self._random01 = random01
+        self._quota = Quota(settings)
+        self._turns: dict[Ticket, asyncio.Future[None]] = {}
+        self._permits: dict[Ticket, Permit[S]] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._told: dict[str, bool] = {}
+
+    @property
+    def counters(self) -> Counters:
+        """How things stand now; to be read at once, for the numbers go on."""
+        return self._quota.counters(self._clock())
+
+    @property
+    def spent(self) -> bool:
+        """Whether the account's quota is spent: nothing is transcribed until it is topped up."""
+        return self._quota.spent
+
+    def room(self) -> bool:
+        """Whether a session for something that can wait would be in nobody's way."""
+        return self._quota.room()
+
+    async def open(self, codec: Codec, priority: int = 0, *, since_s: float | None = None) -> Permit[S]:
+        """Wait for a channel, as long as it takes, and open a session.
+
+        `since_s` (of `clock`) is when the leg first came, so that one that lost its session is not behind all
+        who came since. Raises `Refused` (never a 429: that is waited for) and `Unreachable`: the caller backs
+        off. Cancelling it gives back whatever was had.
+        """
+        ticket = self._quota.ask(priority, self._clock(), since_s)
+        try:
+            while True:
+                await self._turn(ticket)
+                permit = await self._dial(ticket, codec)
+                if permit is not None:
+                    return permit
+        finally:
+            self._quota.withdraw(ticket, self._clock())
+            self._step()
+
+    async def _turn(self, ticket: Ticket) -> None:
+        """Wait until it may dial."""
+        turn = self._turns[ticket] = asyncio.get_running_loop().create_future()
+        try:
+            self._step()
+            await turn
+        finally:
+            del self._turns[ticket]
+
+    async def _dial(self, ticket: Ticket, codec: Codec) -> Permit[S] | None:
+        """One try; None when all channels are taken, and it must wait for its turn again."""
+        try:
+            session = await self._speech.open(codec)
+        except (Refused, Unreachable) as error:
+            if self._quota.failed(ticket, error, self._clock(), self._random01()):
+                return None
+            raise
+        self._quota.opened(ticket, self._clock())
+        permit = Permit(session, lambda failed: self._return(ticket, failed))
+        self._permits[ticket] = permit
+        return permit
+
+    def _return(self, ticket: Ticket, failed_at_once: bool) -> None:
+        if self._permits.pop(ticket, None) is None:
+            return
+        if failed_at_once:
+            self._quota.closed_at_once(ticket, self._clock(), self._random01())
+        else:
+            self._quota.released(ticket, self._clock())
+        self._step()
+
+    def _step(self) -> None:
+        """Carry out what the policy says now, and wake when time alone changes it."""
+        now_s = self._clock()
+        step = self._quota.step(now_s)
+        for ticket in step.dial:
+            if not self._turns[ticket].done():  # else it was cancelled, and will withdraw
+                self._turns[ticket].set_result(None)
+        for ticket in step.evict:
+            self._permits[ticket].evicted.set()
+            _log.info("session given up for a leg of higher priority", priority=ticket.priority)
+        if self._timer is not None:
+            self._timer.cancel()
+        due_s = self._quota.due_s(now_s)
+        self._timer = None
+        if due_s is not None:
+            self._timer = asyncio.get_running_loop().call_later(max(0.0, due_s - now_s), self._step)
+        self._tell()
+
+    # What an administrator should know.
+
+    def _tell(self) -> None:
+        counters = self.counters
+        if self._turned("full", counters.full):
+            _log.warning("rtzr channels full", held=counters.held, waiting=counters.waiting)
+        if self._turned("spent", counters.spent):
+            _log.error("rtzr quota spent; nothing is transcribed", probe_s=self._settings.probe_s)
+        if self._turned("maintenance", counters.maintenance):
+            _log.warning("rtzr is under maintenance (503)")
+        if self._turned("alarm", counters.alarm):
+            _log.warning("rtzr channels nearly full", held=counters.held, most=self._settings.max_sessions)
+
+    def _turned(self, name: str, now: bool) -> bool:
+        """Whether a state has begun; that it is over is told here."""
+        before, self._told[name] = self._told.get(name, False), now
+        if before and not now:
+            _log.info("rtzr is itself again", over=name)
+        return now and not before
