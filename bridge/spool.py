@@ -126,7 +126,9 @@ class LegSpool:
         """What came since the last time; for the thread."""
         with self._queue.lock:
             work, self._work = self._work, _Work(closed=self._work.closed)
-            self._queue.waiting -= sum(len(frame.payload) for frame in work.frames)
+        size = sum(len(frame.payload) for frame in work.frames)
+        with self._queue.lock:
+            self._queue.waiting -= size
         return work
 
 
