@@ -94,6 +94,7 @@ class Leg:
         self._answered_ms: float | None = None
         self._finished = False
         self._patience = 1
+        self._catch_up = settings.session.catch_up
         self._attempt = 0
         self._retry_s = 0.0
         self._give_up_s = 0.0
@@ -272,7 +273,7 @@ class Leg:
         _log.info("socket opened", waiting_ms=round(self.backlog_ms))
 
     def _patient(self, settings: SessionSettings) -> SessionSettings:
-        return replace(settings, watchdog_ms=settings.watchdog_ms * self._patience)
+        return replace(settings, watchdog_ms=settings.watchdog_ms * self._patience, catch_up=self._catch_up)
 
     def _back_off(self) -> None:
         longest_s = _LAST_RETRY_S if self._finished else _LONGEST_RETRY_S
@@ -308,6 +309,8 @@ class Leg:
             self._missing = GapReason.EVICTED
         if ending not in (Ending.LOST, Ending.MUTE):
             return
+        if talk.catching_up:
+            self._catch_up = max(1.0, self._catch_up / 2)  # RTZR may not bear what is faster than real time
         quick = talk.age_ms < _QUICK_MS and not talk.results
         if quick and self._permit is not None:
             self._permit.failed_at_once()

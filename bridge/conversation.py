@@ -110,6 +110,11 @@ class Conversation:
     def age_ms(self) -> float:
         return _now_ms() - self._opened_ms
 
+    @property
+    def catching_up(self) -> bool:
+        """Whether audio goes out faster than it was said."""
+        return self._map.sent_ms > self.age_ms + _BURST_MS
+
     # One turn.
 
     async def step(self, listening: asyncio.Task[None], *, over: bool, evicted: bool) -> Ending | None:

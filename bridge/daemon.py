@@ -10,24 +10,28 @@ import ssl
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
+from random import random
 
 import structlog
 from rich.console import Console
 
-from bridge.call import LegSettings, Speech
+from bridge.call import LegSettings
 from bridge.config import Config, ConfigError
 from bridge.conversation import SessionSettings
 from bridge.meter import Meter
 from bridge.net.ari import Ari
 from bridge.net.rtp import PortPool
-from bridge.net.rtzr import Rtzr, Tokens
-from bridge.permit import Ungoverned
+from bridge.net.rtzr import Rtzr, Session, Tokens
+from bridge.permit import Speech
+from bridge.quota import Governor
 from bridge.sinks.console import ConsoleSink
 from bridge.sinks.jsonl import JsonlSink
 from bridge.sinks.queued import QueuedSink
 from bridge.switchboard import Switchboard, SwitchboardSettings
 from bridge.tap import TapSettings
 from bridge.types import Event
+from bridge.wire.channels import OnFull, QuotaSettings
+from bridge.wire.cost import Price
 from bridge.wire.gate import GateSettings, Mode
 
 _log = structlog.get_logger()
@@ -49,10 +53,11 @@ async def run(config: Config, console: Console | None = None) -> int:
         for sink in sinks:
             tasks.create_task(sink.run())
         tokens, speech = build_rtzr(config)
+        governor = build_governor(config, speech)
         await opened.enter_async_context(tokens)
         ari = await opened.enter_async_context(build_ari(config))
-        switchboard = build_switchboard(config, ari, Ungoverned(speech), fan_out(sinks))
-        meter = Meter(switchboard, ari, tokens, speech, sinks)
+        switchboard = build_switchboard(config, ari, governor, fan_out(sinks))
+        meter = Meter(switchboard, ari, tokens, speech, governor, sinks)
         working = [tasks.create_task(work) for work in (switchboard.run(), tokens.keep_fresh(), meter.run())]
         await stop.wait()
         orderly = await _drain(switchboard, config.drain_s, force)
@@ -142,6 +147,18 @@ def build_rtzr(config: Config) -> tuple[Tokens, Rtzr]:
     return tokens, speech
 
 
+def build_governor(config: Config, speech: Rtzr) -> Governor[Session]:
+    """What all legs get their sessions from."""
+    quota = config.quota
+    settings = QuotaSettings(
+        max_sessions=quota.max_sessions,
+        reserve=quota.reserve,
+        on_full=OnFull(quota.on_full),
+        alarm=quota.alarm,
+    )
+    return Governor(speech, settings, clock=asyncio.get_running_loop().time, random01=random)
+
+
 _QUERY = (
     "model_name",
     "domain",
@@ -216,6 +233,7 @@ def build_switchboard(
         ring_ms=media.ring_s * 1000,
         early_media=media.early_media,
         preopen=config.rtzr.preopen == "ring",
+        prices=tuple(map(Price, config.cost.won_per_h, (*config.cost.up_to_h, None))),
     )
     ports = PortPool(media.bind, media.first_port, media.last_port, media.port_rest_s)
     return Switchboard(ari, ports, speech, settings, publish)

@@ -11,7 +11,8 @@ from prometheus_client import Counter
 
 from bridge import metrics
 from bridge.net.ari import Ari
-from bridge.net.rtzr import Rtzr, Tokens
+from bridge.net.rtzr import Rtzr, Session, Tokens
+from bridge.quota import Governor
 from bridge.sinks.queued import QueuedSink
 from bridge.switchboard import Switchboard
 
@@ -27,6 +28,7 @@ class Meter:
         ari: Ari,
         tokens: Tokens,
         speech: Rtzr,
+        governor: Governor[Session],
         sinks: Sequence[QueuedSink],
     ) -> None:
         self._ari = ari
@@ -34,6 +36,7 @@ class Meter:
         self._switchboard = switchboard
         self._tokens = tokens
         self._speech = speech
+        self._governor = governor
         self._sinks = sinks
         self._told: dict[tuple[Counter, tuple[str, ...]], int] = {}
 
@@ -48,6 +51,7 @@ class Meter:
         metrics.SESSIONS.set(self._speech.sessions_open)
         self._switchboard.count()
         self._tell_ari()
+        self._tell_quota()
         self._tell(metrics.TOKENS_ISSUED, (), self._tokens.issued)
         self._tell(metrics.SESSIONS_OPENED, (), self._speech.sessions_opened)
         for sink in self._sinks:
@@ -55,6 +59,17 @@ class Meter:
             self._tell(metrics.EVENTS, (name, "delivered"), sink.delivered)
             self._tell(metrics.EVENTS, (name, "dropped"), sink.dropped)
             self._tell(metrics.EVENTS, (name, "failed"), sink.failed)
+
+    def _tell_quota(self) -> None:
+        counters = self._governor.counters
+        metrics.WAITING.set(counters.waiting)
+        metrics.LONGEST_WAIT.set(counters.longest_wait_s)
+        metrics.ALARMS.labels("full").set(counters.full)
+        metrics.ALARMS.labels("spent").set(counters.spent)
+        metrics.ALARMS.labels("nearly_full").set(counters.alarm)
+        self._tell(metrics.EVICTED, (), counters.evicted)
+        for code, number in counters.refused.items():
+            self._tell(metrics.REFUSED, (code,), number)
 
     def _tell_ari(self) -> None:
         fates = asdict(self._ari.counters)

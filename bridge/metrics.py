@@ -14,6 +14,20 @@ LEGS = Gauge("rtzr_bridge_legs", "Legs that are being transcribed now", registry
 LEGS_STARTED = Counter("rtzr_bridge_legs_started", "Legs that were begun", registry=REGISTRY)
 SESSIONS = Gauge("rtzr_bridge_sessions", "RTZR sockets open now", registry=REGISTRY)
 SESSIONS_OPENED = Counter("rtzr_bridge_sessions_opened", "RTZR sockets that were opened", registry=REGISTRY)
+WAITING = Gauge("rtzr_bridge_legs_waiting", "Legs that wait for an RTZR channel now", registry=REGISTRY)
+LONGEST_WAIT = Gauge(
+    "rtzr_bridge_longest_wait_seconds", "Longest that a leg waited for an RTZR channel", registry=REGISTRY
+)
+ALARMS = Gauge(
+    "rtzr_bridge_quota_alarm",
+    "1 while channels are full, nearly full, or the quota is spent",
+    ["kind"],
+    registry=REGISTRY,
+)
+EVICTED = Counter(
+    "rtzr_bridge_sessions_evicted", "Sessions given up for a leg of higher priority", registry=REGISTRY
+)
+REFUSED = Counter("rtzr_bridge_refusals", "RTZR's refusals by code", ["code"], registry=REGISTRY)
 TOKENS_ISSUED = Counter("rtzr_bridge_tokens_issued", "RTZR tokens that were issued to us", registry=REGISTRY)
 PACKETS = Counter(
     "rtzr_bridge_rtp",

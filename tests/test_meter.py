@@ -2,9 +2,8 @@
 
 from bridge import metrics
 from bridge.config import Config, Secrets
-from bridge.daemon import build_ari, build_rtzr, build_switchboard
+from bridge.daemon import build_ari, build_governor, build_rtzr, build_switchboard
 from bridge.meter import Meter
-from bridge.permit import Ungoverned
 from bridge.sinks.queued import QueuedSink
 from bridge.types import Event
 
@@ -23,8 +22,9 @@ async def test_a_tick_tells_what_has_grown_since_the_last() -> None:
     tokens, speech = build_rtzr(config)
     async with tokens, build_ari(config) as ari:
         sink = _Sink(bound=1)
-        switchboard = build_switchboard(config, ari, Ungoverned(speech), sink.deliver)
-        meter = Meter(switchboard, ari, tokens, speech, [sink])
+        governor = build_governor(config, speech)
+        switchboard = build_switchboard(config, ari, governor, sink.deliver)
+        meter = Meter(switchboard, ari, tokens, speech, governor, [sink])
         issued = value("rtzr_bridge_tokens_issued_total")
         dropped = value("rtzr_bridge_events_total", sink="_", fate="dropped")
         requested = value("rtzr_bridge_ari_total", fate="requested")

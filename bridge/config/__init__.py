@@ -44,6 +44,7 @@ from bridge.config.values import (
     SecuredHttp,
     SecuredWs,
     Silence,
+    Steps,
     Threshold,
 )
 from bridge.credentials import Secrets
@@ -212,6 +213,40 @@ class Jsonl(_Section):
     path: FilePath | None = None
 
 
+class Quota(_Section):
+    """The account's channels: RTZR counts sessions per organisation."""
+
+    max_sessions: Annotated[int, Field(ge=0, le=100_000)] = 0
+    reserve: Annotated[int, Field(ge=0, le=100_000)] = 0
+    on_full: Literal["wait", "lowest_priority_out"] = "wait"
+    alarm: Annotated[float, Field(gt=0, le=1)] = 0.8
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        rule = Rule(
+            not self.max_sessions or self.reserve < self.max_sessions,
+            ("reserve", "max_sessions"),
+            "leaves no session for ordinary legs; give less than max_sessions",
+        )
+        return keep(self, rule)
+
+
+class Cost(_Section):
+    """What RTZR asks for an hour, by the hours of the month."""
+
+    won_per_h: Steps = (1000, 500, 400, 300)
+    up_to_h: Steps = (1000, 10_000, 25_000)
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        rule = Rule(
+            len(self.won_per_h) == len(self.up_to_h) + 1 and list(self.up_to_h) == sorted(self.up_to_h),
+            ("up_to_h", "won_per_h"),
+            "must rise and be one shorter than won_per_h, whose last price is for all hours that follow",
+        )
+        return keep(self, rule)
+
+
 class Sinks(_Section):
     """Where events go."""
 
@@ -234,6 +269,8 @@ class Config(_Section):
     media: Media = Media()
     gate: Gate = Gate()
     hangup: Hangup = Hangup()
+    quota: Quota = Quota()
+    cost: Cost = Cost()
     drain_s: Annotated[float, Field(ge=0, le=3600)] = 30
     sinks: Sinks = Sinks()
     log: Log = Log()

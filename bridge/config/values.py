@@ -115,3 +115,6 @@ SecuredHttp = Annotated[str, _url("http", "https", plain_far=False)]
 SecuredWs = Annotated[str, _url("ws", "wss", plain_far=False)]
 AnyHttp = Annotated[str, _url("http", "https", plain_far=True)]
 FilePath = Annotated[str, Field(min_length=1), AfterValidator(_path)]
+Steps = Annotated[
+    tuple[Annotated[float, Field(strict=True, ge=0, le=10_000_000)], ...], Field(strict=False, max_length=20)
+]

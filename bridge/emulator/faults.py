@@ -40,7 +40,7 @@ class Faults:
 
     def __post_init__(self) -> None:
         self._audio_at_ms = self.opened_ms
-        self._paced_ms = self.opened_ms
+        self._paced_ms = self.opened_ms - self.knobs.burst_s * 1000
 
     @property
     def mute(self) -> bool:
