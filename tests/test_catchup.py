@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import shutil
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
@@ -25,6 +24,7 @@ from bridge.types import Codec, Event, LegId, Party, Role
 from bridge.wire.filestt import Doubtful, State, Status, Utterance
 from bridge.wire.rtzr import Refused, Unreachable
 from bridge.wire.spoolfile import Job, LegHead
+from tests.emulator.test_files import wav
 from tests.test_journal import SENTENCE_MS, said, talk
 from tests.wire.test_spoolfile import frames
 
@@ -87,13 +87,23 @@ async def catching_up(
 
 
 @asynccontextmanager
-async def against(emulator: Emulator, spool: Spool, **more: Any) -> AsyncIterator[Bench]:
+async def file_client(emulator: Emulator) -> AsyncIterator[FileStt]:
     async with (
         Tokens(emulator.auth_url, "demo", "demo-secret", renew_before_s=600, timeout_s=5) as tokens,
         FileStt(tokens, emulator.file_url, {}, timeout_s=10) as client,
-        catching_up(spool, client, **more) as bench,
     ):
+        yield client
+
+
+@asynccontextmanager
+async def against(emulator: Emulator, spool: Spool, **more: Any) -> AsyncIterator[Bench]:
+    async with file_client(emulator) as client, catching_up(spool, client, **more) as bench:
         yield bench
+
+
+def sidecar(folder: Path) -> str:
+    (job,) = (folder / "jobs").iterdir()
+    return (job / "job.json").read_text()
 
 
 def left(folder: Path) -> list[str]:
@@ -213,34 +223,28 @@ async def test_nothing_that_was_said_is_in_the_log(tmp_path: Path) -> None:
 
 async def test_full_jobs_are_waited_for(tmp_path: Path) -> None:
     spool = spool_in(tmp_path)
-    owe(spool, 0)
-    async with Emulator(Knobs(file_max_jobs=1, file_delay_ms=60_000)) as emulator:
+    owe(spool, 1)
+    async with Emulator(Knobs(file_delay_ms=60_000)) as emulator:
+        async with file_client(emulator) as another:
+            await another.send(wav(say(SENTENCES[0])))
+        emulator.knobs = Knobs(file_delay_ms=60_000, file_max_jobs=1)
         async with against(emulator, spool) as bench:
-            await bench.until(lambda: bench.catchup.counters.sent == 1)
-            owe(spool, 1, channel="2")
-        spool2 = spool_in(tmp_path)
-        # The first one's id is known; the second is refused until the knob is turned.
-        (tmp_path / "aside").mkdir()
-        first = min((tmp_path / "jobs").iterdir())
-        shutil.move(first, tmp_path / "aside" / first.name)
-        async with against(emulator, spool2) as bench:
             await bench.until(lambda: bench.catchup.counters.refused >= 3)
             assert bench.events == []
             emulator.knobs = Knobs()
             await bench.all_done()
             assert bench.heard == said(1)
-        spool2.stop()
     spool.stop()
 
 
 async def test_a_job_under_way_is_asked_about_after_a_restart_and_not_sent_twice(tmp_path: Path) -> None:
     spool = spool_in(tmp_path)
     owe(spool, 4)
-    async with Emulator(Knobs(file_delay_ms=300)) as emulator:
+    async with Emulator(Knobs(file_delay_ms=60_000)) as emulator:
         async with against(emulator, spool) as bench:
-            await bench.until(lambda: bench.catchup.counters.sent == 1)
-            await asyncio.sleep(0)
+            await bench.until(lambda: '"transcribe_id": ""' not in sidecar(tmp_path))
         assert bench.events == []
+        emulator.knobs = Knobs()
         async with against(emulator, spool_in(tmp_path)) as bench:
             await bench.all_done()
             assert bench.heard == said(4)
@@ -298,9 +302,9 @@ async def test_after_a_lost_answer_the_others_do_not_wait(tmp_path: Path) -> Non
         emulator.knobs = Knobs()
         owe(spool, 1, channel="2")
         await bench.until(lambda: bench.catchup.counters.done == 1)
+        await bench.until(lambda: spool.jobs.count() == 1)
         assert bench.heard == said(1)
         assert emulator.files.created == 2
-    assert spool.jobs.count() == 1
     spool.stop()
 
 

@@ -38,7 +38,7 @@ class FileError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class _Job:
-    done_at: float
+    made_at: float
     """The loop's time."""
     failed: bool
     utterances: list[dict[str, Any]] = field(repr=False)
@@ -55,7 +55,7 @@ class Files:
 
     async def post(self, request: Request, knobs: Knobs) -> JSONResponse | None:
         """Makes a job; None where it was made and its maker is not to know (`file_lost_answer`)."""
-        if knobs.file_max_jobs and self._at_work() >= knobs.file_max_jobs:
+        if knobs.file_max_jobs and self._at_work(knobs) >= knobs.file_max_jobs:
             return JSONResponse({"code": "A0002", "msg": "Too many concurrent requests"}, 429)
         try:
             body = await _body(request)
@@ -67,29 +67,31 @@ class Files:
         name = self._create(utterances, seconds, knobs)
         return None if knobs.file_lost_answer else JSONResponse({"id": name})
 
-    def get(self, name: str) -> JSONResponse:
+    def get(self, name: str, knobs: Knobs) -> JSONResponse:
         job = self._jobs.get(name)
         if job is None:
             return JSONResponse({"code": "H0004", "msg": "not found"}, 404)
         answer: dict[str, Any] = {"id": name, "status": "transcribing"}
-        if asyncio.get_running_loop().time() >= job.done_at:
+        if _is_done(job, knobs):
             answer["status"] = "failed" if job.failed else "completed"
             answer |= {} if job.failed else {"results": {"utterances": job.utterances}}
         return JSONResponse(answer)
 
     def _create(self, utterances: list[dict[str, Any]], seconds: float, knobs: Knobs) -> str:
         name = secrets.token_urlsafe(16)
-        done_at = asyncio.get_running_loop().time() + knobs.file_delay_ms / 1000
-        self._jobs[name] = _Job(done_at, knobs.file_fail, utterances)
+        self._jobs[name] = _Job(asyncio.get_running_loop().time(), knobs.file_fail, utterances)
         self.created += 1
         self.billed_s += seconds
         if len(self._jobs) > MAX_JOBS:
             del self._jobs[next(iter(self._jobs))]
         return name
 
-    def _at_work(self) -> int:
-        now = asyncio.get_running_loop().time()
-        return sum(job.done_at > now for job in self._jobs.values())
+    def _at_work(self, knobs: Knobs) -> int:
+        return sum(not _is_done(job, knobs) for job in self._jobs.values())
+
+
+def _is_done(job: _Job, knobs: Knobs) -> bool:
+    return asyncio.get_running_loop().time() - job.made_at >= knobs.file_delay_ms / 1000
 
 
 async def _body(request: Request) -> bytes:

@@ -288,7 +288,7 @@ class Emulator:
 
     async def _show_file(self, request: Request) -> Response:
         refusal = self._refusal(request)
-        return refusal.response() if refusal else self.files.get(request.path_params["job"])
+        return refusal.response() if refusal else self.files.get(request.path_params["job"], self.knobs)
 
     def cut(self) -> int:
         """Resets the connection of every open stream; how many."""
