@@ -16,10 +16,12 @@ import structlog
 from rich.console import Console
 
 from bridge.call import LegSettings
+from bridge.catchup import CatchUp
 from bridge.config import Config, ConfigError
 from bridge.conversation import SessionSettings
 from bridge.meter import Meter
 from bridge.net.ari import Ari
+from bridge.net.filestt import FileStt
 from bridge.net.rtp import PortPool
 from bridge.net.rtzr import Rtzr, Session, Tokens
 from bridge.permit import Speech
@@ -27,6 +29,7 @@ from bridge.quota import Governor
 from bridge.sinks.console import ConsoleSink
 from bridge.sinks.jsonl import JsonlSink
 from bridge.sinks.queued import QueuedSink
+from bridge.spool import Spool, SpoolSettings
 from bridge.switchboard import Switchboard, SwitchboardSettings
 from bridge.tap import TapSettings
 from bridge.types import Event
@@ -56,9 +59,15 @@ async def run(config: Config, console: Console | None = None) -> int:
         governor = build_governor(config, speech)
         await opened.enter_async_context(tokens)
         ari = await opened.enter_async_context(build_ari(config))
-        switchboard = build_switchboard(config, ari, governor, fan_out(sinks))
+        publish = fan_out(sinks)
+        spool = await _open_spool(config, opened)
+        switchboard = build_switchboard(config, ari, governor, publish, spool)
         meter = Meter(switchboard, ari, tokens, speech, governor, sinks)
-        working = [tasks.create_task(work) for work in (switchboard.run(), tokens.keep_fresh(), meter.run())]
+        works = [switchboard.run(), tokens.keep_fresh(), meter.run()]
+        if spool is not None:
+            files = await opened.enter_async_context(build_files(config, tokens))
+            works.append(CatchUp(spool, files, governor.room, publish).run())
+        working = [tasks.create_task(work) for work in works]
         await stop.wait()
         orderly = await _drain(switchboard, config.drain_s, force)
         for task in working:
@@ -80,6 +89,24 @@ def _check_bind(address: str) -> None:
                 f"media.bind: {address} is not to be had ({error.strerror}); give an address of this machine"
             )
             raise ConfigError([fault]) from None
+
+
+async def _open_spool(config: Config, opened: AsyncExitStack) -> Spool | None:
+    """The spool, if one is asked for. Raises ConfigError when its folder cannot be had."""
+    settings = config.spool
+    if settings.folder is None:
+        return None
+    spool = Spool(SpoolSettings(Path(settings.folder), settings.max_mb, settings.keep_days))
+    try:
+        await asyncio.to_thread(spool.check)
+    except OSError as error:
+        fault = (
+            f"spool.folder: {settings.folder} is not to be had ({error.strerror}); give a folder of this user"
+        )
+        raise ConfigError([fault]) from None
+    spool.start()
+    opened.push_async_callback(asyncio.to_thread, spool.stop)
+    return spool
 
 
 def _on_signals(told: Callable[[], None]) -> None:
@@ -145,6 +172,13 @@ def build_rtzr(config: Config) -> tuple[Tokens, Rtzr]:
         proxy=rtzr.proxy,
     )
     return tokens, speech
+
+
+def build_files(config: Config, tokens: Tokens) -> FileStt:
+    """RTZR's file API, with the streams' token and options."""
+    rtzr = config.rtzr
+    tls = ssl.create_default_context(cafile=rtzr.ca_file)
+    return FileStt(tokens, rtzr.file_url, stream_options(config), tls=tls, proxy=rtzr.proxy)
 
 
 def build_governor(config: Config, speech: Rtzr) -> Governor[Session]:
@@ -216,7 +250,11 @@ def leg_settings(config: Config) -> LegSettings:
 
 
 def build_switchboard(
-    config: Config, ari: Ari, speech: Speech, publish: Callable[[Event], None]
+    config: Config,
+    ari: Ari,
+    speech: Speech,
+    publish: Callable[[Event], None],
+    spool: Spool | None = None,
 ) -> Switchboard:
     media = config.media
     taps = TapSettings(
@@ -236,4 +274,4 @@ def build_switchboard(
         prices=tuple(map(Price, config.cost.won_per_h, (*config.cost.up_to_h, None))),
     )
     ports = PortPool(media.bind, media.first_port, media.last_port, media.port_rest_s)
-    return Switchboard(ari, ports, speech, settings, publish)
+    return Switchboard(ari, ports, speech, settings, publish, spool)

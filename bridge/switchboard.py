@@ -18,6 +18,7 @@ from bridge.call import Leg, LegReport, LegSettings, Speech
 from bridge.net.ari import Ari, AriRefused, AriUnreachable, Connected, Disconnected, Gone
 from bridge.net.rtp import PortPool
 from bridge.ring import Ring
+from bridge.spool import LegSpool, Spool
 from bridge.tap import Tap, TapSettings, tap_prefix
 from bridge.types import CallId, Event, LegId, Party, Role
 from bridge.wire import ari as wire
@@ -97,9 +98,11 @@ class Switchboard:
         speech: Speech,
         settings: SwitchboardSettings,
         publish: Callable[[Event], None],
+        spool: Spool | None = None,
     ) -> None:
         self._ari = ari
         self._ports = ports
+        self._spool = spool
         self._speech = speech
         self._settings = settings
         self._publish = publish
@@ -262,6 +265,7 @@ class Switchboard:
             self._settings.legs,
             clock=call.now_ms,
             publish=self._publish,
+            spool=self._keep(live.leg, party, call),
         )
         try:
             await leg.run(lambda: live.cause)
@@ -272,6 +276,13 @@ class Switchboard:
             call.add(leg.report)
             metrics.bump(leg.report.ledger.fates(), metrics.AUDIO_MS)
             self._forget(live, call)
+
+    def _keep(self, leg: LegId, party: Party, call: _Call) -> LegSpool | None:
+        """Where the leg's audio stands until it was told, if any may touch the disk."""
+        if self._spool is None:
+            return None
+        began = time.time() - call.now_ms() / 1000
+        return self._spool.leg(leg, party, self._settings.taps.codec, began)
 
     def _answer(self, channel: str, at_s: float | None) -> None:
         live = self._live.get(channel)

@@ -1,10 +1,11 @@
 """One leg from ring to events, on the real emulator: all that is said arrives, all audio is accounted for."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Protocol
 
 import pytest
 from hypothesis import given, settings
@@ -15,8 +16,9 @@ from bridge.conversation import SessionSettings
 from bridge.emulator.codebook import SENTENCES, say, spoken_ms
 from bridge.emulator.server import Emulator, Knobs
 from bridge.net.rtzr import Rtzr, Session, Tokens
-from bridge.permit import FreePermit
+from bridge.permit import FreePermit, Permit
 from bridge.ring import Ring
+from bridge.spool import LegSpool, Spool
 from bridge.types import Codec, Event, Frame, GapReason, LegId, Party, Role
 from bridge.wire import g711, rtzr
 from bridge.wire.gate import GateSettings, Mode
@@ -40,16 +42,25 @@ class Speech:
         return FreePermit(session)
 
 
+class Watching(Protocol):
+    """What opens a call's sessions and remembers them."""
+
+    @property
+    def sessions(self) -> list[Session]: ...
+    async def open(self, codec: Codec, priority: int = 0) -> Permit: ...
+
+
 @dataclass
 class Call:
     """A leg under test, the side of the PBX in the test's hand."""
 
     emulator: Emulator
-    speech: Speech
+    speech: Watching
     settings: LegSettings = SETTINGS
     codec: Codec = Codec.ULAW
     ring_ms: float = 60_000
     events: list[Event] = field(default_factory=list)
+    spool: Spool | None = None
 
     def __post_init__(self) -> None:
         self.ring = Ring(self.codec, self.ring_ms)
@@ -63,8 +74,13 @@ class Call:
             self.settings,
             clock=self.now_ms,
             publish=self.events.append,
+            spool=self._keep(),
         )
         self.running = asyncio.create_task(self.leg.run(lambda: "cause 16"))
+
+    def _keep(self) -> LegSpool | None:
+        leg = LegId("call", "channel")
+        return self.spool.leg(leg, Party(Role.CALLER), self.codec, time.time()) if self.spool else None
 
     def now_ms(self) -> float:
         return (asyncio.get_running_loop().time() - self.began_s) * 1000

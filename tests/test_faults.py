@@ -4,17 +4,21 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from pathlib import Path
 from random import random
 from typing import Any
 
 import pytest
 
 from bridge.call import LegSettings
+from bridge.catchup import CatchUp
 from bridge.emulator.codebook import SENTENCES, say
 from bridge.emulator.server import Emulator, Knobs
+from bridge.net.filestt import FileStt
 from bridge.net.rtzr import Rtzr, Session, Tokens
 from bridge.quota import Governor
-from bridge.types import Codec, GapReason
+from bridge.spool import Spool, SpoolSettings
+from bridge.types import Codec, Event, GapReason
 from bridge.wire.channels import OnFull, QuotaSettings
 from bridge.wire.gate import Mode
 from tests.test_call import QUICK, SETTINGS, Call, settings_of, until
@@ -37,7 +41,7 @@ class Watched:
 
 
 class Governed(Governor[Session]):
-    """The governor, as a call under test knows what opens its sessions."""
+    """The governor, which remembers the sessions for the test."""
 
     def __init__(self, client: Rtzr, quota: QuotaSettings) -> None:
         self.sessions: list[Session] = []
@@ -435,3 +439,53 @@ async def test_audio_that_an_evicted_leg_cannot_keep_is_told_as_such() -> None:
         assert report.ledger.lost.keys() == {GapReason.EVICTED, GapReason.DRAIN}
         high.ring.end()
         assert (await high.ended()).reasons == []
+
+
+# Audio on the disk.
+
+
+@pytest.mark.parametrize("trouble", [{"spent": True}, {"max_streams": 1}, {"broken": True}], ids=str)
+async def test_what_found_no_session_comes_late_from_its_file(
+    trouble: dict[str, Any], tmp_path: Path
+) -> None:
+    spool = Spool(SpoolSettings(tmp_path / "spool", poll_s=0.05, settle_s=0.1))
+    spool.start()
+    try:
+        async with site() as rtzr:
+            other = await rtzr.governor.open(Codec.ULAW)
+            rtzr.emulator.knobs = replace(QUICK, **trouble)
+            one = rtzr.call(replace(SETTINGS, outage_ms=50), spool=spool)
+            await talk(one, FIRST, SECOND)
+            report = await one.ended_alone()
+            assert (one.texts, report.reasons) == ([], ["drain"])
+            (gap,) = (event.data for event in one.events if event.type == "rtzr.gap")
+            assert (gap["spooled"], gap["ms"]) == (True, round(report.ledger.lost_ms))
+            rtzr.emulator.knobs = QUICK
+            await other.session.close()
+            other.release()
+            late = list[Event]()
+            files_url = f"http://127.0.0.1:{rtzr.emulator.port}/v1/transcribe"
+            async with FileStt(rtzr.tokens, files_url, {}) as files:
+                working = asyncio.create_task(CatchUp(spool, files, rtzr.governor.room, late.append).run())
+                await until(lambda: " ".join(e.data["text"] for e in late) == f"{FIRST} {SECOND}")
+                working.cancel()
+                await asyncio.gather(working, return_exceptions=True)
+            assert all(event.data["late"] for event in late)
+            assert late[0].data["start_ms"] == pytest.approx(0, abs=60)
+    finally:
+        spool.stop()
+    assert list(tmp_path.rglob("*.wav")) == []
+
+
+async def test_what_was_told_leaves_the_disk(tmp_path: Path) -> None:
+    spool = Spool(SpoolSettings(tmp_path / "spool", settle_s=0.1))
+    spool.start()
+    try:
+        async with site() as rtzr:
+            one = rtzr.call(spool=spool)
+            await talk(one, FIRST, SECOND)
+            assert (await one.ended()).reasons == []
+            assert one.texts == [FIRST, SECOND]
+    finally:
+        spool.stop()
+    assert [path for path in tmp_path.rglob("*") if path.is_file() and path.stat().st_size > 0] == []

@@ -71,6 +71,7 @@ class Rtzr(_Section):
 
     auth_url: SecuredHttp = "https://openapi.vito.ai/v1/authenticate"
     stream_url: SecuredWs = "wss://openapi.vito.ai/v1/transcribe:streaming"
+    file_url: SecuredHttp = "https://openapi.vito.ai/v1/transcribe"
     model_name: Name = "sommers_ko"
     domain: Literal["CALL", "MEETING"] = "CALL"
     language: Name = "ko"
@@ -247,6 +248,14 @@ class Cost(_Section):
         return keep(self, rule)
 
 
+class Spool(_Section):
+    """Audio that could not be streamed waits on the disk for RTZR's file API. Off without a folder."""
+
+    folder: FilePath | None = None
+    max_mb: Annotated[int, Field(ge=1, le=10_000_000)] = 1000
+    keep_days: Annotated[float, Field(gt=0, le=3650)] = 7
+
+
 class Sinks(_Section):
     """Where events go."""
 
@@ -271,6 +280,7 @@ class Config(_Section):
     hangup: Hangup = Hangup()
     quota: Quota = Quota()
     cost: Cost = Cost()
+    spool: Spool = Spool()
     drain_s: Annotated[float, Field(ge=0, le=3600)] = 30
     sinks: Sinks = Sinks()
     log: Log = Log()
