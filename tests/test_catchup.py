@@ -447,7 +447,7 @@ async def test_killed_while_a_file_is_sent_it_is_in_doubt(tmp_path: Path) -> Non
         await asyncio.wait_for(waiting.wait(), 5)
     client = Scripted("x", looks=(DONE,))
     async with catching_up(spool, client, pauses=Pauses(doubt_s=600)) as bench:
-        await bench.until(lambda: bench.catchup.counters.resent == 1)
+        await bench.until(lambda: '"sending": false' in sidecar(tmp_path))
     assert client.sent == 0
     assert spool.jobs.oldest(time.time() + 590) is None
     with spool.jobs.oldest(time.time() + 601) or pytest.fail("none") as claim:

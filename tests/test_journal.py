@@ -5,6 +5,8 @@ import shutil
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from bridge.emulator.codebook import SENTENCES, say, spoken_ms
 from bridge.emulator.files import hear
@@ -12,8 +14,10 @@ from bridge.jobs import Jobs
 from bridge.journal import Journal
 from bridge.types import Codec, Frame, LegId, Party, Role
 from bridge.wire.spoolfile import Closed, LegHead, pack
+from tests.scale import scaled
 from tests.wire.test_spoolfile import frames, spans
 
+HEAD_PCM = LegHead(LegId("c", "1"), Party(Role.CALLER), Codec.SLIN, 1_700_000_000.0)
 HEAD = LegHead(LegId("c", "1"), Party(Role.CALLER, "01012345678"), Codec.ULAW, 1_700_000_000.0)
 LONGEST = 300_000.0
 SENTENCE_MS = 4000
@@ -242,6 +246,100 @@ def test_a_folder_without_audio_is_nothing(tmp_path: Path) -> None:
     assert reopened(tmp_path) is None
     (tmp_path / "live" / "run" / "leg" / "00000001.seg").write_bytes(b"\0" * 50)
     assert reopened(tmp_path) is None
+
+
+STEP_MS = 100
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("write"), st.integers(1, 30), st.just(0)),
+        st.tuples(st.just("wait"), st.integers(1, 60), st.just(0)),
+        st.tuples(st.just("lose"), st.integers(0, 60), st.integers(1, 40)),
+        st.tuples(st.just("cover"), st.integers(0, 60), st.just(0)),
+        st.tuples(st.just("give"), st.integers(0, 1), st.just(0)),
+    ),
+    max_size=25,
+)
+
+
+class Model:
+    """A journal beside what must come of it: each tenth of a second has a sample value of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.jobs = Jobs(folder)
+        self.jobs.open()
+        self.folder = folder / "leg"
+        self.journal = Journal(self.folder, HEAD_PCM, self.jobs)
+        self.now = 0
+        self.covered = 0
+        self.written: set[int] = set()
+        self.lost: set[int] = set()
+
+    def step(self, name: str, first: int, length: int) -> None:
+        if name == "write":
+            ticks = range(self.now, self.now + first)
+            sound = [Frame(value(tick) * 8 * STEP_MS, float(tick * STEP_MS)) for tick in ticks]
+            self.journal.write(sound)
+            self.written |= set(ticks)
+        if name in ("write", "wait"):
+            self.now += first
+        elif name == "lose":
+            start = min(self.covered + first, self.now)
+            end = min(start + length, self.now)
+            self.journal.lose(spans((start * STEP_MS, end * STEP_MS)))
+            self.lost |= set(range(start, end))
+        elif name == "cover":
+            self.covered = max(self.covered, min(self.covered + first, self.now))
+            self.journal.cover(self.covered * STEP_MS)
+        elif name == "give":
+            self.journal.give(3000, rest=bool(first))
+
+    def end(self, *, killed: bool) -> set[int]:
+        """The ticks that must be in the jobs."""
+        if killed:
+            self.journal.shut()
+            found = Journal.reopen(self.folder, self.jobs)
+            if found is not None:
+                found.close(3000)
+            return self.written & (self.lost | set(range(self.covered, self.now)))
+        self.journal.close(3000)
+        return self.written & self.lost
+
+
+def value(tick: int) -> bytes:
+    return (tick + 1).to_bytes(2, "little")
+
+
+def ticks_of(jobs: Jobs) -> list[int]:
+    """Every tenth of a second that some job holds, each sample of it in its place."""
+    found, claims = [], []
+    while (claim := jobs.oldest(1e12)) is not None:
+        claims.append(claim)
+        pcm = claim.audio()[44:]
+        for at in range(0, len(pcm), 16 * 20):
+            part = pcm[at : at + 16 * 20]
+            tick = (claim.job.start_ms + at // 16) // STEP_MS
+            if any(part):
+                assert part == value(tick) * (len(part) // 2)
+                found.append((tick, (claim.job.start_ms + at // 16) % STEP_MS // 20))
+    for claim in claims:
+        claim.release()
+    assert len(found) == len(set(found)), "sent twice"
+    assert len(found) == 5 * len({tick for tick, _ in found}), "not whole"
+    return sorted({tick for tick, _ in found})
+
+
+@settings(max_examples=scaled(1000))
+@given(steps=STEPS, killed=st.booleans())
+def test_whatever_happens_each_sample_is_owed_once_or_told(
+    tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, int, int]], killed: bool
+) -> None:
+    folder = tmp_path_factory.mktemp("model")
+    model = Model(folder)
+    for step in steps:
+        model.step(*step)
+    expected = model.end(killed=killed)
+    assert ticks_of(model.jobs) == sorted(expected)
+    shutil.rmtree(folder)
 
 
 # A disk that fails.

@@ -16,6 +16,7 @@ from structlog.testing import capture_logs
 from bridge.journal import Journal
 from bridge.spool import QUEUE_BYTES, LegSpool, Spool, SpoolSettings
 from bridge.types import Codec, Frame, LegId, Party, Role
+from bridge.wire.g711 import to_pcm
 from tests.scale import scaled
 from tests.test_journal import heard, said, segments, talk
 
@@ -285,6 +286,42 @@ def test_a_full_disk_costs_its_time_and_is_written_again_after(
     one.close()
     spool.stop()
     assert heard(tmp_path) == said(0, 2)
+
+
+_BOUNDED = """
+import resource, sys
+from pathlib import Path
+from bridge.spool import Spool, SpoolSettings
+from bridge.types import Codec, LegId, Party, Role
+from tests.test_journal import talk
+spool = Spool(SpoolSettings(Path(sys.argv[1])))
+leg = spool.leg(LegId("c", "1"), Party(Role.CALLER), Codec.ULAW, 1.7e9)
+audio = talk(6)
+resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, resource.RLIM_INFINITY))
+for n in range(0, len(audio), 10):
+    leg.keep(audio[n : n + 10])
+    spool.tick()
+resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+leg.lose(0, 24_000)
+leg.close()
+spool.stop()
+print(spool.counters.kept_ms, spool.counters.dropped_ms, spool.counters.errors)
+"""
+
+
+def test_writes_that_the_system_cuts_off_half_way_spoil_nothing(tmp_path: Path) -> None:
+    """A real limit on the size of files: the system writes a part of a record, and then refuses."""
+    run = [sys.executable, "-c", _BOUNDED, str(tmp_path)]
+    told = subprocess.run(run, capture_output=True, text=True, check=True, timeout=60).stdout
+    kept, dropped, errors = map(float, told.splitlines()[-1].split())
+    assert (kept + dropped, errors) == (24_000, dropped / 200)
+    assert 0 < dropped < 6000
+    (job,) = (tmp_path / "jobs").iterdir()
+    pcm = (job / "audio.wav").read_bytes()[44:]
+    whole = b"".join(to_pcm(frame.payload, Codec.ULAW) for frame in talk(6))
+    packets = [(pcm[n : n + 320], whole[n : n + 320]) for n in range(0, len(whole), 320)]
+    assert all(got in (b"", bytes(len(got)), was) for got, was in packets)
+    assert sum(got != was for got, was in packets) * 20 <= dropped
 
 
 def test_what_could_not_be_closed_is_closed_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
