@@ -2,6 +2,8 @@
 #
 #   make demo       a two-party call of Korean sentences becomes live text, on this machine alone
 #   make test       every test, with a tenth of the repetitions; make test-long with all of them
+#   make bench      the benchmarks that are short; make bench BENCH=latency|outage|token|churn for one
+#                   (CYCLES=100000 for the long churn); results in bench/results, 1 when a target is missed
 #   make check      ruff and mypy
 #   make lock       write requirements*.txt anew (needs uv)
 #   make clean      remove what these made, except the Asterisk in the cache folder
@@ -18,7 +20,7 @@ RUN := $(VENV)/.installed
 DEV := $(VENV)/.installed-dev
 
 .DELETE_ON_ERROR:
-.PHONY: demo test test-long check lock clean
+.PHONY: demo test test-long bench check lock clean
 
 demo: $(RUN)
 	$(BIN)/rtzr-bridge demo
@@ -29,6 +31,9 @@ test: $(DEV)
 
 test-long:
 	$(MAKE) test SCALE=1
+
+bench: $(RUN)
+	$(BIN)/python -m bench $(BENCH)
 
 check: $(DEV)
 	$(BIN)/ruff check .
@@ -67,4 +72,4 @@ lock:
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
-	find bridge tests -name __pycache__ -type d -prune -exec rm -rf {} +
+	find bridge tests bench -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -8,6 +8,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = sorted((ROOT / "bridge").rglob("*.py"))
+BENCH = sorted((ROOT / "bench").rglob("*.py"))
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
 LONGEST_FILE = 400
 LONGEST_FUNCTION = 50
@@ -91,6 +92,11 @@ def test_every_wire_and_net_module_has_its_test(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", PACKAGE, ids=named)
+def test_the_package_knows_no_benchmark_and_no_test(path: Path) -> None:
+    assert forbidden(path, {"bench", "tests"}) == []
+
+
+@pytest.mark.parametrize("path", [*PACKAGE, *BENCH], ids=named)
 def test_every_file_says_what_lives_in_it(path: Path) -> None:
     assert ast.get_docstring(ast.parse(path.read_text()))
 
@@ -100,7 +106,7 @@ def test_every_test_file_says_what_it_proves(path: Path) -> None:
     assert ast.get_docstring(ast.parse(path.read_text()))
 
 
-@pytest.mark.parametrize("path", PACKAGE, ids=named)
+@pytest.mark.parametrize("path", [*PACKAGE, *BENCH], ids=named)
 def test_files_and_functions_stay_small(path: Path) -> None:
     assert len(path.read_text().splitlines()) <= LONGEST_FILE
     assert {name: lines for name, lines in functions(path) if lines > LONGEST_FUNCTION} == {}
