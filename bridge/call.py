@@ -136,6 +136,10 @@ class Leg:
             if self._answered_ms is None:
                 opening.cancel()  # nobody answered: a session that is opened ahead is not needed
                 return
+            if self._ring.mixed:
+                opening.cancel()
+                await self._ring.over(None)
+                return
             await opening
             while not await self._turn(tasks):
                 pass
@@ -144,7 +148,7 @@ class Leg:
                 self._opening.cancel()
 
     async def _open_when_wanted(self, tasks: asyncio.TaskGroup) -> None:
-        if await self._ring.wanted():
+        if await self._ring.wanted() and not self._ring.mixed:
             self._open(tasks)
 
     async def _answer(self) -> float | None:
@@ -344,7 +348,7 @@ class Leg:
 
     def _tell(self, transcript: Transcript) -> None:
         latency_ms = round(self._clock()) - transcript.end_ms
-        self._publish(self._events.transcript(transcript, latency_ms))
+        self._publish(self._events.transcript(transcript, latency_ms, mixed=self._ring.mixes))
 
     def _tell_losses(self, *, all_of_them: bool = False) -> None:
         if self._ring.evicted_ms:
@@ -377,7 +381,7 @@ class Leg:
     def _settle(self) -> None:
         """Close the books: what still waits somewhere will not be sent."""
         ledger, waiting = self.report.ledger, self._ring.read_now().frames
-        ledger.arrived = self._ring.arrived_ms
+        ledger.arrived, ledger.mixed = self._ring.arrived_ms, self._ring.mixed_ms
         ledger.saved = self._gate.withheld_ms + self._gate.held_ms
         ledger.withheld += ledger.saved
         if self._answered_ms is None:

@@ -61,7 +61,9 @@ async def run(config: Config, console: Console | None = None) -> int:
         ari = await opened.enter_async_context(build_ari(config))
         publish = fan_out(sinks)
         spool = await _open_spool(config, opened)
-        switchboard = build_switchboard(config, ari, governor, publish, spool)
+        mixing = config.quota.on_full == "mix_legs"
+        mix_when = (lambda: not governor.room()) if mixing else None
+        switchboard = build_switchboard(config, ari, governor, publish, spool, mix_when)
         meter = Meter(switchboard, ari, tokens, speech, governor, sinks)
         works = [switchboard.run(), tokens.keep_fresh(), meter.run()]
         if spool is not None:
@@ -255,6 +257,7 @@ def build_switchboard(
     speech: Speech,
     publish: Callable[[Event], None],
     spool: Spool | None = None,
+    mix_when: Callable[[], bool] | None = None,
 ) -> Switchboard:
     media = config.media
     taps = TapSettings(
@@ -274,4 +277,4 @@ def build_switchboard(
         prices=tuple(map(Price, config.cost.won_per_h, (*config.cost.up_to_h, None))),
     )
     ports = PortPool(media.bind, media.first_port, media.last_port, media.port_rest_s)
-    return Switchboard(ari, ports, speech, settings, publish, spool)
+    return Switchboard(ari, ports, speech, settings, publish, spool, mix_when)

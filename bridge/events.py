@@ -53,14 +53,17 @@ class LegEvents:
     def started(self, codec: Codec) -> Event:
         return self._make("leg.started", {"codec": codec.label})
 
-    def transcript(self, transcript: Transcript, latency_ms: int) -> Event:
-        """`latency_ms`: from the end of the audio that the text covers until now."""
+    def transcript(self, transcript: Transcript, latency_ms: int, *, mixed: bool = False) -> Event:
+        """`latency_ms`: from the end of the audio that the text covers until now. `mixed`: it may be what the
+        call's other party said, for both are in one stream."""
         data: dict[str, Any] = {
             "text": transcript.text,
             "start_ms": transcript.start_ms,
             "end_ms": transcript.end_ms,
             "latency_ms": latency_ms,
         }
+        if mixed:
+            data["mixed"] = True
         if transcript.final:
             data["words"] = [asdict(word) for word in transcript.words]
         return self._make("transcript.final" if transcript.final else "transcript.partial", data)

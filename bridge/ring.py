@@ -6,11 +6,14 @@ connected. The receiving side pushes and never waits; the leg reads. The end of 
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
 from bridge.types import Codec, Frame
+from bridge.wire.mix import Mixer
+
+_OWN, _GUEST = 0, 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +38,12 @@ class Ring:
         self._wanted = asyncio.Event()
         self._answered = asyncio.Event()
         self._answered_ms: float | None = None
+        self._host: Ring | None = None
+        self._mixer: Mixer | None = None
+        self._sides: set[int] = set()
+        self._now_ms: Callable[[], float] = lambda: 0.0
+        self.mixed_ms = 0.0
+        """Of what arrived, what went into another leg's stream."""
         self.arrived_ms = 0.0
         self.evicted_ms = 0.0
         self.evicted_span = (0.0, 0.0)
@@ -44,6 +53,17 @@ class Ring:
 
     def push(self, frames: Sequence[Frame]) -> None:
         """Append frames; wakes the reader once enough wait."""
+        if self._host is not None:
+            ms = sum(self._codec.ms(len(frame.payload)) for frame in frames)
+            self.arrived_ms += ms
+            self.mixed_ms += ms
+            self._host.blend(_GUEST, frames)
+        elif self._mixer is not None:
+            self.blend(_OWN, frames)
+        else:
+            self._append(frames)
+
+    def _append(self, frames: Sequence[Frame]) -> None:
         for frame in frames:
             length = self._codec.ms(len(frame.payload))
             self._frames.append(frame)
@@ -53,6 +73,35 @@ class Ring:
             self._evict()
         if self._waiting_ms >= self._wanted_ms:
             self._wake()
+
+    def mix_in(self, guest: "Ring", now_ms: Callable[[], float]) -> None:
+        """From now on the guest's audio goes into this stream too, both heard at once (`mix_legs`)."""
+        self._mixer, self._now_ms, guest._host = Mixer(self._codec), now_ms, self
+        self._sides = {_OWN, _GUEST}
+
+    def blend(self, side: int, frames: Sequence[Frame], *, over: bool = False) -> None:
+        """Audio of one of two parties; `over`: its last. The stream ends with the second one."""
+        if self._mixer is None:
+            return
+        self._mixer.push(side, frames)
+        if over:
+            self._mixer.end(side)
+            self._sides.discard(side)
+        self._append(self._mixer.take(self._now_ms()))
+        if self._mixer.late_ms or self._mixer.dropped_ms:
+            self.flaw("mixed too late")
+        if not self._sides:
+            self._finish()
+
+    @property
+    def mixes(self) -> bool:
+        """Whether two parties are in this stream."""
+        return self._mixer is not None
+
+    @property
+    def mixed(self) -> bool:
+        """Whether this party's audio goes out in another leg's stream."""
+        return self._host is not None
 
     def flaw(self, reason: str) -> None:
         """Something is missing from the stream, and not by the PBX's doing."""
@@ -72,6 +121,14 @@ class Ring:
 
     def end(self) -> None:
         """No frame will come any more."""
+        if self._host is not None:
+            self._host.blend(_GUEST, (), over=True)
+        if self._mixer is not None and self._sides:
+            self.blend(_OWN, (), over=True)
+        else:
+            self._finish()
+
+    def _finish(self) -> None:
         self._over.set()
         self._wanted.set()
         self._answered.set()
@@ -86,7 +143,7 @@ class Ring:
     def ended(self) -> bool:
         return self._over.is_set()
 
-    async def over(self, timeout_s: float) -> None:
+    async def over(self, timeout_s: float | None) -> None:
         """Wait until the stream ends, at most `timeout_s`."""
         with suppress(TimeoutError):
             await asyncio.wait_for(self._over.wait(), timeout_s)

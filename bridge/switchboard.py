@@ -99,10 +99,13 @@ class Switchboard:
         settings: SwitchboardSettings,
         publish: Callable[[Event], None],
         spool: Spool | None = None,
+        mix_when: Callable[[], bool] | None = None,
     ) -> None:
+        """`mix_when`: whether a leg that is answered now is to share the stream of its call's other leg."""
         self._ari = ari
         self._ports = ports
         self._spool = spool
+        self._mix_when = mix_when
         self._speech = speech
         self._settings = settings
         self._publish = publish
@@ -290,7 +293,22 @@ class Switchboard:
             live.answered = True
             call = self._calls[live.leg.call]
             at_ms = None if at_s is None else (self._clock.monotonic(at_s) - call.origin_s) * 1000
+            self._mix(live, call)
             live.ring.answer(call.now_ms() if at_ms is None else at_ms)
+
+    def _mix(self, live: _Live, call: _Call) -> None:
+        """With `mix_legs`, a leg for which there is no session goes into the stream of its call's other one.
+
+        Decided once, at the answer: what was said before two streams became one has no place in it.
+        """
+        if self._mix_when is None or not self._mix_when() or live.ring.mixes or live.ring.mixed:
+            return
+        for host in self._live.values():
+            one = host is not live and host.leg.call == call.id and host.answered
+            if one and not (host.ring.mixes or host.ring.mixed or host.ring.ended):
+                host.ring.mix_in(live.ring, call.now_ms)
+                _log.warning("legs mixed", leg=str(live.leg), into=str(host.leg))
+                return
 
     def _end(self, live: _Live | None, cause: str) -> None:
         """The channel is gone; the end of the stream goes down behind the last packet."""

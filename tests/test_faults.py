@@ -494,3 +494,24 @@ async def test_what_was_told_leaves_the_disk(tmp_path: Path) -> None:
     finally:
         spool.stop()
     assert audio_in(tmp_path) == []
+
+
+# Two parties in one stream.
+
+
+async def test_both_parties_of_a_call_in_one_stream_say_so_and_the_books_close() -> None:
+    async with site() as rtzr:
+        host, guest = Call(rtzr.emulator, rtzr.governor), Call(rtzr.emulator, rtzr.governor)
+        rtzr.calls += [host, guest]
+        host.ring.answer(0)
+        host.ring.mix_in(guest.ring, lambda: 0.0)
+        guest.ring.answer(0)
+        end = host.say(FIRST, 0)
+        guest.hear(guest.silence(round(end)) + say(SECOND) + guest.silence(1000), 0)
+        host.ring.end()
+        guest.ring.end()
+        report, quiet = await host.ended(), await guest.ended()
+        assert host.texts == [FIRST, SECOND]
+        assert all(final["mixed"] for final in host.finals)
+        assert (guest.texts, quiet.ledger.mixed, quiet.sessions) == ([], quiet.ledger.arrived, 0)
+        assert (report.reasons, quiet.reasons, rtzr.emulator.stats().sockets_opened) == ([], [], 1)

@@ -121,3 +121,34 @@ def test_every_frame_is_read_evicted_or_waiting(
     assert ring.arrived_ms == 20 * len(read) + ring.evicted_ms + ring.waiting_ms
     starts = [frame.at_ms for frame in read]
     assert starts == sorted(set(starts)), "in order, none twice"
+
+
+def frame(level: int, at_ms: float) -> Frame:
+    return Frame(Codec.SLIN.silence(0) + level.to_bytes(2, "little", signed=True) * 160, at_ms)
+
+
+async def test_two_parties_in_one_stream_are_heard_at_once_and_it_ends_with_the_second() -> None:
+    host, guest, now = Ring(Codec.SLIN, 60_000), Ring(Codec.SLIN, 60_000), 0.0
+    host.mix_in(guest, lambda: now)
+    assert (host.mixes, host.mixed, guest.mixes, guest.mixed) == (True, False, False, True)
+    host.push([frame(100, 0), frame(100, 20)])
+    guest.push([frame(7, 20), frame(7, 40)])
+    host.end()
+    assert not host.ended
+    guest.end()
+    batch = await host.read(20, 1)
+    assert [(f.at_ms, int.from_bytes(f.payload[:2], "little")) for f in batch.frames] == [
+        (0, 100),
+        (20, 107),
+        (40, 7),
+    ]
+    assert batch.ended
+    assert (host.arrived_ms, guest.arrived_ms, guest.mixed_ms, host.flaws) == (60, 40, 40, [])
+
+
+async def test_audio_that_comes_after_its_time_was_mixed_is_a_flaw() -> None:
+    host, guest = Ring(Codec.SLIN, 60_000), Ring(Codec.SLIN, 60_000)
+    host.mix_in(guest, lambda: 1000.0)
+    host.push([frame(100, 0)])
+    guest.push([frame(7, 0)])
+    assert host.flaws == ["mixed too late"]

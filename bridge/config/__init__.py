@@ -219,7 +219,7 @@ class Quota(_Section):
 
     max_sessions: Annotated[int, Field(ge=0, le=100_000)] = 0
     reserve: Annotated[int, Field(ge=0, le=100_000)] = 0
-    on_full: Literal["wait", "lowest_priority_out"] = "wait"
+    on_full: Literal["wait", "lowest_priority_out", "mix_legs"] = "wait"
     alarm: Annotated[float, Field(gt=0, le=1)] = 0.8
 
     @model_validator(mode="after")

@@ -131,7 +131,8 @@ ONE_FAULT = {
         "FILE:3: sinks.console.colour: is not a key; the keys here are enabled, partials"
     ),
     "1: 2": (
-        "FILE:1: 1: is not a key; the keys here are rtzr, asterisk, media, gate, hangup, quota, cost, spool, drain_s, sinks, log"
+        "FILE:1: 1: is not a key; the keys here are rtzr, asterisk, media, gate, hangup, quota, cost, "
+        "spool, drain_s, sinks, log"
     ),
     # given twice
     "gate:\n  mode: vad\n  mode: vad": "FILE:3: gate.mode: is given twice, first on line 2; keep one",
