@@ -38,8 +38,11 @@ _SHORT = ("latency", "token", "churn")
 
 def main(arguments: Sequence[str]) -> int:
     """The exit code."""
-    benches = _benches()
     parser = argparse.ArgumentParser(prog="bench", description=__doc__)
+    try:
+        benches = _benches()
+    except ValueError:
+        parser.error("CYCLES is no number; give how many calls churn is to make")
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(benches))
     names = parser.parse_args(arguments).names or _SHORT
     if unknown := [name for name in names if name not in benches]:

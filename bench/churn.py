@@ -99,10 +99,12 @@ class _Bench:
         """`AT_ONCE` lines of calls, one call after another on each."""
         numbers = iter(range(wanted))
         metering = asyncio.create_task(self._meter())
-        async with asyncio.TaskGroup() as tasks:
-            for _ in range(AT_ONCE):
-                tasks.create_task(self._line(numbers))
-        metering.cancel()
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                for _ in range(AT_ONCE):
+                    tasks.create_task(self._line(numbers))
+        finally:
+            metering.cancel()
 
     async def _meter(self) -> None:
         """As the daemon does: whoever counts the sessions lets go of those that are closed."""

@@ -70,6 +70,18 @@ class Script:
     words: list[Said] = field(repr=False)
 
 
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One run: what is said, and when the line is cut. Seconds."""
+
+    leg: int
+    script: Script
+    after_s: float
+    """From the moment at which there is room for it to its answer."""
+    cut_s: float
+    """From its answer."""
+
+
 @dataclass(slots=True)
 class Run:
     """What became of one leg. Milliseconds."""
@@ -82,7 +94,7 @@ class Run:
     lost_ms: float = 0.0
     resets: int = 0
     closes: bool = False
-    reasons: list[str] = field(default_factory=list)
+    complete: bool = False
 
     def publish(self, event: Event) -> None:
         if event.type == "rtzr.transcript.final":
@@ -113,6 +125,8 @@ class Row:
     """Between the gaps and what RTZR was not told, in one run."""
     open_books: int
     """Legs whose ledger does not close."""
+    partial: int
+    """Legs that did not end `complete`."""
     uncut: int
     """Runs whose line carried nothing when it was cut."""
 
@@ -131,6 +145,13 @@ def script(leg: int, length_s: float) -> Script:
     audio += CODEC.silence(1000)
     plain = [bytes(audio[at : at + size]) for at in range(0, len(audio) - size + 1, size)]
     return Script([truth.mark(packet, leg, n) for n, packet in enumerate(plain)], words)
+
+
+def plan(scenario: Scenario, leg: int) -> Plan:
+    """The same for the same leg, whenever it is asked for."""
+    draw = Random(-leg - 1)
+    after_s, cut_s = draw.uniform(0, _SPREAD_S), draw.uniform(_FIRST_CUT_S, _LAST_CUT_S)
+    return Plan(leg, script(leg, cut_s + scenario.outage_s + _AFTER_S), after_s, cut_s)
 
 
 async def run(advance: Advance, scenarios: Sequence[Scenario] = SCENARIOS) -> Outcome:
@@ -157,25 +178,25 @@ class _Bench:
 
     async def scenario(self, scenario: Scenario, first: int) -> Row:
         """All its runs, `AT_ONCE` at a time; legs are numbered from `first`."""
-        free, tasks = asyncio.Semaphore(AT_ONCE), list[asyncio.Task[Run]]()
+        free, plans = asyncio.Semaphore(AT_ONCE), list[Plan]()
+        for leg in range(first, first + scenario.runs):
+            plans.append(plan(scenario, leg))
+            await asyncio.sleep(0)  # written before the first leg speaks, so that none has to wait for it
         async with asyncio.TaskGroup() as group:
-            for leg in range(first, first + scenario.runs):
-                tasks.append(group.create_task(self._one(scenario, leg, free)))
+            tasks = [group.create_task(self._one(scenario, planned, free)) for planned in plans]
         return row(scenario, [task.result() for task in tasks], await self.far.ask("heard"))
 
-    async def _one(self, scenario: Scenario, leg: int, free: asyncio.Semaphore) -> Run:
+    async def _one(self, scenario: Scenario, planned: Plan, free: asyncio.Semaphore) -> Run:
         async with free:
-            draw = Random(-leg - 1)
-            await asyncio.sleep(draw.uniform(0, _SPREAD_S))
-            done = await self._run(scenario, leg, draw.uniform(_FIRST_CUT_S, _LAST_CUT_S))
+            await asyncio.sleep(planned.after_s)
+            done = await self._run(scenario, planned)
             self.advance(1)
             return done
 
-    async def _run(self, scenario: Scenario, leg: int, cut_s: float) -> Run:
-        """One leg from answer to the end of its drain, its line cut after `cut_s`."""
-        url = urlsplit(self.far.stream_url)
-        length_s = cut_s + scenario.outage_s + _AFTER_S
-        done = Run(leg, script(leg, length_s))
+    async def _run(self, scenario: Scenario, planned: Plan) -> Run:
+        """One leg from answer to the end of its drain, its line cut once."""
+        url, leg = urlsplit(self.far.stream_url), planned.leg
+        done = Run(leg, planned.script)
         async with Line(HOST, url.port or 0, drops=leg % 2 == 1) as line:
             speech = Rtzr(self.tokens, f"ws://{HOST}:{line.port}{url.path}", {}, timeout_s=5)
             ring, now_ms = Ring(CODEC, scenario.ring_s * 1000), clock()
@@ -187,12 +208,12 @@ class _Bench:
             ring.answer(0.0)
             async with asyncio.TaskGroup() as tasks:
                 running = tasks.create_task(bridge.run(lambda: "hung up"))
-                tasks.create_task(_cut(line, cut_s, scenario.outage_s))
+                tasks.create_task(_cut(line, planned.cut_s, scenario.outage_s))
                 await _speak(ring, done.script.packets)
             done.resets = line.resets
         report = running.result()
         done.lost_ms, done.closes = report.ledger.lost_ms, report.ledger.closes()
-        done.reasons = report.reasons
+        done.complete = not report.reasons
         return done
 
 
@@ -236,6 +257,7 @@ def row(scenario: Scenario, runs: Sequence[Run], heard: Mapping[str, Sequence[tr
         words=sum(len(done.script.words) for done in runs),
         worst_difference_ms=round(max(apart, default=0.0)),
         open_books=sum(not done.closes for done in runs),
+        partial=sum(not done.complete for done in runs),
         uncut=sum(not done.resets for done in runs),
     )
 
@@ -274,6 +296,8 @@ def _missed(rows: Sequence[Row]) -> list[str]:
             missed.append(
                 f"{where}: a run's gaps and what RTZR was told differ by {row.worst_difference_ms} ms"
             )
+        if row.inside and row.partial:
+            missed.append(f"{where}: {row.partial} legs did not end complete, though inside the ring")
         if row.open_books:
             missed.append(f"{where}: {row.open_books} ledgers do not close")
         if row.uncut:

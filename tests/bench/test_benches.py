@@ -165,13 +165,15 @@ async def test_outage_cuts_lines_and_counts_what_was_told(monkeypatch: pytest.Mo
     found = await outage.run(advance, [Scenario(0, 60, 2)])
     assert advance.done == 2
     (row,) = found.data["scenarios"]
-    assert (row["runs"], row["inside"], row["uncut"], row["open_books"]) == (2, True, 0, 0)
+    assert (row["runs"], row["inside"], row["uncut"], row["open_books"], row["partial"]) == (2, True, 0, 0, 0)
     assert (row["lost_ms"], row["gap_ms"], row["unheard_ms"], row["words_wrong"]) == (0, 0, 0, 0)
     assert row["words"] > 0
 
 
-def row(*, inside: bool = True, lost: int = 0, gap: int = 0, wrong: int = 0, apart: int = 0) -> Row:
-    return Row(5, 60, inside, 10, lost, gap, gap, wrong, 100, apart, 0, 0)
+def row(
+    *, inside: bool = True, lost: int = 0, gap: int = 0, wrong: int = 0, apart: int = 0, partial: int = 0
+) -> Row:
+    return Row(5, 60, inside, 10, lost, gap, gap, wrong, 100, apart, 0, partial, 0)
 
 
 @pytest.mark.parametrize(
@@ -180,6 +182,8 @@ def row(*, inside: bool = True, lost: int = 0, gap: int = 0, wrong: int = 0, apa
         (row(), []),
         (row(inside=False, lost=9000, gap=9000, apart=500), []),
         (row(lost=20, gap=20), ["20 ms lost and 20 ms of gaps, though inside the ring"]),
+        (row(partial=2), ["2 legs did not end complete, though inside the ring"]),
+        (row(inside=False, partial=2), []),
         (row(wrong=1), ["1 words wrong"]),
         (row(inside=False, lost=900, gap=1000), ["gaps of 1000 ms, but 900 ms lost in the ledger"]),
         (row(apart=501), ["a run's gaps and what RTZR was told differ by 501 ms"]),
