@@ -84,6 +84,8 @@ class Journal:
         self._number = 0
         self._covered_ms = float("-inf")
         self._named: set[str] = set()
+        self._taken = Spans()
+        """What is in jobs: it is not lost again, however often it is said to be."""
         self.lost = Spans()
         """What will not be streamed and is in no job yet."""
         self.jobs_made = 0
@@ -131,10 +133,12 @@ class Journal:
 
     def lose(self, spans: Spans) -> None:
         """These ranges will not be streamed. Raises OSError; they are lost all the same."""
-        for start, end in spans:
+        new = spans.copy()
+        for start, end in self._taken:
+            new.remove(start, end)
+        for start, end in new:
             self.lost.add(start, end)
-        for start, end in spans:
-            self._mark(Lost(start, end))
+        self._mark(*(Lost(start, end) for start, end in new))
 
     def give(self, longest_ms: float, *, rest: bool) -> None:
         """Make jobs of what is lost; without `rest`, not of the last part, which may go on.
@@ -147,9 +151,8 @@ class Journal:
         for piece in pieces(frames, wanted, codec, hole_ms=HOLE_MS, longest_ms=longest_ms, rest=rest):
             self._make(piece, done_ms)
             done_ms = piece.end_ms
-        if rest and wanted:
-            self._mark(Taken(done_ms, end_ms, ""))
-            self.lost.remove(done_ms, end_ms)
+        if rest:
+            self._take(done_ms, end_ms, "")
         self._sweep()
 
     def close(self, longest_ms: float) -> None:
@@ -209,10 +212,17 @@ class Journal:
         if piece.ms >= LEAST_MS:
             self._jobs.write(self._folder / f"{job.id}{_NEW}", job, piece.pcm)
             self.jobs_made += 1
-        self._mark(Taken(from_ms, piece.end_ms, job.id))
-        self._named.add(job.id)
-        self.lost.remove(from_ms, piece.end_ms)
+        self._take(from_ms, piece.end_ms, job.id)
         self._move()
+
+    def _take(self, from_ms: float, end_ms: float, job: str) -> None:
+        """What was lost in this range is in the job, or no audio. Raises OSError; then it is still lost."""
+        ranges = list(self.lost.within(from_ms, end_ms))
+        self._mark(*(Taken(start, end, job) for start, end in ranges))
+        self._named.add(job)
+        for start, end in ranges:
+            self._taken.add(start, end)
+        self.lost.remove(from_ms, end_ms)
 
     def _move(self) -> None:
         """Move in the jobs that are marked; what was not marked is not theirs."""
@@ -223,25 +233,26 @@ class Journal:
             else:
                 shutil.rmtree(folder)
 
-    def _mark(self, record: Record) -> None:
+    def _mark(self, *records: Record) -> None:
+        """In one write: a kill finds all of them or none."""
         if self._marks is None:
             self._marks = _Appender(self._folder / _MARKS)
-        self._marks.append(pack(record))
+        self._marks.append(b"".join(map(pack, records)))
 
     def _read_marks(self) -> None:
         marks = self._folder / _MARKS
         records = list(unpack(marks.read_bytes())) if marks.exists() else []
-        lost, taken = Spans(), [record for record in records if isinstance(record, Taken)]
+        lost = Spans()
         for record in records:
             if isinstance(record, Lost):
                 lost.add(record.start_ms, record.end_ms)
+            elif isinstance(record, Taken):
+                self._taken.add(record.start_ms, record.end_ms)
+                self._named.add(record.job)
             elif isinstance(record, Covered):
                 self._covered_ms = max(self._covered_ms, record.call_ms)
         if Closed() not in records and self._segments:
             lost.add(self._covered_ms, max(segment.end_ms for segment in self._segments))
-        for record in taken:
-            lost.remove(record.start_ms, record.end_ms)
-        self._named = {record.job for record in taken}
         self._truncate_marks(sum(len(pack(record)) for record in records))
         self.lose(lost)
 

@@ -231,14 +231,40 @@ def test_a_mark_cut_off_does_not_spoil_the_next(tmp_path: Path) -> None:
     marks = next(tmp_path.rglob("marks"))
     with marks.open("ab") as file:
         file.write(closed_mark()[:-2])
-    for _ in range(2):
-        found = reopened(tmp_path)
-        assert found is not None
-        found.shut()
+    found = reopened(tmp_path)
     assert found is not None
     assert list(found.lost) == [(4000, 12_000)]
-    found.close(LONGEST)
+    found.give(LONGEST, rest=True)
+    found.shut()  # killed again, with the jobs made and the rest not yet deleted
+    again = reopened(tmp_path)
+    assert again is not None
+    assert not again.lost
+    again.close(LONGEST)
     assert heard(tmp_path) == said(1, 2)
+    assert Jobs(tmp_path).count() == 1
+
+
+def test_what_lies_between_two_lost_ranges_is_owed_after_a_kill(tmp_path: Path) -> None:
+    journal = journal_in(tmp_path)
+    write(journal, talk(5))
+    journal.lose(spans((0, 4000), (8000, 12_000)))
+    journal.give(LONGEST, rest=True)
+    assert heard(tmp_path) == said(0, 2)
+    journal.shut()
+    found = reopened(tmp_path)
+    assert found is not None
+    found.close(LONGEST)
+    assert heard(tmp_path) == said(0, 1, 2, 3, 4)
+
+
+def test_what_is_lost_twice_is_sent_once(tmp_path: Path) -> None:
+    journal = journal_in(tmp_path)
+    write(journal, talk(5))
+    journal.lose(spans((4000, 8000)))
+    journal.give(LONGEST, rest=True)
+    journal.lose(spans((0, 12_000)))
+    journal.close(LONGEST)
+    assert heard(tmp_path) == said(0, 1, 2)
 
 
 def test_a_folder_without_audio_is_nothing(tmp_path: Path) -> None:
@@ -297,9 +323,13 @@ class Model:
         """The ticks that must be in the jobs."""
         if killed:
             self.journal.shut()
-            found = Journal.reopen(self.folder, self.jobs)
-            if found is not None:
-                found.close(3000)
+            first = Journal.reopen(self.folder, self.jobs)
+            if first is not None:
+                first.give(3000, rest=False)
+                first.shut()  # and killed again
+                second = Journal.reopen(self.folder, self.jobs)
+                assert second is not None
+                second.close(3000)
             return self.written & (self.lost | set(range(self.covered, self.now)))
         self.journal.close(3000)
         return self.written & self.lost
