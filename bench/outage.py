@@ -266,21 +266,21 @@ def outcome(rows: Sequence[Row], notes: Sequence[str]) -> Outcome:
     """Inside the ring nothing is lost; beyond it, gaps, ledger and RTZR agree about what is."""
     total = sum(row.runs for row in rows)
     data = {"cuts": total, "tolerance_ms": TOLERANCE_MS, "scenarios": [asdict(row) for row in rows]}
-    columns = ("outage", "ring", "inside", "runs", "lost", "gaps", "unheard", "words wrong")
+    columns = ("outage", "ring", "inside", "runs", "lost", "gaps", "unheard", "wrong words")
     return Outcome(data, columns, [_shown(row) for row in rows], [*_told(total), *notes], _missed(rows))
 
 
 def _told(total: int) -> Sequence[str]:
     return (
-        f"{total} cuts, {AT_ONCE} legs at a time. Outage and ring in s; lost, gaps and unheard in ms, all runs.",
-        f"Beyond the ring gaps and unheard may differ by {TOLERANCE_MS:.0f} ms a run; inside it, what RTZR did",
-        "not hear is silence that was under way when the line was cut, which is not sent again.",
+        f"{total} cuts, {AT_ONCE} legs at a time; lost, gaps and unheard: ms of all runs together.",
+        f"Beyond the ring, gaps and unheard may differ by {TOLERANCE_MS:.0f} ms a run. Inside it, unheard is "
+        "silence that was under way when the line was cut, and is not sent again.",
     )
 
 
 def _shown(row: Row) -> list[str]:
     ms = (f"{n:,}" for n in (row.lost_ms, row.gap_ms, row.unheard_ms))
-    wrong = f"{row.words_wrong} of {row.words:,}"
+    wrong = f"{row.words_wrong}/{row.words:,}"
     inside = "yes" if row.inside else "no"
     return [f"{row.outage_s:g} s", f"{row.ring_s:g} s", inside, str(row.runs), *ms, wrong]
 
