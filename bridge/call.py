@@ -182,7 +182,7 @@ class Leg:
         frames = self._since_answer(batch.frames)
         if self._spool is not None:
             self._spool.keep(frames)
-        actions = self._gate.feed(frames, self._clock())
+        actions = self._gate.feed(frames, self._clock() - self._ring.lag_ms)
         if batch.ended:
             actions += self._gate.finish()
             self._finished = True
@@ -201,7 +201,7 @@ class Leg:
         wait_ms = 2.0 * self._settings.message_ms
         due_ms = self._gate.due_ms
         if due_ms is not None:
-            wait_ms = min(wait_ms, due_ms - self._clock())
+            wait_ms = min(wait_ms, due_ms + self._ring.lag_ms - self._clock())
         return max(wait_ms, 1.0) / 1000
 
     def _since_answer(self, frames: Sequence[Frame]) -> Sequence[Frame]:

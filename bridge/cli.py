@@ -26,6 +26,7 @@ from bridge import demo as demonstration
 from bridge import transcribe as transcription
 from bridge.config import Config, ConfigError, load, yamltree
 from bridge.config.faults import line_of
+from bridge.emulator.knobs import turned
 from bridge.emulator.server import Emulator, Knobs
 from bridge.sinks.console import ConsoleSink, log_stream, terminal
 from bridge.sinks.jsonl import JsonlSink
@@ -261,6 +262,10 @@ def emulator(
     ] = 5.0,
     token_life_s: Annotated[float, typer.Option(min=0, help="Life of a token.")] = 21_600,
     max_streams: Annotated[int, typer.Option(min=0, help="Streams at once; 0 for no limit.")] = 0,
+    knob: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="Any other knob, such as mute=true; repeat it."),
+    ] = None,
     json_: Annotated[bool, typer.Option("--json", help="Print the addresses as JSON.")] = False,
 ) -> None:
     """Run an RTZR that hears code-book tones, for tests without a cloud bill. Never real speech.
@@ -278,6 +283,10 @@ def emulator(
         token_life_s=token_life_s,
         max_streams=max_streams,
     )
+    try:
+        knobs = turned(knobs, knob or [])
+    except ValueError as error:
+        _fail(f"--knob: {error}", 2)
     try:
         _run(_emulate(knobs, host, port, as_json=json_))
     except OSError as error:

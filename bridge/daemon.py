@@ -61,8 +61,7 @@ async def run(config: Config, console: Console | None = None) -> int:
         ari = await opened.enter_async_context(build_ari(config))
         publish = fan_out(sinks)
         spool = await _open_spool(config, opened)
-        mixing = config.quota.on_full == "mix_legs"
-        mix_when = (lambda: not governor.room()) if mixing else None
+        mix_when = _mix_when(config, governor)
         switchboard = build_switchboard(config, ari, governor, publish, spool, mix_when)
         meter = Meter(switchboard, ari, tokens, speech, governor, sinks)
         works = [switchboard.run(), tokens.keep_fresh(), meter.run()]
@@ -109,6 +108,14 @@ async def _open_spool(config: Config, opened: AsyncExitStack) -> Spool | None:
     spool.start()
     opened.push_async_callback(asyncio.to_thread, spool.stop)
     return spool
+
+
+def _mix_when(config: Config, governor: Governor[Session]) -> Callable[[int], bool] | None:
+    """With `mix_legs`: whether so many streams are more than RTZR gives, by the YAML or by its refusals."""
+    most = config.quota.max_sessions
+    if config.quota.on_full != "mix_legs":
+        return None
+    return lambda streams: 0 < most < streams or governor.counters.full
 
 
 def _on_signals(told: Callable[[], None]) -> None:
@@ -257,7 +264,7 @@ def build_switchboard(
     speech: Speech,
     publish: Callable[[Event], None],
     spool: Spool | None = None,
-    mix_when: Callable[[], bool] | None = None,
+    mix_when: Callable[[int], bool] | None = None,
 ) -> Switchboard:
     media = config.media
     taps = TapSettings(

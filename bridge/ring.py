@@ -14,6 +14,8 @@ from bridge.types import Codec, Frame
 from bridge.wire.mix import Mixer
 
 _OWN, _GUEST = 0, 1
+MIX_LAG_MS = 160.0
+"""A tap sends in lumps and two never in step: less, and what is late would be lost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +78,7 @@ class Ring:
 
     def mix_in(self, guest: "Ring", now_ms: Callable[[], float]) -> None:
         """From now on the guest's audio goes into this stream too, both heard at once (`mix_legs`)."""
-        self._mixer, self._now_ms, guest._host = Mixer(self._codec), now_ms, self
+        self._mixer, self._now_ms, guest._host = Mixer(self._codec, lag_ms=MIX_LAG_MS), now_ms, self
         self._sides = {_OWN, _GUEST}
 
     def blend(self, side: int, frames: Sequence[Frame], *, over: bool = False) -> None:
@@ -97,6 +99,11 @@ class Ring:
     def mixes(self) -> bool:
         """Whether two parties are in this stream."""
         return self._mixer is not None
+
+    @property
+    def lag_ms(self) -> float:
+        """How much later than it was said audio comes out: two parties are waited for."""
+        return MIX_LAG_MS if self.mixes else 0.0
 
     @property
     def mixed(self) -> bool:
@@ -166,6 +173,8 @@ class Ring:
 
     def read_now(self) -> Batch:
         """The frames that wait, be they few or none."""
+        if self._mixer is not None:  # the last of what was said before both fell silent
+            self._append(self._mixer.take(self._now_ms()))
         frames = tuple(self._frames)
         self._frames.clear()
         self._waiting_ms = 0.0

@@ -99,9 +99,9 @@ class Switchboard:
         settings: SwitchboardSettings,
         publish: Callable[[Event], None],
         spool: Spool | None = None,
-        mix_when: Callable[[], bool] | None = None,
+        mix_when: Callable[[int], bool] | None = None,
     ) -> None:
-        """`mix_when`: whether a leg that is answered now is to share the stream of its call's other leg."""
+        """`mix_when`: whether, of so many answered legs, the last is to share its call's other stream."""
         self._ari = ari
         self._ports = ports
         self._spool = spool
@@ -301,7 +301,8 @@ class Switchboard:
 
         Decided once, at the answer: what was said before two streams became one has no place in it.
         """
-        if self._mix_when is None or not self._mix_when() or live.ring.mixes or live.ring.mixed:
+        streams = sum(other.answered and not other.ring.mixed for other in self._live.values())
+        if self._mix_when is None or not self._mix_when(streams) or live.ring.mixes or live.ring.mixed:
             return
         for host in self._live.values():
             one = host is not live and host.leg.call == call.id and host.answered

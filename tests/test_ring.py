@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.ring import Ring
+from bridge.ring import MIX_LAG_MS, Ring
 from bridge.types import Codec, Frame
 
 
@@ -144,6 +144,15 @@ async def test_two_parties_in_one_stream_are_heard_at_once_and_it_ends_with_the_
     ]
     assert batch.ended
     assert (host.arrived_ms, guest.arrived_ms, guest.mixed_ms, host.flaws) == (60, 40, 40, [])
+
+
+async def test_what_was_said_before_both_fell_silent_does_not_wait_for_more() -> None:
+    host, guest, now = Ring(Codec.SLIN, 60_000), Ring(Codec.SLIN, 60_000), 0.0
+    host.mix_in(guest, lambda: now)
+    host.push([frame(100, 0)])
+    assert host.read_now().frames == ()
+    now = 20 + MIX_LAG_MS
+    assert len(host.read_now().frames) == 1
 
 
 async def test_audio_that_comes_after_its_time_was_mixed_is_a_flaw() -> None:

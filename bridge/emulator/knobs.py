@@ -1,6 +1,9 @@
 """How the emulated RTZR behaves, and what it has counted. Values only."""
 
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+
+from pydantic import TypeAdapter, ValidationError
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +86,23 @@ class Knobs:
 
 
 DEFAULTS = Knobs()
+
+
+def turned(knobs: Knobs, settings: Sequence[str]) -> Knobs:
+    """`knobs` with settings as on a command line, `mute=true`. Raises ValueError, which names the mend."""
+    values, known = asdict(knobs), [field.name for field in fields(knobs)]
+    for setting in settings:
+        name, equals, value = setting.partition("=")
+        if name not in known:
+            raise ValueError(f"{name} is no knob; the knobs are {', '.join(known)}")
+        if not equals:
+            raise ValueError(f"{name} has no value; give {name}=VALUE")
+        values[name] = value
+    try:
+        return TypeAdapter(Knobs).validate_python(values)
+    except ValidationError as error:
+        wrong = error.errors(include_url=False)[0]
+        raise ValueError(f"{wrong['loc'][0]}: {wrong['msg']}") from None
 
 
 @dataclass(frozen=True, slots=True)

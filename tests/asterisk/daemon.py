@@ -111,6 +111,7 @@ class BridgeProcess(_Process):
             "rtzr": {
                 "auth_url": f"http://{base}/authenticate",
                 "stream_url": f"ws://{base}/transcribe:streaming",
+                "file_url": f"http://{base}/transcribe",
             },
             "asterisk": {"ari_url": pbx.ari_url, "username": pbx.username},
             "media": {"first_port": 51_000, "last_port": 51_400, "port_rest_s": 2},
