@@ -274,8 +274,8 @@ def _told(total: int) -> Sequence[str]:
     return (
         f"{total} cuts, {AT_ONCE} legs at a time; lost, gaps and unheard: ms of all runs together.",
         (
-            f"Beyond the ring, gaps and unheard may differ by {TOLERANCE_MS:.0f} ms a run. Inside it, unheard is "
-            "silence that was under way when the line was cut, and is not sent again."
+            f"Beyond the ring, gaps and unheard may differ by {TOLERANCE_MS:.0f} ms a run. Inside it, "
+            "unheard is silence that was under way when the line was cut, and is not sent again."
         ),
     )
 
