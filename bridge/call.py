@@ -9,7 +9,6 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from random import random
-from typing import Protocol
 
 import structlog
 
@@ -17,6 +16,7 @@ from bridge.conversation import Conversation, Ending, SessionSettings
 from bridge.events import LegEvents
 from bridge.permit import Permit, Speech
 from bridge.ring import Ring
+from bridge.spool import LegSpool
 from bridge.types import Codec, Event, Frame, Gap, GapReason, LegId, Party, Transcript
 from bridge.wire.backoff import full_jitter
 from bridge.wire.gate import Audio, Gate, GateSettings
@@ -40,15 +40,6 @@ _MOST_PATIENCE = 32
 
 
 _Outcome = Permit | Refused | Unreachable
-
-
-class Keep(Protocol):
-    """Where audio is kept that may not be streamed (`spool:`)."""
-
-    def keep(self, frames: Sequence[Frame]) -> None: ...
-    def covered(self, call_ms: float) -> None: ...
-    def lose(self, start_ms: float, end_ms: float) -> None: ...
-    def close(self) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +68,7 @@ class Leg:
         *,
         clock: Callable[[], float],
         publish: Callable[[Event], None],
-        spool: Keep | None = None,
+        spool: LegSpool | None = None,
     ) -> None:
         self._leg = leg
         self._codec = codec
@@ -241,10 +232,12 @@ class Leg:
         self._opening = tasks.create_task(self._try())
 
     async def _try(self) -> _Outcome:
+        started_s = _now_s()
         try:
             permit = await self._speech.open(self._codec, self._settings.priority)
         except (Refused, Unreachable) as error:
             return error
+        _log.info("socket opened", ms=round(1000 * (_now_s() - started_s)))
         self.report.ledger.sessions += 1
         return permit
 
@@ -274,7 +267,6 @@ class Leg:
             self._tell,
         )
         self._listening = tasks.create_task(self._talk.listen())
-        _log.info("socket opened", waiting_ms=round(self.backlog_ms))
 
     def _patient(self, settings: SessionSettings) -> SessionSettings:
         return replace(settings, watchdog_ms=settings.watchdog_ms * self._patience, catch_up=self._catch_up)
@@ -374,6 +366,9 @@ class Leg:
         if self._spool is None or _now_s() < self._covered_s:
             return
         self._covered_s = _now_s() + 1
+        losing = self._tape.losing
+        if losing is not None:  # what counts as covered can no longer be lost
+            self._spool.lose(losing.start_ms, losing.end_ms)
         needed_ms = self._tape.needed_from_ms
         if needed_ms is not None:
             self._spool.covered(needed_ms - self._settings.gate.preroll_ms)

@@ -482,6 +482,32 @@ async def test_what_found_no_session_comes_late_from_its_file(
     assert audio_in(tmp_path) == []
 
 
+async def test_what_an_outage_pushes_out_of_the_ring_comes_late_and_the_rest_live(tmp_path: Path) -> None:
+    spool = Spool(SpoolSettings(tmp_path / "spool", poll_s=0.05, settle_s=0.1))
+    spool.start()
+    try:
+        async with site(replace(QUICK, away=True)) as rtzr:
+            one = rtzr.call(replace(SETTINGS, ring_ms=4000), spool=spool)
+            at_ms = one.say(FIRST, 0, silence_ms=3000)
+            await until(lambda: one.leg.backlog_ms > 3000)
+            at_ms = one.say(SECOND, at_ms, silence_ms=3000)
+            await asyncio.sleep(2.5)  # more than the second after which what is covered leaves the disk
+            one.say(THIRD, at_ms)
+            rtzr.emulator.knobs = QUICK
+            one.ring.end()
+            report = await one.ended()
+            assert (one.texts, report.reasons) == ([THIRD], ["ring"])
+            late = list[Event]()
+            files_url = f"http://127.0.0.1:{rtzr.emulator.port}/v1/transcribe"
+            async with FileStt(rtzr.tokens, files_url, {}) as files:
+                working = asyncio.create_task(CatchUp(spool, files, lambda: True, late.append).run())
+                await until(lambda: " ".join(e.data["text"] for e in late) == f"{FIRST} {SECOND}")
+                working.cancel()
+                await asyncio.gather(working, return_exceptions=True)
+    finally:
+        spool.stop()
+
+
 async def test_what_was_told_leaves_the_disk(tmp_path: Path) -> None:
     spool = Spool(SpoolSettings(tmp_path / "spool", settle_s=0.1))
     spool.start()

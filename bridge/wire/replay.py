@@ -156,6 +156,8 @@ class Tape:
     @property
     def needed_from_ms(self) -> float | None:
         """Call time of the oldest audio that may still be needed; None when there is none."""
+        if self._dropped is not None:
+            return self._dropped.start_ms
         for half in (self._sent if self.unheard else (), self._waiting):
             for piece in half:
                 return piece.at_ms
@@ -223,6 +225,11 @@ class Tape:
         else:
             done, self._losses = self._losses[:-1], self._losses[-1:]
         return done
+
+    @property
+    def losing(self) -> Loss | None:
+        """The loss that may still grow."""
+        return self._losses[-1] if self._losses else None
 
     def _lose(self, piece: Piece, reason: GapReason) -> None:
         if not piece.arrived:
