@@ -10,6 +10,7 @@ import ssl
 import time
 from collections.abc import AsyncIterator, Callable
 from typing import Self
+from weakref import WeakSet
 
 import httpx
 import structlog
@@ -232,7 +233,7 @@ class Rtzr:
         self._tls = (tls or ssl.create_default_context()) if stream_url.startswith("wss:") else None
         self._proxy = proxy
         self.sessions_opened = 0
-        self._sessions: set[Session] = set()
+        self._sessions: WeakSet[Session] = WeakSet()
 
     async def open(self, codec: Codec) -> Session:
         """A fresh session. A 401 renews the token once. Raises `rtzr.Refused` and `rtzr.Unreachable`."""
@@ -270,8 +271,7 @@ class Rtzr:
     @property
     def sessions_open(self) -> int:
         """Sockets that are open now."""
-        self._sessions = {session for session in self._sessions if session.open}
-        return len(self._sessions)
+        return sum(session.open for session in self._sessions)
 
 
 def _told(door: str, error: Exception) -> str:
