@@ -6,6 +6,7 @@ there is no session: what happens on one is in `conversation`, what is kept for 
 """
 
 import asyncio
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from random import random
@@ -87,15 +88,14 @@ class Leg:
         self._patience = 1
         self._catch_up = settings.session.catch_up
         self._attempt = 0
-        self._retry_s = 0.0
-        self._give_up_s = 0.0
+        self._retry_s = self._give_up_s = 0.0
         self._missing = GapReason.RING
         """Why audio is lost that does not find a session in time."""
         self._opening: asyncio.Task[_Outcome] | None = None
         self._permit: Permit | None = None
         self._talk: Conversation | None = None
         self._listening: asyncio.Task[None] | None = None
-        self._covered_s = 0.0
+        self._covered_s = self._taken_ms = 0.0
         self.report = LegReport()
 
     @property
@@ -171,8 +171,9 @@ class Leg:
             return
         batch = await self._ring.read(self._settings.message_ms, self._wait_s())
         frames = self._since_answer(batch.frames)
-        if self._spool is not None:
+        if self._spool is not None and frames:
             self._spool.keep(frames)
+            self._taken_ms = self._end_ms(frames[-1])
         actions = self._gate.feed(frames, self._clock() - self._ring.lag_ms)
         if batch.ended:
             actions += self._gate.finish()
@@ -289,6 +290,8 @@ class Leg:
         if ending in (Ending.DONE, Ending.LATE):
             if ending is Ending.LATE:
                 self.report.because("drain")
+            else:
+                self._tape.cover(math.inf)  # RTZR had it all, and has said what there is to say
             return True
         again_ms = self._tape.rewind()
         _log.info("session ended", how=ending.name.lower(), again_ms=round(again_ms))
@@ -370,8 +373,9 @@ class Leg:
         if losing is not None:  # what counts as covered can no longer be lost
             self._spool.lose(losing.start_ms, losing.end_ms)
         needed_ms = self._tape.needed_from_ms
-        if needed_ms is not None:
-            self._spool.covered(needed_ms - self._settings.gate.preroll_ms)
+        if needed_ms is None:
+            needed_ms = self._taken_ms - self._gate.held_ms
+        self._spool.covered(needed_ms - self._settings.gate.preroll_ms)
 
     def _settle(self) -> None:
         """Close the books: what still waits somewhere will not be sent."""
@@ -384,6 +388,7 @@ class Leg:
         else:
             waiting = self._since_answer(waiting)
             self._tape.append(Audio(f.payload, f.at_ms, voiced=False) for f in waiting)
+            self._tape.rewind()  # what was sent and never told is lost with its session
             self._tape.give_up(GapReason.DRAIN)
             self._tell_losses(all_of_them=True)
             self.report.reasons += self._ring.flaws

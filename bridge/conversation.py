@@ -271,7 +271,7 @@ class Conversation:
         self.results += 1
         self._answered_ms, self._unanswered_ms = _now_ms(), 0.0
         if result.final:
-            self._tape.cover(result.reach_ms)
+            self._tape.cover(min(result.reach_ms, self._map.sent_ms))
         elif result.text:
             self._tape.partial(result.start_ms)
         transcript = self._hearing.transcript(result, self._map)

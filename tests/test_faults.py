@@ -21,6 +21,7 @@ from bridge.spool import Spool, SpoolSettings
 from bridge.types import Codec, Event, GapReason
 from bridge.wire.channels import OnFull, QuotaSettings
 from bridge.wire.gate import Mode
+from bridge.wire.rtzr import Result
 from tests.test_call import QUICK, SETTINGS, Call, settings_of, until
 
 FIRST, SECOND, THIRD = SENTENCES[1], SENTENCES[2], SENTENCES[3]
@@ -320,6 +321,49 @@ async def test_a_final_that_says_it_ends_too_early_makes_no_word_come_twice() ->
         await talk(one, SECOND, at_ms=at_ms)
         report = await one.ended()
         assert (one.texts, report.reasons) == ([FIRST, SECOND], [])
+
+
+@pytest.mark.parametrize("cut", [False, True])
+async def test_quiet_speech_that_only_rtzr_hears_is_not_lost_either(cut: bool) -> None:
+    """One hundredth of full scale is below what `immediate` takes for a voice."""
+    async with site(replace(QUICK, recognition_ms=1200)) as rtzr:
+        one = rtzr.call(settings_of(Mode.IMMEDIATE))
+        pcm = memoryview(say(FIRST)).cast("h")
+        quiet = b"".join((sample // 50).to_bytes(2, "little", signed=True) for sample in pcm)
+        one.hear(quiet, 0)
+        await until(lambda: "transcript.partial" in one.types)
+        if cut:
+            rtzr.emulator.cut()
+        one.ring.end()
+        report = await one.ended()
+        assert (one.texts, report.reasons) == ([FIRST], [])
+
+
+async def test_a_final_beyond_what_was_sent_makes_no_repeats_of_what_follows() -> None:
+    async with site() as rtzr:
+        one = rtzr.call()
+        at_ms = one.say(FIRST, 0)
+        await until(lambda: one.texts == [FIRST])
+        talk_to = one.leg._talk
+        assert talk_to is not None
+        talk_to._hear(Result(5, 0, 10_000_000, True, "x"))
+        at_ms = one.hear(say(SECOND), at_ms)
+        await until(lambda: one.leg.backlog_ms == 0)
+        rtzr.emulator.cut()
+        one.hear(one.silence(1000), at_ms)
+        one.ring.end()
+        await one.ended()
+        assert [text for text in one.texts if text != "x"] == [FIRST, SECOND]
+
+
+async def test_words_that_were_sent_and_never_told_are_a_gap() -> None:
+    async with site(replace(QUICK, mute=True, eos="stay")) as rtzr:
+        one = rtzr.call(settings_of(drain_ms=200))
+        await talk(one, FIRST)
+        report = await one.ended()
+        assert report.reasons == ["drain"]
+        (gap,) = (event.data for event in one.events if event.type == "rtzr.gap")
+        assert gap["ms"] == round(report.ledger.lost[GapReason.DRAIN]) >= 900
 
 
 # Refusals.

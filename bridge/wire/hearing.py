@@ -38,7 +38,9 @@ class Hearing:
             Word(w.text, round(clocks.start(w.start_ms)), round(clocks.end(w.end_ms)), w.confidence)
             for w in result.words
         )
-        start_ms, end_ms = clocks.start(result.start_ms), clocks.end(result.end_ms)
+        # A final that says it reaches beyond what was sent must not make repeats of what is said next.
+        start_ms = clocks.start(min(result.start_ms, clocks.sent_ms))
+        end_ms = clocks.end(min(result.end_ms, clocks.sent_ms))
         return Transcript(self.leg, result.text, round(start_ms), round(end_ms), result.final, words)
 
     def _new(self, transcript: Transcript) -> Transcript | None:

@@ -18,6 +18,8 @@ TAIL_MS = 250.0
 _SEAM_MS = 1.0
 _TRAIL_MS = 800.0
 """Sent again after a voice: enough for RTZR to find by itself that it has ended (`epd_time` 0.5 and more)."""
+_PARTIAL_MS = 3000.0
+"""So long after RTZR began to hear what is no voice to us, it has told so by a partial."""
 _JOIN_MS = 0.01
 _LONGEST_MS = 100
 """What is evicted, or begins a replay, is whole pieces: they stay short."""
@@ -125,7 +127,7 @@ class Tape:
             if piece.voiced:
                 self.voiced_to_ms = from_ms
         if not self.unheard:
-            self._forget(self.lead_ms)
+            self._forget(self.lead_ms + _PARTIAL_MS)
 
     @property
     def idle(self) -> bool:
@@ -136,8 +138,8 @@ class Tape:
 
     @property
     def unheard(self) -> bool:
-        """Whether voiced audio was sent that no final covers."""
-        return self.voiced_to_ms > self.covered_ms + TAIL_MS
+        """Whether something was sent that no final covers: voiced audio, or what RTZR has a partial of."""
+        return self._heard_from_ms is not None or self.voiced_to_ms > self.covered_ms + TAIL_MS
 
     def partial(self, start_ms: float) -> None:
         """RTZR hears something that begins at session position `start_ms`."""
@@ -150,8 +152,14 @@ class Tape:
             self.covered_ms = max(self.covered_ms, end_ms)
         while self._sent and self._sent[0].sent_to_ms <= self.covered_ms:
             self._sent_ms -= self._sent.popleft().length_ms
-        if self._dropped is not None and self._dropped_to_ms <= self.covered_ms:
+        self._trim_dropped()
+
+    def _trim_dropped(self) -> None:
+        lost, left_ms = self._dropped, self._dropped_to_ms - self.covered_ms
+        if lost is None or left_ms <= 0:
             self._dropped = None
+        elif left_ms < lost.ms:
+            lost.start_ms, lost.ms, lost.sent_ms = lost.end_ms - left_ms, left_ms, left_ms
 
     @property
     def needed_from_ms(self) -> float | None:
@@ -204,7 +212,8 @@ class Tape:
                     yield start, end
                 start = begin
             end = piece.sent_to_ms
-        if start > -math.inf and not self._tail(start, end):
+        open_end = bool(self._sent) and self._sent[-1].voiced  # it may be a word that has only begun
+        if start > -math.inf and (open_end or not self._tail(start, end)):
             yield start, end
 
     def _tail(self, start_ms: float, end_ms: float) -> bool:

@@ -114,12 +114,35 @@ def test_a_voice_in_the_first_quarter_of_a_second_counts() -> None:
 
 
 def test_where_rtzr_hears_something_that_we_do_not_it_goes_out_again() -> None:
-    one = tape(lead_ms=10_000)
-    one.append(frames(0, 100, voiced=False))
-    send(one)
-    one.partial(1000)
+    one = tape()
+    one.append(frames(0, 10, voiced=False))
+    _, at_ms = send(one)
+    one.partial(100)
+    one.append(frames(10, 100, voiced=False))
+    send(one, at_ms)
+    assert one.unheard
     one.rewind()
     assert waiting(one) == list(range(100))
+
+
+def test_a_voice_that_goes_on_right_after_a_final_is_no_tail() -> None:
+    one = tape()
+    one.append(frames(0, 160))
+    send(one)
+    one.cover(3000)
+    assert one.rewind() >= 200
+
+
+def test_of_what_fell_off_only_what_no_final_covers_is_lost() -> None:
+    one = tape(capacity_ms=1000)
+    one.append(frames(0, 50))
+    _, at_ms = send(one)
+    one.append(frames(50, 75))
+    send(one, at_ms)
+    one.cover(400)
+    one.rewind()
+    (loss,) = one.losses(all_of_them=True)
+    assert (loss.start_ms, loss.end_ms, loss.ms) == (400, 500, 100)
 
 
 def test_the_vads_hang_over_after_a_final_is_no_voice() -> None:
@@ -230,7 +253,7 @@ def test_every_voiced_frame_is_covered_sent_on_this_session_waiting_or_lost(
     steps: list[tuple[str, int, bool]], capacity_ms: float
 ) -> None:
     """Whatever happens: in call order, no voiced frame forgotten, and the milliseconds add up."""
-    one, number, at_ms, lost_ms = tape(capacity_ms), 0, 0.0, 0.0
+    one, number, at_ms, lost_ms, reach = tape(capacity_ms), 0, 0.0, 0.0, 0.0
     covered, on_session, voiced = set[int](), list[tuple[int, float]](), set[int]()
     for what, amount, flag in steps:
         if what == "append":
@@ -251,10 +274,12 @@ def test_every_voiced_frame_is_covered_sent_on_this_session_waiting_or_lost(
         elif what == "cover":
             end_ms = at_ms * amount / 100
             one.cover(end_ms)
-            covered |= {frame for frame, end in on_session if end <= end_ms + TAIL_MS}
+            reach = max(reach, end_ms + TAIL_MS if end_ms else 0.0)
+            covered |= {frame for frame, end in on_session if end <= reach}
         else:
             one.rewind()
-            on_session, at_ms = [], 0.0
+            covered |= {frame for frame, end in on_session if end <= reach}
+            on_session, at_ms, reach = [], 0.0, 0.0
         lost_ms += sum(loss.ms for loss in one.losses())
     losses = one.losses(all_of_them=True)
     lost_ms += sum(loss.ms for loss in losses)
