@@ -8,19 +8,19 @@ there is no session: what happens on one is in `conversation`, what is kept for 
 import asyncio
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from random import random
 
 import structlog
 
-from bridge.conversation import Conversation, Ending, SessionSettings
+from bridge.conversation import Conversation, Ending, LegSettings, SessionSettings
 from bridge.events import LegEvents
 from bridge.permit import Permit, Speech
 from bridge.ring import Ring
 from bridge.spool import LegSpool
 from bridge.types import Codec, Event, Frame, Gap, GapReason, LegId, Party, Transcript
 from bridge.wire.backoff import full_jitter
-from bridge.wire.gate import Audio, Gate, GateSettings
+from bridge.wire.gate import Audio, Gate
 from bridge.wire.hearing import Hearing
 from bridge.wire.ledger import LegReport
 from bridge.wire.replay import Loss, Tape
@@ -41,18 +41,6 @@ _MOST_PATIENCE = 32
 
 
 _Outcome = Permit | Refused | Unreachable
-
-
-@dataclass(frozen=True, slots=True)
-class LegSettings:
-    gate: GateSettings
-    session: SessionSettings = field(default_factory=SessionSettings)
-    message_ms: int = 40
-    ring_ms: float = 60_000.0
-    """Audio kept until a final covers it."""
-    outage_ms: float = 60_000.0
-    """After hang-up: how long RTZR is tried for while there is something to be sent."""
-    priority: int = 0
 
 
 class Leg:
@@ -93,6 +81,9 @@ class Leg:
         """Why audio is lost that does not find a session in time."""
         self._opening: asyncio.Task[_Outcome] | None = None
         self._permit: Permit | None = None
+        self._last: Permit | None = None
+        """Of the session that was lost: nobody else gets its channel before this leg has asked again."""
+        self._since_s = 0.0
         self._talk: Conversation | None = None
         self._listening: asyncio.Task[None] | None = None
         self._covered_s = self._taken_ms = 0.0
@@ -234,10 +225,15 @@ class Leg:
 
     async def _try(self) -> _Outcome:
         started_s = _now_s()
+        self._since_s = self._since_s or started_s
         try:
-            permit = await self._speech.open(self._codec, self._settings.priority)
+            permit = await self._speech.open(
+                self._codec, self._settings.priority, since_s=self._since_s, instead_of=self._last
+            )
         except (Refused, Unreachable) as error:
             return error
+        finally:
+            self._last = None
         _log.info("socket opened", ms=round(1000 * (_now_s() - started_s)))
         self.report.ledger.sessions += 1
         return permit
@@ -286,6 +282,7 @@ class Leg:
         if self._listening is not None:
             await self._listening  # what RTZR said last counts before anything is sent again
         self._note(ending, talk)
+        self._last = self._permit if ending in (Ending.LOST, Ending.MUTE, Ending.ROTATED) else None
         self._give_back()
         if ending in (Ending.DONE, Ending.LATE):
             if ending is Ending.LATE:
@@ -322,7 +319,7 @@ class Leg:
         if self._talk is not None:
             self._talk.settle()
             _log.info("socket closed", ms=round(self._talk.age_ms), utterances=self.report.utterances)
-        if self._permit is not None:
+        if self._permit is not None and self._permit is not self._last:
             self._permit.release()
         self._talk = self._permit = self._listening = None
 
@@ -338,6 +335,8 @@ class Leg:
         if self._talk is not None:
             self._talk.abort()
             self._give_back()
+        if self._last is not None:
+            self._last.release()
 
     # Telling.
 

@@ -6,14 +6,14 @@ session, reads the PBX's audio or waits for a clock: the leg calls `step` at eve
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Protocol
 
 import structlog
 
 from bridge.types import Codec, Transcript
-from bridge.wire.gate import Audio, EndOfUtterance, Silence
+from bridge.wire.gate import Audio, EndOfUtterance, GateSettings, Silence
 from bridge.wire.hearing import Hearing
 from bridge.wire.ledger import Ledger
 from bridge.wire.pace import Pace
@@ -75,6 +75,18 @@ class SessionSettings:
     keepalive_ms: float = 10_000.0
     watchdog_ms: float = 15_000.0
     rotate_ms: float = 3_600_000.0
+
+
+@dataclass(frozen=True, slots=True)
+class LegSettings:
+    gate: GateSettings
+    session: SessionSettings = field(default_factory=SessionSettings)
+    message_ms: int = 40
+    ring_ms: float = 60_000.0
+    """Audio kept until a final covers it."""
+    outage_ms: float = 60_000.0
+    """After hang-up: how long RTZR is tried for while there is something to be sent."""
+    priority: int = 0
 
 
 class Conversation:

@@ -28,7 +28,16 @@ class Speech(Protocol):
     Raises `Refused`, or any other exception when RTZR cannot be reached.
     """
 
-    async def open(self, codec: Codec, priority: int = 0) -> Permit: ...
+    async def open(
+        self,
+        codec: Codec,
+        priority: int = 0,
+        *,
+        since_s: float | None = None,
+        instead_of: Permit | None = None,
+    ) -> Permit:
+        """`since_s`: when the leg first asked, by the loop. `instead_of`: what it gives back for this."""
+        ...
 
 
 class Opener(Protocol):
@@ -57,6 +66,13 @@ class Ungoverned:
     def __init__(self, opener: Opener) -> None:
         self._opener = opener
 
-    async def open(self, codec: Codec, priority: int = 0) -> FreePermit:  # noqa: ARG002 - nobody waits
+    async def open(
+        self,
+        codec: Codec,
+        priority: int = 0,  # noqa: ARG002 - nobody waits
+        *,
+        since_s: float | None = None,  # noqa: ARG002
+        instead_of: Permit | None = None,  # noqa: ARG002
+    ) -> FreePermit:
         """Raises what the opener raises."""
         return FreePermit(await self._opener.open(codec))

@@ -26,6 +26,12 @@ class Opener(Protocol[S_co]):
     async def open(self, codec: Codec) -> S_co: ...
 
 
+class Held(Protocol):
+    """A permit whose session is gone."""
+
+    def release(self) -> None: ...
+
+
 class Permit(Generic[S]):
     """An open session and the right to hold it. Whoever holds it closes the session and then releases."""
 
@@ -84,7 +90,14 @@ class Governor(Generic[S]):
         """Whether a session for something that can wait would be in nobody's way."""
         return self._quota.room()
 
-    async def open(self, codec: Codec, priority: int = 0, *, since_s: float | None = None) -> Permit[S]:
+    async def open(
+        self,
+        codec: Codec,
+        priority: int = 0,
+        *,
+        since_s: float | None = None,
+        instead_of: Held | None = None,
+    ) -> Permit[S]:
         """Wait for a channel, as long as it takes, and open a session.
 
         `since_s` (of `clock`) is when the leg first came, so that one that lost its session is not behind all
@@ -94,7 +107,7 @@ class Governor(Generic[S]):
         ticket = self._quota.ask(priority, self._clock(), since_s)
         try:
             while True:
-                await self._turn(ticket)
+                await self._turn(ticket, instead_of)
                 permit = await self._dial(ticket, codec)
                 if permit is not None:
                     return permit
@@ -102,10 +115,12 @@ class Governor(Generic[S]):
             self._quota.withdraw(ticket, self._clock())
             self._step()
 
-    async def _turn(self, ticket: Ticket) -> None:
+    async def _turn(self, ticket: Ticket, instead_of: Held | None) -> None:
         """Wait until it may dial."""
         turn = self._turns[ticket] = asyncio.get_running_loop().create_future()
         try:
+            if instead_of is not None:  # only now, so that its channel finds this leg in the queue
+                instead_of.release()
             self._step()
             await turn
         finally:

@@ -36,7 +36,7 @@ class Speech:
         self._client = client
         self.sessions: list[Session] = []
 
-    async def open(self, codec: Codec, priority: int = 0) -> FreePermit:
+    async def open(self, codec: Codec, priority: int = 0, **_: object) -> FreePermit:
         session = await self._client.open(codec)
         self.sessions.append(session)
         return FreePermit(session)
@@ -47,7 +47,14 @@ class Watching(Protocol):
 
     @property
     def sessions(self) -> list[Session]: ...
-    async def open(self, codec: Codec, priority: int = 0) -> Permit: ...
+    async def open(
+        self,
+        codec: Codec,
+        priority: int = 0,
+        *,
+        since_s: float | None = None,
+        instead_of: Permit | None = None,
+    ) -> Permit: ...
 
 
 @dataclass
@@ -527,7 +534,7 @@ class Losing:
     fates: list[Fate]
     sessions: list[Fragile] = field(default_factory=list)
 
-    async def open(self, codec: Codec, priority: int = 0) -> FreePermit:
+    async def open(self, codec: Codec, priority: int = 0, **_: object) -> FreePermit:
         what, messages, answers = self.fates.pop() if self.fates else ("opened", 1_000_000, True)
         if what == "unreachable":
             raise rtzr.Unreachable("away")

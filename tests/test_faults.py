@@ -441,6 +441,25 @@ async def test_with_channels_full_every_leg_gets_its_turn_with_its_first_words(c
         assert rtzr.governor.counters.longest_wait_s > 0
 
 
+async def test_a_leg_whose_socket_is_lost_does_not_lose_its_channel_to_one_that_waits() -> None:
+    async with site(QUICK, replace(SWIFT, max_sessions=1)) as rtzr:
+        first = rtzr.call()
+        at_ms = first.say(FIRST, 0)
+        await until(lambda: first.texts == [FIRST])
+        second = rtzr.call()
+        second.say(SECOND, 0)
+        await until(lambda: rtzr.governor.counters.waiting == 1)
+        at_ms = first.hear(say(SECOND), at_ms)
+        rtzr.emulator.cut()
+        await talk(first, THIRD, at_ms=at_ms + 600)
+        await first.ended_alone()
+        assert " ".join(first.texts) == f"{FIRST} {SECOND} {THIRD}"
+        assert second.texts == []
+        second.ring.end()
+        await second.ended()
+        assert second.texts == [SECOND]
+
+
 async def test_our_own_limit_is_kept_without_asking() -> None:
     quota = replace(SWIFT, max_sessions=2)
     async with site(replace(QUICK, max_streams=2), quota) as rtzr:
@@ -517,6 +536,7 @@ async def test_what_found_no_session_comes_late_from_its_file(
             async with FileStt(rtzr.tokens, files_url, {}) as files:
                 working = asyncio.create_task(CatchUp(spool, files, rtzr.governor.room, late.append).run())
                 await until(lambda: " ".join(e.data["text"] for e in late) == f"{FIRST} {SECOND}")
+                await until(lambda: spool.jobs.count() == 0)
                 working.cancel()
                 await asyncio.gather(working, return_exceptions=True)
             assert all(event.data["late"] for event in late)
@@ -546,6 +566,7 @@ async def test_what_an_outage_pushes_out_of_the_ring_comes_late_and_the_rest_liv
             async with FileStt(rtzr.tokens, files_url, {}) as files:
                 working = asyncio.create_task(CatchUp(spool, files, lambda: True, late.append).run())
                 await until(lambda: " ".join(e.data["text"] for e in late) == f"{FIRST} {SECOND}")
+                await until(lambda: spool.jobs.count() == 0)
                 working.cancel()
                 await asyncio.gather(working, return_exceptions=True)
     finally:

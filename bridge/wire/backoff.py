@@ -1,7 +1,7 @@
 """How long to wait before another try. Arithmetic only: who sleeps and what counts as a try is the caller's.
 
-Not tenacity's `wait_random_exponential`: that wants a call to wrap and a `RetryCallState`, and our
-connections are streams that fail after minutes of success.
+No library's: they wrap a call and try it again, and our connections are streams that fail after minutes of
+success.
 """
 
 _MAX_DOUBLINGS = 32
