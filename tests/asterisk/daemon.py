@@ -143,7 +143,8 @@ class BridgeProcess(_Process):
         """The events delivered so far, of one type (`transcript.final`) and one call."""
         if not self.events_path.exists():
             return []
-        lines = self.events_path.read_text(encoding="utf-8").splitlines()
+        written = self.events_path.read_bytes()
+        lines = written[: written.rfind(b"\n") + 1].decode().splitlines()  # the last one may be half there
         return [
             event
             for event in map(json.loads, lines)
