@@ -168,7 +168,8 @@ class Conversation:
         return True
 
     async def _send(self, pieces: Sequence[Piece]) -> bool:
-        audio = b"".join(self._payload(piece) for piece in pieces)
+        payloads = [self._payload(piece) for piece in pieces]
+        audio = b"".join(payloads)
         for piece in pieces:
             self._map.append(piece.at_ms, piece.length_ms, again=piece.again)
         if not await self._session.send(audio):
@@ -176,8 +177,8 @@ class Conversation:
         length_ms = self._codec.ms(len(audio))
         self._pace.ms -= length_ms
         self._ledger.sent += length_ms
-        for piece in pieces:
-            self._account(piece)
+        for piece, payload in zip(pieces, payloads, strict=True):
+            self._account(piece, self._codec.ms(len(payload)))
         return True
 
     def _payload(self, piece: Piece) -> bytes:
@@ -188,8 +189,7 @@ class Conversation:
                 return self._codec.silence(length_ms)
         return b""
 
-    def _account(self, piece: Piece) -> None:
-        ms = self._codec.ms(len(self._payload(piece)))
+    def _account(self, piece: Piece, ms: float) -> None:
         if piece.again:
             self._ledger.replayed += ms
         elif piece.arrived:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from bridge.conversation import Session
+from bridge.quota import Opener
 from bridge.types import Codec
 
 
@@ -40,12 +41,6 @@ class Speech(Protocol):
         ...
 
 
-class Opener(Protocol):
-    """What opens sessions without asking how many there are."""
-
-    async def open(self, codec: Codec) -> Session: ...
-
-
 @dataclass(slots=True)
 class FreePermit:
     """Held as long as its session is; nobody takes it away."""
@@ -63,7 +58,7 @@ class FreePermit:
 class Ungoverned:
     """Every leg gets a session at once."""
 
-    def __init__(self, opener: Opener) -> None:
+    def __init__(self, opener: Opener[Session]) -> None:
         self._opener = opener
 
     async def open(

@@ -20,7 +20,8 @@ from bridge.config import Config, ConfigError, Secrets
 from bridge.conversation import Session
 from bridge.daemon import build_rtzr, leg_settings
 from bridge.emulator.server import Emulator, Knobs
-from bridge.permit import Opener, Ungoverned
+from bridge.permit import Ungoverned
+from bridge.quota import Opener
 from bridge.ring import Ring
 from bridge.sinks.console import ConsoleSink
 from bridge.types import Codec, Event, Frame, LegId, Party, Role
@@ -195,7 +196,7 @@ def with_emulator(config: Config, emulator: Emulator) -> Config:
 class _Bounded:
     """Opens sessions as for a call, but gives up in a person's time, and says what to do."""
 
-    def __init__(self, speech: Opener, config: Config) -> None:
+    def __init__(self, speech: Opener[Session], config: Config) -> None:
         self._speech = speech
         self._config = config
         self._failing_since_s: float | None = None
