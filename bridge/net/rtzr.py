@@ -9,7 +9,7 @@ import logging
 import ssl
 import time
 from collections.abc import AsyncIterator, Callable
-from typing import Self
+from typing import Protocol, Self
 from weakref import WeakSet
 
 import httpx
@@ -40,6 +40,14 @@ _REFUSED_S = 60.0
 """A refusal will be the same in a second, and knocking in vain may be counted."""
 
 _Failure = rtzr.Refused | rtzr.Unreachable
+
+
+class TokenSource(Protocol):
+    """Where a dial has its token from."""
+
+    async def get(self, refused: Token | None = None) -> Token:
+        """The token; another than `refused`. Raises `rtzr.Refused` and `rtzr.Unreachable`."""
+        ...
 
 
 class Tokens:
@@ -173,14 +181,25 @@ class Session:
         return await self._send(rtzr.EOS)
 
     async def _send(self, message: bytes | str) -> bool:
-        if self._connection.transport.get_write_buffer_size() > _MOST_BUFFERED:
+        """Put one message on the socket.
+
+        Not by `connection.send`: its context manager guards a wait that we never make, and costs twice what
+        the framing does.
+        """
+        connection = self._connection
+        transport, protocol = connection.transport, connection.protocol
+        if transport.get_write_buffer_size() > _MOST_BUFFERED:
             _log.warning("socket lost", reason="rtzr reads too slowly", buffered=_MOST_BUFFERED)
             self.abort()
             return False
-        try:
-            await self._connection.send(message)
-        except ConnectionClosed:
+        if protocol.state is not State.OPEN or transport.is_closing():
             return False
+        if isinstance(message, str):
+            protocol.send_text(message.encode())
+        else:
+            protocol.send_binary(message)
+        for data in protocol.data_to_send():
+            transport.write(data)
         return True
 
     async def results(self) -> AsyncIterator[rtzr.Result]:
@@ -218,7 +237,7 @@ class Rtzr:
 
     def __init__(
         self,
-        tokens: Tokens,
+        tokens: TokenSource,
         stream_url: str,
         options: dict[str, str],
         *,
