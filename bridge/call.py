@@ -190,9 +190,9 @@ class Leg:
     def _since_answer(self, frames: Sequence[Frame]) -> Sequence[Frame]:
         """What belongs to the answered call; early media is withheld and counted."""
         answered_ms = self._answered_ms or 0.0
+        if not frames or frames[0].at_ms >= answered_ms:
+            return frames  # they are in order
         early = [frame for frame in frames if self._end_ms(frame) <= answered_ms]
-        if not early:
-            return frames
         self.report.ledger.withheld += sum(self._codec.ms(len(frame.payload)) for frame in early)
         return [frame for frame in frames if self._end_ms(frame) > answered_ms]
 
@@ -349,8 +349,9 @@ class Leg:
             start_ms, end_ms = self._ring.evicted_span
             self._lose(Loss(start_ms, end_ms, self._ring.evicted_ms, GapReason.RING))
             self._ring.evicted_ms = 0.0
-        for loss in self._tape.losses(all_of_them=all_of_them):
-            self._lose(loss)
+        if self._tape.losing is not None:
+            for loss in self._tape.losses(all_of_them=all_of_them):
+                self._lose(loss)
 
     def _lose(self, loss: Loss) -> None:
         ledger = self.report.ledger

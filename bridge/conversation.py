@@ -13,7 +13,7 @@ from typing import Protocol
 import structlog
 
 from bridge.types import Codec, Transcript
-from bridge.wire.gate import Audio, EndOfUtterance, GateSettings, Silence
+from bridge.wire.gate import Audio, GateSettings
 from bridge.wire.hearing import Hearing
 from bridge.wire.ledger import Ledger
 from bridge.wire.pace import Pace
@@ -103,7 +103,9 @@ class Conversation:
         told: Callable[[Transcript], None],
     ) -> None:
         self._session = session
+        self._loop = asyncio.get_running_loop()
         self._codec = codec
+        self._bytes_per_ms = codec.bytes_per_ms
         self._tape = tape
         self._hearing = hearing
         self._ledger = ledger
@@ -112,7 +114,7 @@ class Conversation:
         self._map = TimeMap()
         self._pace = Pace(settings.catch_up, _BURST_MS)
         self._leaving: Ending | None = None
-        self._opened_ms = self._sent_ms = self._answered_ms = _now_ms()
+        self._opened_ms = self._sent_ms = self._answered_ms = self._now_ms()
         self._deadline_ms = 0.0
         self._unanswered_ms = 0.0
         self.results = 0
@@ -120,12 +122,15 @@ class Conversation:
 
     @property
     def age_ms(self) -> float:
-        return _now_ms() - self._opened_ms
+        return self._now_ms() - self._opened_ms
 
     @property
     def catching_up(self) -> bool:
         """Whether audio goes out faster than it was said."""
         return self._map.sent_ms > self.age_ms + _BURST_MS
+
+    def _now_ms(self) -> float:
+        return self._loop.time() * 1000
 
     # One turn.
 
@@ -135,19 +140,20 @@ class Conversation:
             return self._closed()
         if self._leaving is not None:
             return self._awaited(self._leaving)
-        if not evicted and not await self._speak():
+        now_ms = self._now_ms()
+        if not evicted and not await self._speak(now_ms):
             return Ending.LOST
-        if self._mute():
+        if self._mute(now_ms):
             return Ending.MUTE
-        return await self._leave_if_due(over, evicted)
+        ending = self._due(now_ms, over, evicted)
+        return None if ending is None else await self._leave(ending)
 
-    async def _speak(self) -> bool:
+    async def _speak(self, now_ms: float) -> bool:
         """Send as much of the tape as the pace allows; False once the socket is lost."""
-        now_ms = _now_ms()
         self._pace.refill(now_ms)
         while self._pace.ms > 0 and (pieces := self._tape.next(_MESSAGE_MS)):
             self._sent_ms = now_ms
-            if not await self._put(pieces):
+            if not await self._put(pieces, now_ms):
                 return False
         patience_ms = self._settings.keepalive_ms
         if patience_ms and now_ms - self._sent_ms >= patience_ms:
@@ -155,41 +161,31 @@ class Conversation:
             return await self._keep_alive()
         return True
 
-    async def _put(self, pieces: Sequence[Piece]) -> bool:
+    async def _put(self, pieces: Sequence[Piece], now_ms: float) -> bool:
         from_ms, heard = self._map.sent_ms, self._tape.unheard
-        if isinstance(pieces[0].action, EndOfUtterance):
+        if pieces[0].ends:
             if not await self._session.finalize():
                 return False
-        elif not await self._send(pieces):
-            return False
+        else:
+            payloads = [self._payload(piece) for piece in pieces]
+            for piece in pieces:
+                self._map.append(piece.at_ms, piece.length_ms, again=piece.again)
+            if not await self._session.send(b"".join(payloads)):
+                return False
+            for piece, payload in zip(pieces, payloads, strict=True):
+                self._account(piece, len(payload) / self._bytes_per_ms)
         self._tape.sent(pieces, from_ms)
-        if self._tape.unheard and not heard:
-            self._answered_ms = _now_ms()
-        return True
-
-    async def _send(self, pieces: Sequence[Piece]) -> bool:
-        payloads = [self._payload(piece) for piece in pieces]
-        audio = b"".join(payloads)
-        for piece in pieces:
-            self._map.append(piece.at_ms, piece.length_ms, again=piece.again)
-        if not await self._session.send(audio):
-            return False
-        length_ms = self._codec.ms(len(audio))
-        self._pace.ms -= length_ms
-        self._ledger.sent += length_ms
-        for piece, payload in zip(pieces, payloads, strict=True):
-            self._account(piece, self._codec.ms(len(payload)))
+        if not heard and self._tape.unheard:
+            self._answered_ms = now_ms
         return True
 
     def _payload(self, piece: Piece) -> bytes:
-        match piece.action:
-            case Audio(payload):
-                return payload
-            case Silence(_, length_ms):
-                return self._codec.silence(length_ms)
-        return b""
+        action = piece.action
+        return action.payload if isinstance(action, Audio) else self._codec.silence(piece.length_ms)
 
     def _account(self, piece: Piece, ms: float) -> None:
+        self._pace.ms -= ms
+        self._ledger.sent += ms
         if piece.again:
             self._ledger.replayed += ms
         elif piece.arrived:
@@ -211,31 +207,30 @@ class Conversation:
 
     # Its end.
 
-    def _mute(self) -> bool:
+    def _mute(self, now_ms: float) -> bool:
         patience_ms = self._settings.watchdog_ms
         if not patience_ms or not self._tape.unheard or self._unanswered_ms < _NOISE_MS:
             return False
-        return _now_ms() - self._answered_ms >= patience_ms
+        return now_ms - self._answered_ms >= patience_ms
 
-    async def _leave_if_due(self, over: bool, evicted: bool) -> Ending | None:
+    def _due(self, now_ms: float, over: bool, evicted: bool) -> Ending | None:
+        """Why this session is to be left now, if it is."""
         if evicted:
-            return await self._leave(Ending.EVICTED)
+            return Ending.EVICTED
         if over and self._tape.idle:
-            return await self._leave(Ending.DONE)
-        old = 0 < self._settings.rotate_ms <= self.age_ms
-        if old and not self._tape.unheard:
-            return await self._leave(Ending.ROTATED)
-        return None
+            return Ending.DONE
+        old = 0 < self._settings.rotate_ms <= now_ms - self._opened_ms
+        return Ending.ROTATED if old and not self._tape.unheard else None
 
     async def _leave(self, ending: Ending) -> Ending | None:
         """Say that nothing follows; the last finals are awaited from now on."""
         self._leaving = ending
-        self._deadline_ms = _now_ms() + self._settings.drain_ms
+        self._deadline_ms = self._now_ms() + self._settings.drain_ms
         return None if await self._session.end() else Ending.LOST
 
     def _awaited(self, ending: Ending) -> Ending | None:
         """Whether the wait for the last finals is over: by the boundary, not by the number of finals."""
-        now_ms = _now_ms()
+        now_ms = self._now_ms()
         if not self._tape.unheard:
             self._deadline_ms = min(self._deadline_ms, now_ms + _GRACE_MS)
         if now_ms < self._deadline_ms:
@@ -281,7 +276,7 @@ class Conversation:
 
     def _hear(self, result: Result) -> None:
         self.results += 1
-        self._answered_ms, self._unanswered_ms = _now_ms(), 0.0
+        self._answered_ms, self._unanswered_ms = self._now_ms(), 0.0
         if result.final:
             self._tape.cover(min(result.reach_ms, self._map.sent_ms))
         elif result.text:
@@ -292,7 +287,3 @@ class Conversation:
         if transcript.final:
             self._ledger.covered += transcript.end_ms - transcript.start_ms
         self._told(transcript)
-
-
-def _now_ms() -> float:
-    return asyncio.get_running_loop().time() * 1000

@@ -27,28 +27,21 @@ _LONGEST_MS = 100
 
 @dataclass(slots=True)
 class Piece:
-    """One action of the gate on its way."""
+    """One action of the gate on its way; what is asked of it for every message is worked out once."""
 
     action: Action
+    at_ms: float
+    """Call time of its start; an end of utterance has the voice's end."""
     length_ms: float
+    voiced: bool = False
+    arrived: bool = False
+    """Whether it came from the PBX; silence to fill with was made here."""
+    ends: bool = False
+    """An end of utterance: no audio, and a message of its own."""
     sent_to_ms: float = 0.0
     """Where it ends in the session that it was last sent on."""
     again: bool = False
     """It was sent before, on a socket that was lost."""
-
-    @property
-    def at_ms(self) -> float:
-        """Call time of its start; an end of utterance has the voice's end."""
-        return self.action.voice_end_ms if isinstance(self.action, EndOfUtterance) else self.action.at_ms
-
-    @property
-    def voiced(self) -> bool:
-        return isinstance(self.action, Audio) and self.action.voiced
-
-    @property
-    def arrived(self) -> bool:
-        """Whether it came from the PBX; silence to fill with was made here."""
-        return isinstance(self.action, Audio)
 
 
 @dataclass(slots=True)
@@ -88,13 +81,16 @@ class Tape:
     _losses: list[Loss] = field(default_factory=list)
     _seam: bool = False
     """Something was sent since the last loss: the next one is another gap."""
+    _bytes_per_ms: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._bytes_per_ms = self.codec.bytes_per_ms
 
     # What is to be sent.
 
     def append(self, actions: Iterable[Action], reason: GapReason = GapReason.RING) -> None:
         """Take what the gate decided; over capacity the oldest goes, unsent for `reason`."""
-        for action in self._joined(actions):
-            piece = Piece(action, self._length(action))
+        for piece in self._pieces(actions):
             self._waiting.append(piece)
             self.waiting_ms += piece.length_ms
         while self.waiting_ms + self._sent_ms > self.capacity_ms:
@@ -105,9 +101,10 @@ class Tape:
 
     def next(self, most_ms: float) -> Sequence[Piece]:
         """What goes out next in one message: audio of about `most_ms`, or one end of utterance."""
-        pieces, ms = list[Piece](), 0.0
+        pieces: list[Piece] = []
+        ms = 0.0
         for piece in self._waiting:
-            if isinstance(piece.action, EndOfUtterance):
+            if piece.ends:
                 return pieces or [piece]
             if pieces and ms + piece.length_ms > most_ms:
                 break
@@ -119,10 +116,9 @@ class Tape:
         """`pieces`, which `next` gave, went out at session position `from_ms`."""
         self._seam = True
         for piece in pieces:
-            self._pop()
+            self._sent.append(self._pop())
             from_ms += piece.length_ms
             piece.sent_to_ms = from_ms
-            self._sent.append(piece)
             self._sent_ms += piece.length_ms
             if piece.voiced:
                 self.voiced_to_ms = from_ms
@@ -276,37 +272,52 @@ class Tape:
         while self._sent and self._sent_ms - self._sent[0].length_ms >= keep_ms:
             self._sent_ms -= self._sent.popleft().length_ms
 
-    def _length(self, action: Action) -> float:
-        match action:
-            case Audio():
-                return self.codec.ms(len(action.payload))
-            case Silence():
-                return action.length_ms
-            case EndOfUtterance():
-                return 0.0
-
-    def _joined(self, actions: Iterable[Action]) -> Iterator[Action]:
-        """The same actions, audio without a seam in one piece: objects weigh more than packets."""
-        last: Audio | None = None
+    def _pieces(self, actions: Iterable[Action]) -> list[Piece]:
+        """A piece for each action, but audio without a seam in one: objects weigh more than packets."""
+        pieces: list[Piece] = []
+        payloads: list[bytes] = []
+        end_ms = 0.0
         for action in actions:
-            if last is not None and isinstance(action, Audio) and self._goes_on(last, action):
-                last = Audio(last.payload + action.payload, last.at_ms, last.voiced)
+            if not isinstance(action, Audio):
+                _fill(pieces, payloads)
+                payloads = []
+                pieces.append(_made_here(action))
                 continue
-            if last is not None:
-                yield last
-            last = action if isinstance(action, Audio) else None
-            if last is None:
-                yield action
-        if last is not None:
-            yield last
+            length_ms = len(action.payload) / self._bytes_per_ms
+            if payloads and _goes_on(pieces[-1], end_ms, action):
+                pieces[-1].length_ms += length_ms
+                payloads.append(action.payload)
+            else:
+                _fill(pieces, payloads)
+                payloads = [action.payload]
+                pieces.append(Piece(action, action.at_ms, length_ms, action.voiced, True))
+                end_ms = action.at_ms
+            end_ms += length_ms
+        _fill(pieces, payloads)
+        return pieces
 
-    def _goes_on(self, last: Audio, audio: Audio) -> bool:
-        end_ms = last.at_ms + self.codec.ms(len(last.payload))
-        return (
-            last.voiced is audio.voiced
-            and abs(audio.at_ms - end_ms) < _JOIN_MS
-            and len(last.payload) < self.codec.bytes_per_ms * _LONGEST_MS
-        )
+
+def _made_here(action: Silence | EndOfUtterance) -> Piece:
+    """The piece of what no packet brought."""
+    if isinstance(action, Silence):
+        return Piece(action, action.at_ms, action.length_ms)
+    return Piece(action, action.voice_end_ms, 0.0, ends=True)
+
+
+def _goes_on(piece: Piece, end_ms: float, audio: Audio) -> bool:
+    """Whether `audio` belongs into the piece, which ends at `end_ms`."""
+    return (
+        piece.voiced is audio.voiced
+        and abs(audio.at_ms - end_ms) < _JOIN_MS
+        and piece.length_ms < _LONGEST_MS
+    )
+
+
+def _fill(pieces: Sequence[Piece], payloads: Sequence[bytes]) -> None:
+    """The last piece gets all its audio, in one go."""
+    if len(payloads) > 1:
+        last = pieces[-1]
+        last.action = Audio(b"".join(payloads), last.at_ms, last.voiced)
 
 
 def _within(piece: Piece, near: Sequence[tuple[float, float]]) -> bool:
