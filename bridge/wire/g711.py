@@ -69,6 +69,11 @@ def rms(pcm: bytes) -> int:
     return audioop.rms(_whole(pcm), _WIDTH)
 
 
+def peak(pcm: bytes) -> int:
+    """The greatest of the samples' absolute values; 0 for none. Raises G711Error for half a sample."""
+    return audioop.max(_whole(pcm), _WIDTH)
+
+
 def loudness(payload: bytes, codec: Codec) -> int:
     """`rms` of a payload in `codec`: the cheap energy mark of a message. 20 ms take about a microsecond."""
     return rms(to_pcm(payload, codec))

@@ -5,9 +5,10 @@ goes on when packets stop (a ChanSpy tap sends nothing while its party is silent
 the clock. No socket, no session: the caller sends what comes out and counts it.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import NamedTuple
 
 import webrtcvad
 
@@ -57,9 +58,11 @@ class GateSettings:
     aggressiveness: int = 2
 
 
-@dataclass(frozen=True, slots=True)
-class Audio:
-    """Audio to send; `voiced` is the mark by which a later stage tells speech from silence."""
+class Audio(NamedTuple):
+    """Audio to send; `voiced` is the mark by which a later stage tells speech from silence.
+
+    A tuple, as a packet is: made for each frame, and cheaper.
+    """
 
     payload: bytes
     at_ms: float
@@ -169,10 +172,15 @@ class Gate:
     _window_at: float = 0.0
     _held: list[Frame] = field(default_factory=list)
     """`vad`: the newest unsent audio, sent as pre-roll when a voice is found."""
+    _bytes_per_ms: int = field(init=False)
+    _window_size: int = field(init=False)
+    """Bytes of PCM."""
 
     def __post_init__(self) -> None:
         self._vad = webrtcvad.Vad(self.settings.aggressiveness)
         self._utterance = _Utterance(self.settings)
+        self._bytes_per_ms = self.codec.bytes_per_ms
+        self._window_size = WINDOW_MS * self.codec.rate // 1000 * 2
 
     @property
     def due_ms(self) -> float | None:
@@ -185,18 +193,19 @@ class Gate:
         """Audio kept back that may still go out."""
         return sum(self.codec.ms(len(frame.payload)) for frame in self._held)
 
-    def feed(self, frames: Iterable[Frame], now_ms: float) -> list[Action]:
+    def feed(self, frames: Sequence[Frame], now_ms: float) -> list[Action]:
         """Take frames in order, then let the clock reach `now_ms` (call time), unless more may be waiting.
 
         After a stall of the bridge what waited comes in many feeds: until they bring no more, time is what
         the audio says.
         """
         actions: list[Action] = []
-        came = False
-        for frame in frames:
-            came = True
-            self._take(frame, actions)
-        self._pass_time(self._reach(came, now_ms), actions)
+        if frames and self.settings.mode is Mode.IMMEDIATE:
+            self._pass_on(frames, actions)
+        else:
+            for frame in frames:
+                self._take(frame, actions)
+        self._pass_time(self._reach(bool(frames), now_ms), actions)
         return actions
 
     def finish(self) -> list[Action]:
@@ -214,51 +223,70 @@ class Gate:
 
     # Frames.
 
+    def _pass_on(self, frames: Sequence[Frame], actions: list[Action]) -> None:
+        """`immediate`: everything, at once, and time is continuous."""
+        for frame, voiced in zip(frames, self._loud(frames), strict=True):
+            at_ms, position = frame.at_ms, self._position
+            if position is None:
+                position = at_ms
+            if at_ms - position >= _SEAM_MS:
+                actions.append(Silence(position, at_ms - position))
+            actions.append(Audio(frame.payload, at_ms, voiced))
+            self._position = max(position, at_ms + len(frame.payload) / self._bytes_per_ms)
+
+    def _loud(self, frames: Sequence[Frame]) -> list[bool]:
+        """Whether each frame is voiced, by its energy. None is, if not even the loudest sample is so loud."""
+        payloads = [frame.payload for frame in frames]
+        if g711.peak(g711.to_pcm(b"".join(payloads), self.codec)) < _VOICED_RMS:
+            return [False] * len(payloads)
+        return [g711.loudness(payload, self.codec) >= _VOICED_RMS for payload in payloads]
+
     def _take(self, frame: Frame, actions: list[Action]) -> None:
-        length = self.codec.ms(len(frame.payload))
-        self._bridge_hole(frame.at_ms, actions)
+        at_ms, position = frame.at_ms, self._position
+        if position is None:
+            position = at_ms
+        elif at_ms - position >= _SEAM_MS:
+            self._bridge_hole(position, at_ms, actions)
         voiced = self._listen(frame)
-        self._position = max(self._position or 0.0, frame.at_ms + length)
+        self._position = position = max(position, at_ms + len(frame.payload) / self._bytes_per_ms)
         if self._withholds(frame):
             self._hold(frame)
         else:
-            self._let_through(frame, voiced, actions)
-        self._end_if_over(self._position, actions)
+            if self._held:
+                self._release(voiced, actions)
+            actions.append(Audio(frame.payload, at_ms, voiced))
+        self._end_if_over(position, actions)
 
-    def _bridge_hole(self, at_ms: float, actions: list[Action]) -> None:
+    def _bridge_hole(self, position: float, at_ms: float, actions: list[Action]) -> None:
         """Audio starts after a hole: inside an utterance time is continuous, so the hole is filled."""
-        if self._position is None or at_ms - self._position < _SEAM_MS:
-            return
         self._end_if_over(at_ms, actions)
-        if at_ms - self._position >= WINDOW_MS:
+        if at_ms - position >= WINDOW_MS:
             self._utterance.interrupt()
-        inside = self._utterance.open and not self._held
-        if inside or self.settings.mode is Mode.IMMEDIATE:
-            actions.append(Silence(self._position, at_ms - self._position))
+        if self._utterance.open and not self._held:
+            actions.append(Silence(position, at_ms - position))
         self._window.clear()
 
     def _listen(self, frame: Frame) -> bool:
-        """Whether the frame is voiced: by the VAD where one runs, else by its energy."""
+        """Whether the frame is voiced, by the VAD."""
         pcm = g711.to_pcm(frame.payload, self.codec)
-        if self.settings.mode is Mode.IMMEDIATE:
-            return g711.rms(pcm) >= _VOICED_RMS
         if not self._window:
             self._window_at = frame.at_ms
+            if len(pcm) == self._window_size:  # as PBXs send it
+                return self._judge(pcm)
         self._window += pcm
-        return self._judge_windows()
-
-    def _judge_windows(self) -> bool:
-        size = WINDOW_MS * self.codec.rate // 1000 * 2
         spoken = False
-        while len(self._window) >= size:
-            window = bytes(self._window[:size])
-            del self._window[:size]
-            speech: bool = self._vad.is_speech(window, self.codec.rate)
-            faint = speech and g711.rms(window) < _FAINT_RMS
-            self._utterance.window(speech, faint, self._window_at)
-            self._window_at += WINDOW_MS
-            spoken |= speech and not faint
+        while len(self._window) >= self._window_size:
+            spoken |= self._judge(bytes(self._window[: self._window_size]))
+            del self._window[: self._window_size]
         return spoken
+
+    def _judge(self, window: bytes) -> bool:
+        """Whether a voice is in the window that comes next."""
+        speech: bool = self._vad.is_speech(window, self.codec.rate)
+        faint = speech and g711.rms(window) < _FAINT_RMS
+        self._utterance.window(speech, faint, self._window_at)
+        self._window_at += WINDOW_MS
+        return speech and not faint
 
     # `vad`: hold, send, withhold.
 
@@ -278,10 +306,9 @@ class Gate:
         self._withhold(self._held[:old])
         del self._held[:old]
 
-    def _let_through(self, frame: Frame, voiced: bool, actions: list[Action]) -> None:
+    def _release(self, voiced: bool, actions: list[Action]) -> None:
         actions.extend(Audio(held.payload, held.at_ms, voiced) for held in self._held)
         self._held.clear()
-        actions.append(Audio(frame.payload, frame.at_ms, voiced))
 
     def _withhold(self, frames: Sequence[Frame]) -> None:
         self.withheld_ms += sum(self.codec.ms(len(frame.payload)) for frame in frames)
@@ -311,7 +338,7 @@ class Gate:
 
     def _end_if_over(self, now_ms: float, actions: list[Action]) -> None:
         voice = self._utterance
-        if not voice.over(now_ms):
+        if not voice.open or not voice.over(now_ms):
             return
         end = EndOfUtterance(voice.voice_end_ms)
         if voice.end(now_ms) or not self._rtzr_hears_on(now_ms):

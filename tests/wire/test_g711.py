@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.types import Codec
-from bridge.wire.g711 import G711Error, from_pcm, loudness, pcm_to_alaw, pcm_to_ulaw, rms, swap, to_pcm
+from bridge.wire.g711 import G711Error, from_pcm, loudness, pcm_to_alaw, pcm_to_ulaw, peak, rms, swap, to_pcm
 
 
 def pcm(*samples: int) -> bytes:
@@ -62,7 +62,7 @@ def test_swap_is_its_own_inverse(data: bytes) -> None:
 def test_half_a_sample_is_refused_with_its_size() -> None:
     with pytest.raises(G711Error, match="3 bytes, needed a multiple of 2"):
         swap(b"abc")
-    for refuse in (pcm_to_ulaw, pcm_to_alaw, rms, lambda one: to_pcm(one, Codec.SLIN)):
+    for refuse in (pcm_to_ulaw, pcm_to_alaw, rms, peak, lambda one: to_pcm(one, Codec.SLIN)):
         with pytest.raises(G711Error):
             refuse(b"abc")
 
@@ -72,3 +72,9 @@ def test_rms_of_a_sine() -> None:
     assert abs(rms(sine) - 10_000 / math.sqrt(2)) < 2
     assert abs(loudness(pcm_to_ulaw(sine), Codec.ULAW) - rms(sine)) < 50
     assert rms(b"") == 0
+
+
+@given(st.lists(st.integers(-32_768, 32_767), max_size=50))
+def test_no_sound_is_louder_than_its_loudest_sample(values: list[int]) -> None:
+    assert peak(pcm(*values)) == max(map(abs, values), default=0)
+    assert rms(pcm(*values)) <= peak(pcm(*values))
