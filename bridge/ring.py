@@ -31,6 +31,7 @@ class Ring:
 
     def __init__(self, codec: Codec, capacity_ms: float) -> None:
         self._codec = codec
+        self._bytes_per_ms = codec.bytes_per_ms
         self._capacity_ms = capacity_ms
         self._frames: deque[Frame] = deque()
         self._waiting_ms = 0.0
@@ -66,11 +67,12 @@ class Ring:
             self._append(frames)
 
     def _append(self, frames: Sequence[Frame]) -> None:
+        size = 0
         for frame in frames:
-            length = self._codec.ms(len(frame.payload))
-            self._frames.append(frame)
-            self._waiting_ms += length
-            self.arrived_ms += length
+            size += len(frame.payload)
+        self._frames += frames
+        self.arrived_ms += (ms := size / self._bytes_per_ms)
+        self._waiting_ms += ms
         while self._waiting_ms > self._capacity_ms:
             self._evict()
         if self._waiting_ms >= self._wanted_ms:

@@ -167,8 +167,7 @@ class RtpPort:
         # wakes us again at once, and then we read on.
         alone = self._filtered and now_ms - self._read_ms >= ALONE_MS
         self._read_ms = now_ms
-        frames, _ = self._read(now_ms, 1 if alone else BATCH)
-        self._hand_on(frames)
+        self._hand_on(self._read_one(now_ms) if alone else self._read(now_ms)[0])
 
     def _hand_on(self, frames: list[Frame]) -> None:
         if frames:
@@ -187,10 +186,18 @@ class RtpPort:
         self._timer = None
         self._hand_on(self.receiver.release(max(self._clock(), self._timer_ms)))
 
-    def _read(self, now_ms: float, most: int = BATCH) -> tuple[list[Frame], bool]:
-        """Reads `most` datagrams; returns their frames, and whether the socket is known to be empty."""
+    def _read_one(self, now_ms: float) -> list[Frame]:
+        """Reads one datagram of a socket that the kernel filters; returns its frames."""
+        try:
+            size = self._sock.recv_into(_BUFFER)
+        except BlockingIOError:
+            return []
+        return self.receiver.push(_BUFFER[:size], now_ms)
+
+    def _read(self, now_ms: float) -> tuple[list[Frame], bool]:
+        """Reads a batch of datagrams; returns their frames, and whether the socket is known to be empty."""
         frames: list[Frame] = []
-        for _ in range(most):
+        for _ in range(BATCH):
             try:
                 if self._filtered:
                     size = self._sock.recv_into(_BUFFER)

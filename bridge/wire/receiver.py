@@ -34,8 +34,8 @@ class Receiver:
     """What is behind one leg's port. Times are call time in milliseconds; `now_ms` never goes back."""
 
     __slots__ = (
-        "_bytes_per_ms", "_depth_ms", "_heard_ms", "_payload_type", "_reorder", "_rival", "_rivals", "_ssrc",
-        "_swapped", "_timeline", "_width", "counters",
+        "_bytes_per_ms", "_depth_ms", "_heard_ms", "_longest", "_payload_type", "_reorder", "_rival",
+        "_rivals", "_ssrc", "_swapped", "_timeline", "_width", "counters", "release_at_ms",
     )  # fmt: skip
 
     def __init__(self, codec: Codec, depth_ms: float = 60) -> None:
@@ -45,6 +45,7 @@ class Receiver:
         self._swapped = codec in NETWORK_ORDER
         self._bytes_per_ms = codec.bytes_per_ms
         self._width = codec.width
+        self._longest = LONGEST_MS * codec.bytes_per_ms
         self._depth_ms = depth_ms
         self._payload_type = PAYLOAD_TYPES[codec]
         self._timeline = Timeline(codec.rate, self.counters)
@@ -53,20 +54,13 @@ class Receiver:
         self._heard_ms = 0.0
         self._rival: int | None = None
         self._rivals: list[tuple[Packet, float]] = []  # the rival's last packets, kept in case it is followed
+        self.release_at_ms: float | None = None
+        """When to call `release`, if nothing is pushed before; None while nothing waits."""
 
     @property
     def held(self) -> int:
         """How many packets wait for their fate."""
         return len(self._reorder) + len(self._rivals)
-
-    @property
-    def release_at_ms(self) -> float | None:
-        """When to call `release`, if nothing is pushed before; None while nothing waits."""
-        at_ms = self._reorder.release_at_ms
-        if len(self._rivals) < RIVAL_PACKETS:
-            return at_ms
-        follow_ms = self._heard_ms + SILENT_MS
-        return follow_ms if at_ms is None else min(at_ms, follow_ms)
 
     def push(self, datagram: Buffer, now_ms: float) -> list[Frame]:
         """Takes a datagram that arrived at `now_ms`; returns the frames that are ready, oldest first."""
@@ -78,22 +72,34 @@ class Receiver:
         except RtpError:
             self.counters.malformed += 1
             return frames
-        if packet.ssrc != self._ssrc and not self._admit(packet, now_ms):
-            return frames + self._follow_rival(now_ms)
-        self._heard_ms = now_ms
-        if self._rivals:
-            self._drop_rivals()
-        passed = self._frames(self._reorder.push(packet.sequence, (packet, now_ms), now_ms))
-        return frames + passed if frames else passed
+        if packet.ssrc == self._ssrc or self._admit(packet, now_ms):
+            self._heard_ms = now_ms
+            if self._rivals:
+                self._drop_rivals()
+            frames += self._frames(self._reorder.push(packet.sequence, (packet, now_ms), now_ms))
+            self.release_at_ms = self._reorder.release_at_ms
+        else:
+            frames += self._follow_rival(now_ms)
+            self._note_due()
+        return frames
 
     def release(self, now_ms: float) -> list[Frame]:
         """The frames whose wait is over; the gaps before them are lost."""
         frames = self._frames(self._reorder.release(now_ms))
-        return frames + self._follow_rival(now_ms)
+        frames += self._follow_rival(now_ms)
+        self._note_due()
+        return frames
+
+    def _note_due(self) -> None:
+        self.release_at_ms = at_ms = self._reorder.release_at_ms
+        if len(self._rivals) >= RIVAL_PACKETS:
+            follow_ms = self._heard_ms + SILENT_MS
+            self.release_at_ms = follow_ms if at_ms is None else min(at_ms, follow_ms)
 
     def flush(self) -> list[Frame]:
         """Everything held: the leg has ended."""
         self._drop_rivals()
+        self.release_at_ms = None
         return self._frames(self._reorder.flush())
 
     def _buffer(self) -> Reorder[tuple[Packet, float]]:
@@ -144,27 +150,22 @@ class Receiver:
         return frames
 
     def _frames(self, packets: Iterable[tuple[Packet, float]]) -> list[Frame]:
+        """What of the packets is audio, in call time; what is none is counted."""
         frames = []
         for packet, arrived_ms in packets:
-            if payload := self._audio(packet):
-                duration_ms = len(payload) / self._bytes_per_ms
-                at_ms = self._timeline.place(packet.timestamp, duration_ms, packet.marker, arrived_ms)
-                frames.append(Frame(payload, at_ms))
+            payload, size = packet.payload, len(packet.payload)
+            if packet.payload_type != self._payload_type:
+                self._count_other(packet.payload_type)
+            elif not size:
+                self.counters.empty += 1
+            elif size % self._width or size > self._longest:
+                self.counters.malformed += 1
+            else:
+                self.counters.accepted += 1
+                length_ms = size / self._bytes_per_ms
+                at_ms = self._timeline.place(packet.timestamp, length_ms, packet.marker, arrived_ms)
+                frames.append(Frame(swap(payload) if self._swapped else payload, at_ms))
         return frames
-
-    def _audio(self, packet: Packet) -> bytes:
-        """The packet's audio as a frame holds it; empty, and counted, if it is none."""
-        counters, size = self.counters, len(packet.payload)
-        if packet.payload_type != self._payload_type:
-            self._count_other(packet.payload_type)
-        elif not size:
-            counters.empty += 1
-        elif size % self._width or size > LONGEST_MS * self._bytes_per_ms:
-            counters.malformed += 1
-        else:
-            counters.accepted += 1
-            return swap(packet.payload) if self._swapped else packet.payload
-        return b""
 
     def _count_other(self, payload_type: int) -> None:
         if payload_type in COMFORT_NOISE:

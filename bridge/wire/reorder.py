@@ -31,7 +31,10 @@ class _Waiting(Generic[T]):
 class Reorder(Generic[T]):
     """The reorder buffer of one source: items go in with their 16-bit number and come out in order."""
 
-    __slots__ = ("_capacity", "_depth_ms", "_held", "_line_ms", "_next", "_passed", "_strays", "counters")
+    __slots__ = (
+        "_capacity", "_depth_ms", "_held", "_line_ms", "_next", "_passed", "_strays", "counters",
+        "release_at_ms",
+    )  # fmt: skip
 
     def __init__(self, depth_ms: float = 60, capacity: int = 64, counters: RtpCounters | None = None) -> None:
         """Waits `depth_ms` at most; holds `capacity` packets at most behind a gap, and as many off it."""
@@ -43,21 +46,27 @@ class Reorder(Generic[T]):
         self._line_ms = 0.0
         self._held: dict[int, _Waiting[T]] = {}
         self._strays: dict[int, _Waiting[T]] = {}
+        self.release_at_ms: float | None = None
+        """When the oldest packet held has waited long enough: call `release` then. None if none is held."""
 
     def __len__(self) -> int:
         """How many packets are held."""
         return len(self._held) + len(self._strays)
 
-    @property
-    def release_at_ms(self) -> float | None:
-        """When the oldest packet held has waited long enough: call `release` then. None if none is held."""
-        if not self._held and not self._strays:
-            return None
-        waiting = (*self._held.values(), *self._strays.values())
-        return min(one.arrived_ms for one in waiting) + self._depth_ms
-
     def push(self, sequence: int, item: T, now_ms: float) -> list[T]:
         """Takes the packet that arrived at `now_ms`; returns what may pass, in order."""
+        line = self._next
+        if line is None or sequence != line & 0xFFFF or self.release_at_ms is not None:
+            items = self._sort(sequence, item, now_ms)
+            self._note_due()
+            return items
+        # The one that was expected, as nearly all are, and nothing waits.
+        self._line_ms = now_ms
+        self._next = line + 1
+        self._passed = (self._passed << 1 | 1) & _RECENT
+        return [item]
+
+    def _sort(self, sequence: int, item: T, now_ms: float) -> list[T]:
         if self._next is None:
             self._next = sequence
         offset = ((sequence - self._next + 0x8000) & 0xFFFF) - 0x8000
@@ -69,10 +78,12 @@ class Reorder(Generic[T]):
         if self._strays:
             self.counters.strayed += len(self._strays)
             self._strays.clear()
-        if not offset and not self._held:
-            self._step(passed=True)
-            return [item]
         return self._hold(self._next + offset, item, now_ms)
+
+    def _note_due(self) -> None:
+        waiting = (*self._held.values(), *self._strays.values())
+        oldest_ms = min((one.arrived_ms for one in waiting), default=None)
+        self.release_at_ms = None if oldest_ms is None else oldest_ms + self._depth_ms
 
     def release(self, now_ms: float) -> list[T]:
         """What has waited `depth_ms`, in order; the gaps before it are given up."""
@@ -81,6 +92,7 @@ class Reorder(Generic[T]):
             items += self._give_up()
         if self._strays and now_ms >= self._depth_ms + min(one.arrived_ms for one in self._strays.values()):
             items += self._resync()
+        self._note_due()
         return items
 
     def flush(self) -> list[T]:
@@ -88,12 +100,8 @@ class Reorder(Generic[T]):
         items: list[T] = []
         while self._held or self._strays:
             items += self._give_up() if self._held else self._resync()
+        self.release_at_ms = None
         return items
-
-    def _step(self, *, passed: bool) -> None:
-        assert self._next is not None  # noqa: S101 - for the type checker: push has set it
-        self._next += 1
-        self._passed = (self._passed << 1 | passed) & _RECENT
 
     def _behind(self, sequence: int, offset: int, item: T, now_ms: float) -> list[T]:
         if offset < -BEHIND:
@@ -122,7 +130,8 @@ class Reorder(Generic[T]):
         """What is held without a gap before it."""
         items: list[T] = []
         while self._next is not None and (waiting := self._held.pop(self._next, None)):
-            self._step(passed=True)
+            self._next += 1
+            self._passed = (self._passed << 1 | 1) & _RECENT
             items.append(waiting.item)
         return items
 
@@ -153,5 +162,5 @@ class Reorder(Generic[T]):
         self._next, self._passed = None, 0
         # The first to arrive need not be the first in order: begin with the lowest of its neighbourhood.
         for sequence in sorted(strays, key=lambda one: (one - origin + BEHIND) & 0xFFFF):
-            items += self.push(sequence, strays[sequence].item, strays[sequence].arrived_ms)
+            items += self._sort(sequence, strays[sequence].item, strays[sequence].arrived_ms)
         return items

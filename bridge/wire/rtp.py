@@ -14,12 +14,13 @@ HEADER = struct.Struct("!BBHII")
 # |V=2|P|X|  CC   |M|     PT      |       sequence number         |
 # |                           timestamp                           |
 # |           synchronization source (SSRC) identifier            |
+_SIZE = HEADER.size
 _PADDING = 0x20
 _EXTENSION = 0x10
 _CSRC_COUNT = 0x0F
 _MARKER = 0x80
 _PLAIN = VERSION << 6  # no padding, no extension, no CSRC: all that Asterisk's UnicastRTP ever sends
-_RTCP = range(192, 224)  # RFC 5761 section 4: a second byte in here is an RTCP packet type
+_RTCP_FROM, _RTCP_TO = 192, 224  # RFC 5761 section 4: a second byte in here is an RTCP packet type
 
 Buffer = bytes | bytearray | memoryview
 
@@ -45,18 +46,17 @@ class Packet(NamedTuple):
 
 def parse(datagram: Buffer) -> Packet:
     """The packet in `datagram`. Raises RtpError, and nothing else, for any other bytes."""
-    if len(datagram) < HEADER.size:
-        raise RtpError(f"datagram of {len(datagram)} bytes, a header needs {HEADER.size}")
+    size = len(datagram)
+    if size < _SIZE:
+        raise RtpError(f"datagram of {size} bytes, a header needs {_SIZE}")
     flags, second, sequence, timestamp, ssrc = HEADER.unpack_from(datagram)
-    if flags >> 6 != VERSION:
+    if flags != _PLAIN and flags >> 6 != VERSION:
         raise RtpError(f"version {flags >> 6}, needed {VERSION}")
-    if second in _RTCP:
-        raise RtpError(
-            f"packet type {second} is RTCP, RTP needs less than {_RTCP.start} or {_RTCP.stop} and up"
-        )
-    start, end, csrc = (HEADER.size, len(datagram), ()) if flags == _PLAIN else _bounds(datagram, flags)
+    if _RTCP_FROM <= second < _RTCP_TO:
+        raise RtpError(f"packet type {second} is RTCP, RTP needs less than {_RTCP_FROM} or {_RTCP_TO} and up")
+    start, end, csrc = (_SIZE, size, ()) if flags == _PLAIN else _bounds(datagram, flags)
     payload = bytes(datagram[start:end])
-    return Packet(second & ~_MARKER, sequence, timestamp, ssrc, payload, second >= _MARKER, csrc)
+    return Packet(second & 0x7F, sequence, timestamp, ssrc, payload, second >= _MARKER, csrc)
 
 
 def _bounds(datagram: Buffer, flags: int) -> tuple[int, int, tuple[int, ...]]:

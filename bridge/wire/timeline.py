@@ -66,21 +66,24 @@ class Timeline:
             self._line_ms += step * 1000 / self._rate
             if self._line_ms - self._end_ms >= PAUSE_MS:
                 self._slip_beyond(SLIP_MS, RECENT)
-            self._compare(step, marker, arrived_ms)
+            late_ms = arrived_ms - self._line_ms
+            if 0 <= late_ms <= TORN_MS:  # as nearly always
+                self._overdue = None
+                self._late.append(late_ms)
+            else:
+                self._compare(step, late_ms, marker, arrived_ms)
         self._timestamp, self._arrived_ms = timestamp, arrived_ms
         at_ms = max(self._line_ms, self._end_ms)
         self._end_ms = at_ms + duration_ms
         return at_ms
 
-    def _compare(self, step: int, marker: bool, arrived_ms: float) -> None:
-        late_ms = arrived_ms - self._line_ms
+    def _compare(self, step: int, late_ms: float, marker: bool, arrived_ms: float) -> None:
         if late_ms < 0:  # nothing arrives before it is spoken: it was the earlier packets that were delayed
             self._set(arrived_ms)
         elif late_ms <= JUMP_MS:
             self._overdue = None
             self._late.append(late_ms)
-            if late_ms > TORN_MS:
-                self._slip_beyond(TORN_MS, WATCHED)
+            self._slip_beyond(TORN_MS, WATCHED)
         elif step < 0 or (marker and self._stood_still(step, late_ms, arrived_ms)):
             self._set(arrived_ms)
         else:
