@@ -28,6 +28,7 @@ from bridge.config import Config, ConfigError, load, yamltree
 from bridge.config.faults import line_of
 from bridge.emulator.knobs import turned
 from bridge.emulator.server import Emulator, Knobs
+from bridge.loops import new_loop
 from bridge.sinks.console import ConsoleSink, log_stream, terminal
 from bridge.sinks.jsonl import JsonlSink
 
@@ -95,18 +96,10 @@ def _speak_korean() -> None:
 def _run(work: Coroutine[Any, Any, _T]) -> _T:
     """Run a coroutine, on uvloop where the platform has it; Ctrl-C ends it without a word."""
     try:
-        with asyncio.Runner(loop_factory=_new_loop) as runner:
+        with asyncio.Runner(loop_factory=new_loop) as runner:
             return runner.run(work)
     except KeyboardInterrupt:
         raise typer.Exit(_INTERRUPTED) from None
-
-
-def _new_loop() -> asyncio.AbstractEventLoop:
-    try:
-        import uvloop
-    except ImportError:
-        return asyncio.new_event_loop()
-    return uvloop.new_event_loop()
 
 
 def _fail(text: str, code: int) -> NoReturn:

@@ -6,36 +6,37 @@ Wiring and signals only: no protocol, no decision about a call.
 import asyncio
 import signal
 import socket
-import ssl
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
-from pathlib import Path
-from random import random
 
 import structlog
 from rich.console import Console
 
-from bridge.call import LegSettings
 from bridge.catchup import CatchUp
 from bridge.config import Config, ConfigError
-from bridge.conversation import SessionSettings
+from bridge.desk import Desks
+from bridge.load import raise_file_limit
 from bridge.meter import Meter
-from bridge.net.ari import Ari
-from bridge.net.filestt import FileStt
-from bridge.net.rtp import PortPool
-from bridge.net.rtzr import Rtzr, Session, Tokens
-from bridge.permit import Speech
+from bridge.net.rtzr import Session
 from bridge.quota import Governor
-from bridge.sinks.console import ConsoleSink
-from bridge.sinks.jsonl import JsonlSink
 from bridge.sinks.queued import QueuedSink
-from bridge.spool import Spool, SpoolSettings
-from bridge.switchboard import Switchboard, SwitchboardSettings
-from bridge.tap import TapSettings
+from bridge.spool import Spool
+from bridge.switchboard import Switchboard
 from bridge.types import Event
-from bridge.wire.channels import OnFull, QuotaSettings
-from bridge.wire.cost import Price
-from bridge.wire.gate import GateSettings, Mode
+from bridge.wiring import (
+    build_ari,
+    build_desks,
+    build_files,
+    build_governor,
+    build_rtzr,
+    build_sinks,
+    build_spool,
+    build_switchboard,
+    build_tokens,
+    ports_of,
+    workers_of,
+)
+from bridge.workers import Workers
 
 _log = structlog.get_logger()
 
@@ -49,21 +50,26 @@ async def run(config: Config, console: Console | None = None) -> int:
     `console` is where live transcripts are printed: standard output, if none is given.
     """
     _check_bind(config.media.bind)
+    raise_file_limit()
     stop, force = asyncio.Event(), asyncio.Event()
     _on_signals(lambda: force.set() if stop.is_set() else stop.set())
     sinks = build_sinks(config, console)
     async with AsyncExitStack() as opened, asyncio.TaskGroup() as tasks:
         for sink in sinks:
             tasks.create_task(sink.run())
-        tokens, speech = build_rtzr(config)
+        tokens = await opened.enter_async_context(build_tokens(config))
+        speech = build_rtzr(config, tokens)
         governor = build_governor(config, speech)
-        await opened.enter_async_context(tokens)
         ari = await opened.enter_async_context(build_ari(config))
         publish = fan_out(sinks)
         spool = await _open_spool(config, opened)
-        mix_when = _mix_when(config, governor)
-        switchboard = build_switchboard(config, ari, governor, publish, spool, mix_when)
-        meter = Meter(switchboard, ari, tokens, speech, governor, sinks)
+        desks: Desks
+        if (number := workers_of(config)) == 1:
+            desks = build_desks(config, ports_of(config, 0), governor, speech, publish, spool)
+        else:
+            desks = await opened.enter_async_context(Workers(config, number, tokens, governor, publish))
+        switchboard = build_switchboard(config, ari, desks, publish, _mix_when(config, governor))
+        meter = Meter(switchboard, desks, ari, tokens, governor, sinks)
         works = [switchboard.run(), tokens.keep_fresh(), meter.run()]
         if spool is not None:
             files = await opened.enter_async_context(build_files(config, tokens))
@@ -94,16 +100,14 @@ def _check_bind(address: str) -> None:
 
 async def _open_spool(config: Config, opened: AsyncExitStack) -> Spool | None:
     """The spool, if one is asked for. Raises ConfigError when its folder cannot be had."""
-    settings = config.spool
-    if settings.folder is None:
+    spool = build_spool(config)
+    if spool is None:
         return None
-    spool = Spool(SpoolSettings(Path(settings.folder), settings.max_mb, settings.keep_days))
     try:
         await asyncio.to_thread(spool.check)
     except OSError as error:
-        fault = (
-            f"spool.folder: {settings.folder} is not to be had ({error.strerror}); give a folder of this user"
-        )
+        folder, reason = config.spool.folder, error.strerror
+        fault = f"spool.folder: {folder} is not to be had ({reason}); give a folder of this user"
         raise ConfigError([fault]) from None
     spool.start()
     opened.push_async_callback(asyncio.to_thread, spool.stop)
@@ -145,143 +149,3 @@ def fan_out(sinks: Sequence[QueuedSink]) -> Callable[[Event], None]:
             sink.deliver(event)
 
     return publish
-
-
-def build_sinks(config: Config, console: Console | None = None) -> list[QueuedSink]:
-    sinks: list[QueuedSink] = []
-    if config.sinks.console.enabled:
-        sinks.append(ConsoleSink(partials=config.sinks.console.partials, console=console))
-    if config.sinks.jsonl.path is not None:
-        sinks.append(JsonlSink(Path(config.sinks.jsonl.path)))
-    return sinks
-
-
-def build_rtzr(config: Config) -> tuple[Tokens, Rtzr]:
-    """The token cache and what opens sessions with it.
-
-    TLS is always verified: by the system's authorities, or by those of `rtzr.ca_file` alone.
-    """
-    rtzr, secrets = config.rtzr, config.secrets
-    tls = ssl.create_default_context(cafile=rtzr.ca_file)
-    tokens = Tokens(
-        rtzr.auth_url,
-        secrets.client_id,
-        secrets.client_secret,
-        renew_before_s=rtzr.renew_before_s,
-        timeout_s=rtzr.connect_timeout_s,
-        tls=tls,
-        proxy=rtzr.proxy,
-    )
-    speech = Rtzr(
-        tokens,
-        rtzr.stream_url,
-        stream_options(config),
-        timeout_s=rtzr.connect_timeout_s,
-        tls=tls,
-        proxy=rtzr.proxy,
-    )
-    return tokens, speech
-
-
-def build_files(config: Config, tokens: Tokens) -> FileStt:
-    """RTZR's file API, with the streams' token and options."""
-    rtzr = config.rtzr
-    tls = ssl.create_default_context(cafile=rtzr.ca_file)
-    return FileStt(tokens, rtzr.file_url, stream_options(config), tls=tls, proxy=rtzr.proxy)
-
-
-def build_governor(config: Config, speech: Rtzr) -> Governor[Session]:
-    """What all legs get their sessions from."""
-    quota = config.quota
-    settings = QuotaSettings(
-        max_sessions=quota.max_sessions,
-        reserve=quota.reserve,
-        on_full=OnFull(quota.on_full),
-        alarm=quota.alarm,
-    )
-    return Governor(speech, settings, clock=asyncio.get_running_loop().time, random01=random)
-
-
-_QUERY = (
-    "model_name",
-    "domain",
-    "language",
-    "use_itn",
-    "use_disfluency_filter",
-    "use_profanity_filter",
-    "use_punctuation",
-    "keywords",
-    "epd_time",
-    "max_utter_duration",
-    "noise_threshold",
-    "active_threshold",
-)
-
-
-def stream_options(config: Config) -> dict[str, str]:
-    """The streaming query's options as RTZR spells them; what is not set is left to RTZR."""
-    given = {name: getattr(config.rtzr, name) for name in _QUERY}
-    return {name: _spelled(value) for name, value in given.items() if value not in (None, ())}
-
-
-def _spelled(value: object) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return ",".join(value) if isinstance(value, tuple) else str(value)
-
-
-def build_ari(config: Config) -> Ari:
-    asterisk = config.asterisk
-    return Ari(
-        asterisk.ari_url,
-        asterisk.username,
-        config.secrets.ari_password,
-        asterisk.app,
-        timeout_s=asterisk.request_timeout_s,
-    )
-
-
-def leg_settings(config: Config) -> LegSettings:
-    gate = config.gate.model_dump()
-    return LegSettings(
-        gate=GateSettings(**{**gate, "mode": Mode(gate["mode"])}),
-        session=SessionSettings(
-            catch_up=config.rtzr.catch_up,
-            drain_ms=config.hangup.drain_ms,
-            keepalive_ms=config.rtzr.keepalive_s * 1000,
-            watchdog_ms=config.rtzr.watchdog_s * 1000,
-            rotate_ms=config.rtzr.rotate_s * 1000,
-        ),
-        message_ms=config.media.message_ms,
-        ring_ms=config.media.ring_s * 1000,
-        outage_ms=config.hangup.outage_s * 1000,
-    )
-
-
-def build_switchboard(
-    config: Config,
-    ari: Ari,
-    speech: Speech,
-    publish: Callable[[Event], None],
-    spool: Spool | None = None,
-    mix_when: Callable[[int], bool] | None = None,
-) -> Switchboard:
-    media = config.media
-    taps = TapSettings(
-        app=config.asterisk.app,
-        context=config.asterisk.tap_context,
-        advertise=media.advertised,
-        codec=media.encoding,
-        reorder_ms=media.reorder_ms,
-    )
-    settings = SwitchboardSettings(
-        taps=taps,
-        legs=leg_settings(config),
-        user_event=config.asterisk.user_event,
-        ring_ms=media.ring_s * 1000,
-        early_media=media.early_media,
-        preopen=config.rtzr.preopen == "ring",
-        prices=tuple(map(Price, config.cost.won_per_h, (*config.cost.up_to_h, None))),
-    )
-    ports = PortPool(media.bind, media.first_port, media.last_port, media.port_rest_s)
-    return Switchboard(ari, ports, speech, settings, publish, spool, mix_when)

@@ -10,8 +10,9 @@ from dataclasses import asdict
 from prometheus_client import Counter
 
 from bridge import metrics
+from bridge.desk import Desks
 from bridge.net.ari import Ari
-from bridge.net.rtzr import Rtzr, Session, Tokens
+from bridge.net.rtzr import Session, Tokens
 from bridge.quota import Governor
 from bridge.sinks.queued import QueuedSink
 from bridge.switchboard import Switchboard
@@ -25,9 +26,9 @@ class Meter:
     def __init__(
         self,
         switchboard: Switchboard,
+        desks: Desks,
         ari: Ari,
         tokens: Tokens,
-        speech: Rtzr,
         governor: Governor[Session],
         sinks: Sequence[QueuedSink],
     ) -> None:
@@ -35,7 +36,7 @@ class Meter:
         self._ari_told: dict[str, int] = {}
         self._switchboard = switchboard
         self._tokens = tokens
-        self._speech = speech
+        self._desks = desks
         self._governor = governor
         self._sinks = sinks
         self._told: dict[tuple[Counter, tuple[str, ...]], int] = {}
@@ -48,12 +49,13 @@ class Meter:
 
     def tick(self) -> None:
         metrics.LEGS.set(self._switchboard.legs)
-        metrics.SESSIONS.set(self._speech.sessions_open)
-        self._switchboard.count()
+        counts = self._desks.counts()
+        metrics.SESSIONS.set(counts.sessions_open)
+        metrics.bump(counts.fates)
         self._tell_ari()
         self._tell_quota()
         self._tell(metrics.TOKENS_ISSUED, (), self._tokens.issued)
-        self._tell(metrics.SESSIONS_OPENED, (), self._speech.sessions_opened)
+        self._tell(metrics.SESSIONS_OPENED, (), counts.sessions_opened)
         for sink in self._sinks:
             name = sink.name
             self._tell(metrics.EVENTS, (name, "delivered"), sink.delivered)

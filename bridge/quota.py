@@ -5,8 +5,8 @@ the dials, and the log lines for what an administrator should know, each once an
 """
 
 import asyncio
-from collections.abc import Callable
-from typing import Generic, Protocol, TypeVar
+from collections.abc import Awaitable, Callable
+from typing import Any, Generic, Protocol, TypeVar
 
 import structlog
 
@@ -18,6 +18,7 @@ _log = structlog.get_logger()
 
 S = TypeVar("S")
 S_co = TypeVar("S_co", covariant=True)
+T = TypeVar("T")
 
 
 class Opener(Protocol[S_co]):
@@ -72,7 +73,7 @@ class Governor(Generic[S]):
         self._random01 = random01
         self._quota = Quota(settings)
         self._turns: dict[Ticket, asyncio.Future[None]] = {}
-        self._permits: dict[Ticket, Permit[S]] = {}
+        self._permits: dict[Ticket, Permit[Any]] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._told: dict[str, bool] = {}
 
@@ -98,7 +99,20 @@ class Governor(Generic[S]):
         since_s: float | None = None,
         instead_of: Held | None = None,
     ) -> Permit[S]:
-        """Wait for a channel, as long as it takes, and open a session.
+        """Wait for a channel, as long as it takes, and open a session there. As `admit`."""
+        return await self.admit(
+            lambda: self._speech.open(codec), priority, since_s=since_s, instead_of=instead_of
+        )
+
+    async def admit(
+        self,
+        dial: Callable[[], Awaitable[T]],
+        priority: int = 0,
+        *,
+        since_s: float | None = None,
+        instead_of: Held | None = None,
+    ) -> Permit[T]:
+        """Wait for a channel, as long as it takes, and have a session opened by `dial`, wherever that is.
 
         `since_s` (of `clock`) is when the leg first came, so that one that lost its session is not behind all
         who came since. Raises `Refused` (never a 429: that is waited for) and `Unreachable`: the caller backs
@@ -108,7 +122,7 @@ class Governor(Generic[S]):
         try:
             while True:
                 await self._turn(ticket, instead_of)
-                permit = await self._dial(ticket, codec)
+                permit = await self._dial(ticket, dial)
                 if permit is not None:
                     return permit
         finally:
@@ -126,10 +140,10 @@ class Governor(Generic[S]):
         finally:
             del self._turns[ticket]
 
-    async def _dial(self, ticket: Ticket, codec: Codec) -> Permit[S] | None:
+    async def _dial(self, ticket: Ticket, dial: Callable[[], Awaitable[T]]) -> Permit[T] | None:
         """One try; None when all channels are taken, and it must wait for its turn again."""
         try:
-            session = await self._speech.open(codec)
+            session = await dial()
         except (Refused, Unreachable) as error:
             if self._quota.failed(ticket, error, self._clock(), self._random01()):
                 return None

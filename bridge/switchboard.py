@@ -1,29 +1,27 @@
 """Call events in, legs out: the one place where a leg starts or ends.
 
-It follows the PBX's channels, decides which of them are legs, and runs one tap and one leg coroutine for
-each. On every (re)connect it compares what it runs with what the PBX has: live calls are adopted, strays
-of ours removed. No audio and no transcript passes here.
+It follows the PBX's channels, decides which of them are legs, and has one tap and one desk for each. On every
+(re)connect it compares what it runs with what the PBX has: live calls are adopted, strays of ours removed. No
+audio and no transcript passes here.
 """
 
 import asyncio
 import time
 from collections.abc import Callable, Coroutine, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
 
 import structlog
 
 from bridge import events, metrics
-from bridge.call import Leg, LegReport, LegSettings, Speech
+from bridge.desk import Desk, DeskLost, Desks
+from bridge.events import LegEvents
 from bridge.net.ari import Ari, AriRefused, AriUnreachable, Connected, Disconnected, Gone
-from bridge.net.rtp import PortPool
-from bridge.ring import Ring
-from bridge.spool import LegSpool, Spool
 from bridge.tap import Tap, TapSettings, tap_prefix
-from bridge.types import CallId, Event, LegId, Party, Role
+from bridge.types import CallId, Event, LegId, NewLeg, Party, Role
 from bridge.wire import ari as wire
 from bridge.wire.cost import Price, Spending
-from bridge.wire.ledger import Ledger
+from bridge.wire.ledger import Ledger, LegReport
 from bridge.wire.pbxclock import PbxClock
 from bridge.wire.roster import (
     AnswerLeg,
@@ -49,9 +47,7 @@ _MEMBERS_S = 0.3
 @dataclass(frozen=True, slots=True)
 class SwitchboardSettings:
     taps: TapSettings
-    legs: LegSettings
     user_event: str
-    ring_ms: float
     early_media: bool
     preopen: bool
     prices: tuple[Price, ...] = ()
@@ -61,12 +57,54 @@ class SwitchboardSettings:
 class _Live:
     """A leg that is running."""
 
-    leg: LegId
-    role: Role
-    ring: Ring
-    tap: Tap
-    answered: bool = False
-    cause: str = "unknown"
+    new: NewLeg
+    desk: Desk | None = None
+    tap: Tap | None = None
+    """Both are there while a process hears the leg."""
+    answered_ms: float | None = None
+    prepared: bool = False
+    mixes: bool = False
+    """Another party's audio is in this leg's stream ..."""
+    mixed: bool = False
+    """... and this one's goes out in another's."""
+    cause: str | None = None
+    """Why it is to end, once it is."""
+
+    @property
+    def leg(self) -> LegId:
+        return self.new.leg
+
+    def sit(self, desk: Desk, tap: Tap) -> None:
+        """A desk is had: it is told what has happened until now."""
+        self.desk, self.tap = desk, tap
+        self.mixes = self.mixed = False
+        if self.prepared:
+            desk.prepare()
+        if self.answered_ms is not None:
+            desk.answer(self.answered_ms)
+        if self.cause is not None:
+            tap.hang_up(self.cause)
+
+    def leave(self) -> None:
+        """The desk is gone."""
+        self.desk = self.tap = None
+
+    def prepare(self) -> None:
+        self.prepared = True
+        if self.desk is not None:
+            self.desk.prepare()
+
+    def answer(self, at_ms: float) -> None:
+        if self.answered_ms is None:
+            self.answered_ms = at_ms
+        if self.desk is not None:
+            self.desk.answer(at_ms)
+
+    def end(self, cause: str) -> None:
+        """The channel is gone; the end of the stream goes down behind the last packet."""
+        self.cause = cause
+        if self.tap is not None:
+            self.tap.hang_up(cause)
 
 
 @dataclass(slots=True)
@@ -94,19 +132,15 @@ class Switchboard:
     def __init__(
         self,
         ari: Ari,
-        ports: PortPool,
-        speech: Speech,
+        desks: Desks,
         settings: SwitchboardSettings,
         publish: Callable[[Event], None],
-        spool: Spool | None = None,
         mix_when: Callable[[int], bool] | None = None,
     ) -> None:
         """`mix_when`: whether, of so many answered legs, the last is to share its call's other stream."""
         self._ari = ari
-        self._ports = ports
-        self._spool = spool
+        self._desks = desks
         self._mix_when = mix_when
-        self._speech = speech
         self._settings = settings
         self._publish = publish
         self._roster = Roster(settings.user_event, tap_prefix(settings.taps.app))
@@ -125,11 +159,6 @@ class Switchboard:
         """How many legs run now."""
         return len(self._live)
 
-    def count(self) -> None:
-        """Hand the taps' packet counters to the metrics."""
-        for live in self._live.values():
-            live.tap.count()
-
     async def run(self) -> None:
         """Follow the PBX until cancelled."""
         async with self._tasks:
@@ -143,7 +172,7 @@ class Switchboard:
             await asyncio.wait_for(self._idle.wait(), patience_s)
         except TimeoutError:
             for live in self._live.values():
-                self._end(live, "bridge stopped")
+                live.end("bridge stopped")
         await self._idle.wait()
 
     # Decisions.
@@ -166,7 +195,7 @@ class Switchboard:
                 case AnswerLeg(channel, at_s):
                     self._answer(channel, at_s)
                 case EndLeg(channel, cause):
-                    self._end(self._live.get(channel), cause)
+                    self._end(channel, cause)
                 case EndTap(channel):
                     self._end_tap(channel)
                 case RemoveStray(channel):
@@ -193,7 +222,7 @@ class Switchboard:
 
     def _taps(self) -> frozenset[str]:
         """Our own channels that are in use."""
-        return frozenset(live.tap.id for live in self._live.values())
+        return frozenset(live.tap.id for live in self._live.values() if live.tap is not None)
 
     async def _mark(self, channel: wire.Channel) -> Mark | None:
         try:
@@ -217,19 +246,15 @@ class Switchboard:
             return
         call, channel = self._call(start), start.channel
         party = Party(start.role, channel.number, channel.caller_name)
-        ring = Ring(self._settings.taps.codec, self._settings.ring_ms)
-        if start.late:
-            ring.flaw("joined late")
-        tap = Tap(channel.id, ring, self._ari, self._ports, self._settings.taps, call.now_ms)
-        live = _Live(LegId(call.id, channel.id), start.role, ring, tap)
+        flaws = ("joined late",) if start.late else ()
+        live = _Live(NewLeg(LegId(call.id, channel.id), party, call.origin_s, flaws))
         self._live[channel.id] = live
         self._idle.clear()
         call.live += 1
         call.legs += 1
         metrics.LEGS_STARTED.inc()
-        self._spawn(tap.run())
-        self._spawn(self._run(live, call, party))
         self._ready(live)
+        self._spawn(self._run(live, call))
 
     def _call(self, start: StartLeg) -> _Call:
         call = self._calls.get(start.call)
@@ -242,8 +267,7 @@ class Switchboard:
     def _ready(self, live: _Live) -> None:
         """What the leg may begin with before its answer."""
         if self._settings.early_media:
-            live.answered = True
-            live.ring.answer(0.0)
+            live.answer(0.0)
         elif self._settings.preopen:
             asyncio.get_running_loop().call_later(_MEMBERS_S, self._prepare, live)
 
@@ -252,74 +276,78 @@ class Switchboard:
         ringing = [
             other
             for other in self._live.values()
-            if other.leg.call == live.leg.call and other.role is live.role and not other.answered
+            if other.leg.call == live.leg.call
+            and other.new.party.role is live.new.party.role
+            and other.answered_ms is None
         ]
         if ringing == [live]:
-            live.ring.prepare()
+            live.prepare()
 
-    async def _run(self, live: _Live, call: _Call, party: Party) -> None:
-        """The leg's coroutine. What goes wrong in one leg stays in it."""
-        leg = Leg(
-            live.leg,
-            party,
-            self._settings.taps.codec,
-            live.ring,
-            self._speech,
-            self._settings.legs,
-            clock=call.now_ms,
-            publish=self._publish,
-            spool=self._keep(live.leg, party, call),
-        )
+    async def _run(self, live: _Live, call: _Call) -> None:
+        """The leg to its end, at another desk if one is lost."""
         try:
-            await leg.run(lambda: live.cause)
-        except Exception:
-            _log.exception("leg failed", leg=str(live.leg))
-            self._end(live, "failed")
+            while not await self._hear(live, call):
+                _log.warning("leg's process lost; taken up by another", leg=str(live.leg))
+                live.new = replace(live.new, flaws=("worker lost",))
         finally:
-            call.add(leg.report)
-            metrics.bump(leg.report.ledger.fates(), metrics.AUDIO_MS)
             self._forget(live, call)
 
-    def _keep(self, leg: LegId, party: Party, call: _Call) -> LegSpool | None:
-        """Where the leg's audio stands until it was told, if any may touch the disk."""
-        if self._spool is None:
-            return None
-        began = time.time() - call.now_ms() / 1000
-        return self._spool.leg(leg, party, self._settings.taps.codec, began)
+    async def _hear(self, live: _Live, call: _Call) -> bool:
+        """The leg at one desk; whether it is over."""
+        desk = await self._desks.begin(live.new)
+        tap = Tap(live.leg.channel, desk, self._ari, self._settings.taps)
+        live.sit(desk, tap)
+        tapping = asyncio.create_task(_guarded(tap.run()))
+        try:
+            await desk.run()
+        except DeskLost:
+            self._tell_lost(live, call)
+            return live.cause is not None
+        finally:
+            call.add(desk.report)
+            metrics.bump(desk.report.ledger.fates(), metrics.AUDIO_MS)
+            live.leave()
+            tap.hang_up(live.cause or "failed")
+            await tapping
+        return True
+
+    def _tell_lost(self, live: _Live, call: _Call) -> None:
+        """What a leg was told of is known, what it had in hand is not: it ends here, with that said."""
+        ended = LegEvents(live.leg, live.new.party, call.now_ms())
+        self._publish(ended.ended("worker lost", Ledger(), ["worker lost"]))
 
     def _answer(self, channel: str, at_s: float | None) -> None:
         live = self._live.get(channel)
         if live is not None:
-            live.answered = True
             call = self._calls[live.leg.call]
             at_ms = None if at_s is None else (self._clock.monotonic(at_s) - call.origin_s) * 1000
             self._mix(live, call)
-            live.ring.answer(call.now_ms() if at_ms is None else at_ms)
+            live.answer(call.now_ms() if at_ms is None else at_ms)
 
     def _mix(self, live: _Live, call: _Call) -> None:
         """With `mix_legs`, a leg for which there is no session goes into the stream of its call's other one.
 
         Decided once, at the answer: what was said before two streams became one has no place in it.
         """
-        streams = sum(other.answered and not other.ring.mixed for other in self._live.values())
-        if self._mix_when is None or not self._mix_when(streams) or live.ring.mixes or live.ring.mixed:
+        others = [one for one in self._live.values() if one is not live and one.answered_ms is not None]
+        streams = 1 + sum(not other.mixed for other in others)
+        if self._mix_when is None or not self._mix_when(streams) or live.mixes or live.mixed:
             return
-        for host in self._live.values():
-            one = host is not live and host.leg.call == call.id and host.answered
-            if one and not (host.ring.mixes or host.ring.mixed or host.ring.ended):
-                host.ring.mix_in(live.ring, call.now_ms)
+        for host in others:
+            if host.leg.call == call.id and not (host.mixes or host.mixed or host.cause):
+                host.mixes = live.mixed = True
+                self._desks.mix(host.leg, live.leg)
                 _log.warning("legs mixed", leg=str(live.leg), into=str(host.leg))
                 return
 
-    def _end(self, live: _Live | None, cause: str) -> None:
-        """The channel is gone; the end of the stream goes down behind the last packet."""
+    def _end(self, channel: str, cause: str) -> None:
+        live = self._live.get(channel)
         if live is not None:
-            live.cause = cause
-            live.tap.hang_up()
+            live.end(cause)
 
     def _end_tap(self, tap: str) -> None:
         for live in self._live.values():
-            if live.tap.id == tap:
+            if live.tap is not None and live.tap.id == tap:
                 live.tap.ended()
 
     def _forget(self, live: _Live, call: _Call) -> None:

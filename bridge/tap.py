@@ -1,11 +1,10 @@
-"""One leg's tap on Asterisk: a ChanSpy channel whose RTP fills the leg's ring, put back if it ends alone.
+"""One leg's tap on Asterisk: a ChanSpy channel whose RTP goes to the leg's desk, put back if it ends alone.
 
-It knows one channel and one ring. Which channels are tapped, and when a channel is gone, is the
+It knows one channel and one desk. Which channels are tapped, and when a channel is gone, is the
 switchboard's business; what happens to the audio is the leg's.
 """
 
 import asyncio
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from random import random
@@ -13,14 +12,11 @@ from uuid import uuid4
 
 import structlog
 
-from bridge import metrics
+from bridge.desk import Desk, DeskLost, NoPort
 from bridge.net.ari import Ari, AriRefused, AriUnreachable, Gone
-from bridge.net.rtp import PortPool, PortsExhausted, RtpPort
-from bridge.ring import Ring
 from bridge.types import Codec
 from bridge.wire.ari import AriError
 from bridge.wire.backoff import full_jitter
-from bridge.wire.receiver import Receiver
 
 _log = structlog.get_logger()
 
@@ -40,54 +36,36 @@ class TapSettings:
     context: str
     advertise: str
     codec: Codec
-    reorder_ms: float
 
 
 class Tap:
-    """Runs until the tapped channel is gone; then the ring is ended and nothing of ours is left."""
+    """Runs until the tapped channel is gone; then the stream is ended and nothing of ours is left."""
 
-    def __init__(
-        self,
-        channel: str,
-        ring: Ring,
-        ari: Ari,
-        ports: PortPool,
-        settings: TapSettings,
-        clock: Callable[[], float],
-    ) -> None:
+    def __init__(self, channel: str, desk: Desk, ari: Ari, settings: TapSettings) -> None:
         self._channel = channel
-        self._ring = ring
+        self._desk = desk
         self._ari = ari
-        self._ports = ports
         self._settings = settings
-        self._clock = clock
+        self._cause = "unknown"
         self._hung_up = asyncio.Event()
         self._over = asyncio.Event()
         self._told = False
         self._attached = False
         """Whether there ever was a tap."""
-        self._port: RtpPort | None = None
-        self._counted: dict[str, int] = {}
         self.id = ""
         """Id of the tap's own channel at this moment."""
 
-    def hang_up(self) -> None:
+    def hang_up(self, cause: str) -> None:
         """The tapped channel is gone, or the leg is to end: what has come is still read."""
+        self._cause = cause
         self._hung_up.set()
 
     def ended(self) -> None:
         """The tap's own channel is gone."""
         self._over.set()
 
-    def count(self) -> None:
-        """Hand what became of the packets since the last time to the metrics."""
-        if self._port is not None:
-            fates = self._port.fates()
-            metrics.export(self._counted, fates)
-            self._counted = fates
-
     async def run(self) -> None:
-        """Tap, and tap again, until hung up; ends the ring in every path."""
+        """Tap, and tap again, until hung up; ends the stream in every path."""
         attempt = 0
         try:
             while not self._hung_up.is_set():
@@ -100,37 +78,31 @@ class Tap:
                 await self._rest(attempt)
         finally:
             if not self._attached:
-                self._ring.flaw("not tapped")
-            self._ring.end()
+                self._desk.flaw("not tapped")
+            self._desk.end(self._cause)
 
     async def _tap_once(self) -> None:
         self._over.clear()
         self.id = f"{tap_prefix(self._settings.app)}{uuid4().hex}"
         try:
-            port = self._open_port()
-        except (PortsExhausted, OSError) as error:
+            port = await self._desk.open_port()
+        except NoPort as error:
             self._tell(str(error))
             return
-        self._port, self._counted = port, {}
+        except DeskLost:
+            return  # the switchboard has a new one, and a tap for it
         try:
             await self._attach(port)
             await self._until_over()
         except Gone:
             await self._ask_after_channel()
-        except (AriRefused, AriUnreachable, AriError, OSError, ValueError) as error:
+        except DeskLost:
+            pass
+        except (AriRefused, AriUnreachable, AriError, NoPort, ValueError) as error:
             self._tell(f"{type(error).__name__} {error}".strip())
         finally:
-            self._leave(port)
+            self._desk.close_port()
             await self._remove()
-
-    def _leave(self, port: RtpPort) -> None:
-        """Read the port empty and give it back."""
-        port.drain()
-        if port.dropped_by_kernel:
-            self._ring.flaw("packets dropped")
-        self.count()
-        port.close()
-        self._port = None
 
     def _tell(self, reason: str) -> None:
         """Why there is no tap: as an error once, or a leg without one would fill the log."""
@@ -147,23 +119,19 @@ class Tap:
             channel=self._channel,
         )
 
-    def _open_port(self) -> RtpPort:
-        receiver = Receiver(self._settings.codec, self._settings.reorder_ms)
-        return self._ports.open(receiver, self._clock, self._ring.push)
-
-    async def _attach(self, port: RtpPort) -> None:
+    async def _attach(self, port: int) -> None:
         """Have the PBX send, and learn from it where the packets will come from."""
         settings = self._settings
         await self._ari.originate_tap(
-            self.id, self._channel, settings.advertise, port.port, settings.codec, settings.context
+            self.id, self._channel, settings.advertise, port, settings.codec, settings.context
         )
         address = await self._ari.variable(self.id, "UNICASTRTP_LOCAL_ADDRESS")
         source = await self._ari.variable(self.id, "UNICASTRTP_LOCAL_PORT")
         if not address or not source:
             raise Gone("the tap ended before it was attached")
-        port.lock(address, int(source))
+        await self._desk.lock(address, int(source))
         self._attached = True
-        _log.debug("tap attached", channel=self._channel, port=port.port)
+        _log.debug("tap attached", channel=self._channel, port=port)
 
     async def _until_over(self) -> None:
         """Wait for the tap's end; after a hang-up it follows at once, and its last packets before it."""
@@ -189,7 +157,7 @@ class Tap:
             self._hung_up.set()
         else:
             _log.warning("tap ended alone", channel=self._channel)
-            self._ring.flaw("tap interrupted")
+            self._desk.flaw("tap interrupted")
 
     async def _remove(self) -> None:
         if self._over.is_set():

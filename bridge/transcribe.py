@@ -18,7 +18,6 @@ from bridge import credentials
 from bridge.call import Leg, LegReport, LegSettings
 from bridge.config import Config, ConfigError, Secrets
 from bridge.conversation import Session
-from bridge.daemon import build_rtzr, leg_settings
 from bridge.emulator.server import Emulator, Knobs
 from bridge.permit import Ungoverned
 from bridge.quota import Opener
@@ -26,6 +25,7 @@ from bridge.ring import Ring
 from bridge.sinks.console import ConsoleSink
 from bridge.types import Codec, Event, Frame, LegId, Party, Role
 from bridge.wire.rtzr import Refused, Unreachable, Verdict
+from bridge.wiring import build_rtzr, build_tokens, leg_settings
 
 _STEP_MS = 20
 _FAST = 8.0
@@ -155,7 +155,8 @@ async def _run(
         tasks.create_task(sink.run())
         if emulated:
             config = with_emulator(config, await opened.enter_async_context(Emulator()))
-        tokens, speech = build_rtzr(config)
+        tokens = build_tokens(config)
+        speech = build_rtzr(config, tokens)
         await opened.enter_async_context(tokens)
         player = _FilePlayer(recording, _FAST if fast else 1.0)
         leg = Leg(

@@ -80,6 +80,18 @@ class Party:
 
 
 @dataclass(frozen=True, slots=True)
+class NewLeg:
+    """A leg that is to be heard, as whoever hears it has to know it."""
+
+    leg: LegId
+    party: Party
+    origin_s: float
+    """When the call's first channel was created, on this machine's monotonic clock."""
+    flaws: tuple[str, ...] = ()
+    """What is missing already, in a word or two each."""
+
+
+@dataclass(frozen=True, slots=True)
 class Frame:
     """Audio as it came from the PBX: G.711 as received, linear PCM little-endian."""
 

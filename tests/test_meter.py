@@ -2,10 +2,18 @@
 
 from bridge import metrics
 from bridge.config import Config, Secrets
-from bridge.daemon import build_ari, build_governor, build_rtzr, build_switchboard
 from bridge.meter import Meter
 from bridge.sinks.queued import QueuedSink
 from bridge.types import Event
+from bridge.wiring import (
+    build_ari,
+    build_desks,
+    build_governor,
+    build_rtzr,
+    build_switchboard,
+    build_tokens,
+    ports_of,
+)
 
 
 class _Sink(QueuedSink):
@@ -19,12 +27,14 @@ def value(name: str, **labels: str) -> float:
 
 async def test_a_tick_tells_what_has_grown_since_the_last() -> None:
     config = Config().with_secrets(Secrets("id", "secret", "password"))
-    tokens, speech = build_rtzr(config)
+    tokens = build_tokens(config)
+    speech = build_rtzr(config, tokens)
     async with tokens, build_ari(config) as ari:
         sink = _Sink(bound=1)
         governor = build_governor(config, speech)
-        switchboard = build_switchboard(config, ari, governor, sink.deliver)
-        meter = Meter(switchboard, ari, tokens, speech, governor, [sink])
+        desks = build_desks(config, ports_of(config, 0), governor, speech, sink.deliver)
+        switchboard = build_switchboard(config, ari, desks, sink.deliver)
+        meter = Meter(switchboard, desks, ari, tokens, governor, [sink])
         issued = value("rtzr_bridge_tokens_issued_total")
         dropped = value("rtzr_bridge_events_total", sink="_", fate="dropped")
         requested = value("rtzr_bridge_ari_total", fate="requested")

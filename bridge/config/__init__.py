@@ -46,6 +46,7 @@ from bridge.config.values import (
     Silence,
     Steps,
     Threshold,
+    WorkerNumber,
 )
 from bridge.credentials import Secrets
 from bridge.types import Codec
@@ -281,6 +282,7 @@ class Config(_Section):
     quota: Quota = Quota()
     cost: Cost = Cost()
     spool: Spool = Spool()
+    workers: WorkerNumber = 1
     drain_s: Annotated[float, Field(ge=0, le=3600)] = 30
     sinks: Sinks = Sinks()
     log: Log = Log()
@@ -302,6 +304,11 @@ class Config(_Section):
                 ),
                 "cannot hold one whole utterance, which a lost connection would need again; give more than "
                 "gate.max_utterance_ms + gate.preroll_ms and than rtzr.max_utter_duration",
+            ),
+            Rule(
+                self.workers == "auto" or self.media.last_port - self.media.first_port >= self.workers - 1,
+                ("workers", "media.first_port", "media.last_port"),
+                "are more than there are ports; widen media.first_port to media.last_port",
             ),
         )
 

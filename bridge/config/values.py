@@ -6,14 +6,15 @@ Types for the fields of `config`, each refusing with a text that says the mend a
 import ipaddress
 import re
 import ssl
-from typing import Annotated
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, PlainValidator
 
 from bridge.config.faults import refuse
 
 _VAD_TAIL_MS = 180
+_MOST_WORKERS = 256
 
 
 def _loopback(host: str) -> bool:
@@ -99,6 +100,12 @@ def _silence(value: int) -> int:
     return value
 
 
+def _workers(value: object) -> int | str:
+    if value == "auto" or (type(value) is int and 1 <= value <= _MOST_WORKERS):
+        return value
+    raise refuse("is neither auto nor a whole number from 1 to {}; begin with 1", _MOST_WORKERS)
+
+
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
 Seconds = Annotated[float, Field(gt=0, le=60)]
 Port = Annotated[int, Field(ge=1024, le=65535)]
@@ -114,6 +121,7 @@ CaFile = Annotated[str, AfterValidator(_ca_file)]
 SecuredHttp = Annotated[str, _url("http", "https", plain_far=False)]
 SecuredWs = Annotated[str, _url("ws", "wss", plain_far=False)]
 AnyHttp = Annotated[str, _url("http", "https", plain_far=True)]
+WorkerNumber = Annotated[int | Literal["auto"], PlainValidator(_workers)]
 FilePath = Annotated[str, Field(min_length=1), AfterValidator(_path)]
 Steps = Annotated[
     tuple[Annotated[float, Field(strict=True, ge=0, le=10_000_000)], ...], Field(strict=False, max_length=20)

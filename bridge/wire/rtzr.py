@@ -47,6 +47,10 @@ class Refused(Exception):
         super().__init__(f"RTZR answered {status} {code} {msg}".strip())
         self.status = status
         self.code = code
+        self.msg = msg
+
+    def __reduce__(self) -> tuple[type["Refused"], tuple[int, str, str]]:
+        return Refused, (self.status, self.code, self.msg)  # a worker tells it to the daemon, and back
 
     @property
     def verdict(self) -> Verdict:

@@ -1,14 +1,14 @@
-"""bridge/daemon.py: what the YAML says reaches the parts that act on it. It runs in tests/asterisk."""
+"""bridge/wiring.py: what the YAML says reaches the parts that act on it. It runs in tests/asterisk."""
 
 from pathlib import Path
 
 import pytest
 
 from bridge.config import Config, load
-from bridge.daemon import build_sinks, leg_settings, stream_options
 from bridge.sinks.console import ConsoleSink
 from bridge.sinks.jsonl import JsonlSink
 from bridge.wire.gate import GateSettings, Mode
+from bridge.wiring import build_sinks, leg_settings, stream_options
 
 ENVIRON = {"RTZR_CLIENT_ID": "id", "RTZR_CLIENT_SECRET": "secret", "ARI_PASSWORD": "password"}
 

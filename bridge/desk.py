@@ -1,0 +1,266 @@
+"""Where a leg is heard: its port, its ring and its coroutine at one desk; here, those of this process.
+
+The switchboard and the tap know a leg's desk by `Desk` alone, and not in which process it stands. No PBX and
+no decision about a call here.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import structlog
+
+from bridge.call import Leg, LegReport, LegSettings
+from bridge.metrics import difference
+from bridge.net.rtp import PortPool, PortsExhausted, RtpPort
+from bridge.permit import Speech
+from bridge.ring import Ring
+from bridge.spool import LegSpool, Spool
+from bridge.types import CallId, Codec, Event, LegId, NewLeg
+from bridge.wire.receiver import Receiver
+
+_log = structlog.get_logger()
+
+
+class NoPort(Exception):
+    """No port could be had, or not for this source; the text says why."""
+
+
+class DeskLost(Exception):
+    """The desk is gone with its process, and what was heard there."""
+
+
+class Desk(Protocol):
+    """One leg's."""
+
+    @property
+    def report(self) -> LegReport:
+        """What is known of the leg's end; of a desk that was lost, only that."""
+        ...
+
+    async def run(self) -> None:
+        """The leg, to its end. Raises DeskLost."""
+        ...
+
+    async def open_port(self) -> int:
+        """The UDP port to send the leg's audio to. Raises NoPort and DeskLost."""
+        ...
+
+    async def lock(self, address: str, port: int) -> None:
+        """The port hears only this source from now on. Raises NoPort and DeskLost."""
+        ...
+
+    def close_port(self) -> None:
+        """Read it empty and let go of it."""
+
+    def prepare(self) -> None:
+        """The answer is near."""
+
+    def answer(self, at_ms: float) -> None:
+        """The leg was answered at call time `at_ms`."""
+
+    def flaw(self, reason: str) -> None:
+        """Something is missing from the stream."""
+
+    def end(self, cause: str) -> None:
+        """No audio will come any more; what came is worked off."""
+
+
+@dataclass(slots=True)
+class Counts:
+    """What desks count; the fates are those of RTP packets."""
+
+    sessions_open: int = 0
+    sessions_opened: int = 0
+    fates: Mapping[str, int] = field(default_factory=dict)
+    """What has grown since this was asked last."""
+
+
+class Desks(Protocol):
+    """All desks, wherever they stand."""
+
+    async def begin(self, new: NewLeg) -> Desk:
+        """A desk for a leg; waits while there can be none."""
+        ...
+
+    def mix(self, host: LegId, guest: LegId) -> None:
+        """From now on the guest's audio goes out in the host's stream too."""
+
+    def refusal(self, call: CallId, legs: int) -> str | None:
+        """Why so many legs of a call that is new are not to be begun; None when they may be."""
+        ...
+
+    def counts(self) -> Counts: ...
+
+
+@dataclass(frozen=True, slots=True)
+class DeskSettings:
+    codec: Codec
+    reorder_ms: float
+    ring_ms: float
+    legs: LegSettings
+
+
+class LocalDesk:
+    """A desk in this process."""
+
+    def __init__(self, new: NewLeg, desks: "LocalDesks") -> None:
+        settings = desks.settings
+        self._new = new
+        self._desks = desks
+        self._settings = settings
+        self._cause = "unknown"
+        self._port: RtpPort | None = None
+        self._counted: dict[str, int] = {}
+        self.ring = Ring(settings.codec, settings.ring_ms)
+        for reason in new.flaws:
+            self.ring.flaw(reason)
+        self._leg = Leg(
+            new.leg,
+            new.party,
+            settings.codec,
+            self.ring,
+            desks.speech,
+            settings.legs,
+            clock=self.now_ms,
+            publish=desks.publish,
+            spool=self._spool(desks),
+        )
+
+    def _spool(self, desks: "LocalDesks") -> LegSpool | None:
+        """Where the leg's audio stands until it was told, if any may touch the disk."""
+        if desks.spool is None:
+            return None
+        began = desks.unix() - self.now_ms() / 1000
+        return desks.spool.leg(self._new.leg, self._new.party, self._settings.codec, began)
+
+    def now_ms(self) -> float:
+        """Call time now."""
+        return (asyncio.get_running_loop().time() - self._new.origin_s) * 1000
+
+    @property
+    def report(self) -> LegReport:
+        return self._leg.report
+
+    async def run(self) -> None:
+        """What goes wrong in one leg stays in it."""
+        try:
+            await self._leg.run(lambda: self._cause)
+        except Exception:
+            _log.exception("leg failed", leg=str(self._new.leg))
+        finally:
+            self.close_port()
+            self._desks.forget(self._new.leg)
+
+    async def open_port(self) -> int:
+        receiver = Receiver(self._settings.codec, self._settings.reorder_ms)
+        try:
+            self._port = self._desks.ports.open(receiver, self.now_ms, self.ring.push)
+        except (PortsExhausted, OSError) as error:
+            raise NoPort(str(error)) from None
+        self._counted = {}
+        return self._port.port
+
+    async def lock(self, address: str, port: int) -> None:
+        if self._port is None:
+            return
+        try:
+            self._port.lock(address, port)
+        except (OSError, ValueError) as error:
+            raise NoPort(f"{type(error).__name__} {error}".strip()) from None
+
+    def close_port(self) -> None:
+        port, self._port = self._port, None
+        if port is None:
+            return
+        port.drain()
+        if port.dropped_by_kernel:
+            self.ring.flaw("packets dropped")
+        self._desks.fates.update(self._grown(port))
+        port.close()
+
+    def prepare(self) -> None:
+        self.ring.prepare()
+
+    def answer(self, at_ms: float) -> None:
+        self.ring.answer(at_ms)
+
+    def flaw(self, reason: str) -> None:
+        self.ring.flaw(reason)
+
+    def end(self, cause: str) -> None:
+        self._cause = cause
+        self.ring.end()
+
+    def grown(self) -> Mapping[str, int]:
+        """What became of the packets since the last time."""
+        return {} if self._port is None else self._grown(self._port)
+
+    def _grown(self, port: RtpPort) -> Mapping[str, int]:
+        before, self._counted = self._counted, port.fates()
+        return {fate: int(number) for fate, number in difference(before, self._counted).items()}
+
+
+class LocalDesks:
+    """The desks of this process."""
+
+    def __init__(
+        self,
+        settings: DeskSettings,
+        ports: PortPool,
+        speech: Speech,
+        publish: Callable[[Event], None],
+        *,
+        sessions: Callable[[], tuple[int, int]],
+        door: Callable[[int, int], str | None] | None = None,
+        spool: Spool | None = None,
+        unix: Callable[[], float],
+    ) -> None:
+        """`sessions` counts those open and those opened; `door` says of (legs here, legs wanted) why not."""
+        self.settings = settings
+        self.ports = ports
+        self.speech = speech
+        self.publish = publish
+        self.spool = spool
+        self.unix = unix
+        self.fates = Counter[str]()
+        """Of ports that were closed since `counts` was asked."""
+        self._sessions = sessions
+        self._door = door
+        self._desks: dict[LegId, LocalDesk] = {}
+
+    async def begin(self, new: NewLeg) -> LocalDesk:
+        """At once. The caller runs it."""
+        return self.place(new)
+
+    def place(self, new: NewLeg) -> LocalDesk:
+        """A desk for a leg."""
+        desk = self._desks[new.leg] = LocalDesk(new, self)
+        return desk
+
+    def find(self, leg: LegId) -> LocalDesk | None:
+        return self._desks.get(leg)
+
+    def mix(self, host: LegId, guest: LegId) -> None:
+        one, other = self.find(host), self.find(guest)
+        if one is not None and other is not None:
+            one.ring.mix_in(other.ring, one.now_ms)
+
+    def refusal(self, call: CallId, legs: int) -> str | None:  # noqa: ARG002 - any call comes here
+        return None if self._door is None else self._door(len(self._desks), legs)
+
+    def counts(self) -> Counts:
+        fates, self.fates = self.fates, Counter[str]()
+        for desk in self._desks.values():
+            fates.update(desk.grown())
+        opened = self._sessions()
+        return Counts(opened[0], opened[1], fates)
+
+    def forget(self, leg: LegId) -> None:
+        """The leg is over."""
+        self._desks.pop(leg, None)
+
+    def __len__(self) -> int:
+        return len(self._desks)

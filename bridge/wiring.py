@@ -1,0 +1,219 @@
+"""What the YAML says becomes the parts that act on it: settings as they want them, and the parts themselves.
+
+Nothing runs here; who opens and closes what, and when, is the daemon's and the worker's concern.
+"""
+
+import asyncio
+import os
+import ssl
+import time
+from collections.abc import Callable
+from pathlib import Path
+from random import random
+
+from rich.console import Console
+
+from bridge.call import LegSettings
+from bridge.config import Config
+from bridge.conversation import SessionSettings
+from bridge.desk import Desks, DeskSettings, LocalDesks
+from bridge.net.ari import Ari
+from bridge.net.filestt import FileStt
+from bridge.net.rtp import PortPool
+from bridge.net.rtzr import Rtzr, Session, Tokens, TokenSource
+from bridge.permit import Speech
+from bridge.quota import Governor
+from bridge.sinks.console import ConsoleSink
+from bridge.sinks.jsonl import JsonlSink
+from bridge.sinks.queued import QueuedSink
+from bridge.spool import Spool, SpoolSettings
+from bridge.switchboard import Switchboard, SwitchboardSettings
+from bridge.tap import TapSettings
+from bridge.types import Event
+from bridge.wire.channels import OnFull, QuotaSettings
+from bridge.wire.cost import Price
+from bridge.wire.gate import GateSettings, Mode
+
+
+def build_sinks(config: Config, console: Console | None = None) -> list[QueuedSink]:
+    sinks: list[QueuedSink] = []
+    if config.sinks.console.enabled:
+        sinks.append(ConsoleSink(partials=config.sinks.console.partials, console=console))
+    if config.sinks.jsonl.path is not None:
+        sinks.append(JsonlSink(Path(config.sinks.jsonl.path)))
+    return sinks
+
+
+def build_tokens(config: Config) -> Tokens:
+    """The token cache."""
+    rtzr, secrets = config.rtzr, config.secrets
+    return Tokens(
+        rtzr.auth_url,
+        secrets.client_id,
+        secrets.client_secret,
+        renew_before_s=rtzr.renew_before_s,
+        timeout_s=rtzr.connect_timeout_s,
+        tls=_tls(config),
+        proxy=rtzr.proxy,
+    )
+
+
+def build_rtzr(config: Config, tokens: TokenSource) -> Rtzr:
+    """What opens sessions with the cached token."""
+    rtzr = config.rtzr
+    return Rtzr(
+        tokens,
+        rtzr.stream_url,
+        stream_options(config),
+        timeout_s=rtzr.connect_timeout_s,
+        tls=_tls(config),
+        proxy=rtzr.proxy,
+    )
+
+
+def _tls(config: Config) -> ssl.SSLContext:
+    """Always verified: by the system's authorities, or by those of `rtzr.ca_file` alone."""
+    return ssl.create_default_context(cafile=config.rtzr.ca_file)
+
+
+def build_files(config: Config, tokens: Tokens) -> FileStt:
+    """RTZR's file API, with the streams' token and options."""
+    rtzr = config.rtzr
+    return FileStt(tokens, rtzr.file_url, stream_options(config), tls=_tls(config), proxy=rtzr.proxy)
+
+
+def build_governor(config: Config, speech: Rtzr) -> Governor[Session]:
+    """What all legs get their sessions from."""
+    quota = config.quota
+    settings = QuotaSettings(
+        max_sessions=quota.max_sessions,
+        reserve=quota.reserve,
+        on_full=OnFull(quota.on_full),
+        alarm=quota.alarm,
+    )
+    return Governor(speech, settings, clock=asyncio.get_running_loop().time, random01=random)
+
+
+_QUERY = (
+    "model_name",
+    "domain",
+    "language",
+    "use_itn",
+    "use_disfluency_filter",
+    "use_profanity_filter",
+    "use_punctuation",
+    "keywords",
+    "epd_time",
+    "max_utter_duration",
+    "noise_threshold",
+    "active_threshold",
+)
+
+
+def stream_options(config: Config) -> dict[str, str]:
+    """The streaming query's options as RTZR spells them; what is not set is left to RTZR."""
+    given = {name: getattr(config.rtzr, name) for name in _QUERY}
+    return {name: _spelled(value) for name, value in given.items() if value not in (None, ())}
+
+
+def _spelled(value: object) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return ",".join(value) if isinstance(value, tuple) else str(value)
+
+
+def build_ari(config: Config) -> Ari:
+    asterisk = config.asterisk
+    return Ari(
+        asterisk.ari_url,
+        asterisk.username,
+        config.secrets.ari_password,
+        asterisk.app,
+        timeout_s=asterisk.request_timeout_s,
+    )
+
+
+def leg_settings(config: Config) -> LegSettings:
+    gate = config.gate.model_dump()
+    return LegSettings(
+        gate=GateSettings(**{**gate, "mode": Mode(gate["mode"])}),
+        session=SessionSettings(
+            catch_up=config.rtzr.catch_up,
+            drain_ms=config.hangup.drain_ms,
+            keepalive_ms=config.rtzr.keepalive_s * 1000,
+            watchdog_ms=config.rtzr.watchdog_s * 1000,
+            rotate_ms=config.rtzr.rotate_s * 1000,
+        ),
+        message_ms=config.media.message_ms,
+        ring_ms=config.media.ring_s * 1000,
+        outage_ms=config.hangup.outage_s * 1000,
+    )
+
+
+def build_spool(config: Config) -> Spool | None:
+    """The spool, if one is asked for."""
+    settings = config.spool
+    if settings.folder is None:
+        return None
+    return Spool(SpoolSettings(Path(settings.folder), settings.max_mb, settings.keep_days))
+
+
+def build_desks(
+    config: Config,
+    ports: range,
+    speech: Speech,
+    rtzr: Rtzr,
+    publish: Callable[[Event], None],
+    spool: Spool | None = None,
+) -> LocalDesks:
+    """Desks in this process, which has the UDP `ports`."""
+    media = config.media
+    settings = DeskSettings(media.encoding, media.reorder_ms, media.ring_s * 1000, leg_settings(config))
+    return LocalDesks(
+        settings,
+        PortPool(media.bind, ports.start, ports.stop - 1, media.port_rest_s),
+        speech,
+        publish,
+        sessions=lambda: (rtzr.sessions_open, rtzr.sessions_opened),
+        spool=spool,
+        unix=time.time,
+    )
+
+
+def workers_of(config: Config) -> int:
+    """How many processes hear legs; with 1 it is the daemon itself."""
+    if config.workers != "auto":
+        return config.workers
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def ports_of(config: Config, worker: int) -> range:
+    """The UDP ports of one of the processes that hear legs: each has its own, none is shared."""
+    media, workers = config.media, workers_of(config)
+    each = (media.last_port + 1 - media.first_port) // workers
+    first = media.first_port + worker * each
+    return range(first, first + each)
+
+
+def build_switchboard(
+    config: Config,
+    ari: Ari,
+    desks: Desks,
+    publish: Callable[[Event], None],
+    mix_when: Callable[[int], bool] | None = None,
+) -> Switchboard:
+    media = config.media
+    taps = TapSettings(
+        app=config.asterisk.app,
+        context=config.asterisk.tap_context,
+        advertise=media.advertised,
+        codec=media.encoding,
+    )
+    settings = SwitchboardSettings(
+        taps=taps,
+        user_event=config.asterisk.user_event,
+        early_media=media.early_media,
+        preopen=config.rtzr.preopen == "ring",
+        prices=tuple(map(Price, config.cost.won_per_h, (*config.cost.up_to_h, None))),
+    )
+    return Switchboard(ari, desks, settings, publish, mix_when)

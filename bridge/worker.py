@@ -1,0 +1,174 @@
+"""A worker: a process that hears the legs it is given, and ends with the daemon that gave them.
+
+`python -m bridge.worker FD` is started by `bridge.workers`, with one end of a socket pair. It has ports,
+gates and RTZR sockets; the PBX, the token, the account's channels and the sinks are the daemon's.
+"""
+
+import asyncio
+import signal
+import socket
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import structlog
+
+from bridge import logs
+from bridge.config import Config
+from bridge.desk import LocalDesk, LocalDesks, NoPort
+from bridge.distant import DistantSpeech, DistantTokens
+from bridge.load import watch_load
+from bridge.loops import new_loop
+from bridge.net.link import Link
+from bridge.net.rtzr import Rtzr
+from bridge.spool import Spool
+from bridge.types import Event, LegId, NewLeg
+from bridge.wire import link as wire
+from bridge.wiring import build_desks, build_rtzr, build_spool, ports_of
+
+_log = structlog.get_logger()
+
+
+class _Staff:
+    """What a worker has once it knows the configuration."""
+
+    def __init__(self, number: int, config: Config, link: Link) -> None:
+        self._link = link
+        self.rtzr: Rtzr = build_rtzr(config, DistantTokens(link))
+        self.speech = DistantSpeech(self.rtzr, link)
+        self.spool: Spool | None = build_spool(config)
+        ports = ports_of(config, number)
+        self.desks: LocalDesks = build_desks(config, ports, self.speech, self.rtzr, self._publish, self.spool)
+        self._legs: dict[LegId, asyncio.Task[None]] = {}
+
+    def _publish(self, event: Event) -> None:
+        self._link.tell(wire.Told(event))
+
+    def begin(self, new: NewLeg) -> None:
+        """Its task ends with the leg, or with this process."""
+        task = asyncio.get_running_loop().create_task(self._run(new.leg, self.desks.place(new)))
+        self._legs[new.leg] = task
+        task.add_done_callback(lambda _: self._legs.pop(new.leg, None))
+
+    async def _run(self, leg: LegId, desk: LocalDesk) -> None:
+        try:
+            await desk.run()
+        finally:
+            self._link.tell(wire.Ended(leg, desk.report))
+
+    def stop(self, leg: LegId) -> None:
+        if (task := self._legs.get(leg)) is not None:
+            task.cancel()
+
+    def observe(self, cpu_s: float, lag_ms: float) -> None:
+        """Tell the daemon how this process does."""
+        counts = self.desks.counts()
+        told = wire.Counts(cpu_s, lag_ms, counts.sessions_open, counts.sessions_opened, dict(counts.fates))
+        self._link.tell(told)
+
+    async def close(self) -> None:
+        """The daemon is gone: so are the calls' events, and nothing is left to be done for them."""
+        legs = tuple(self._legs.values())
+        for task in legs:
+            task.cancel()
+        if legs:
+            await asyncio.wait(legs)
+        if self.spool is not None:
+            await asyncio.to_thread(self.spool.stop)
+
+
+class Worker:
+    """The process's end of the link: messages in order, each to who it is for."""
+
+    def __init__(self) -> None:
+        self._link = Link(self._take, self._answer)
+        self._staff: _Staff | None = None
+
+    async def run(self, sock: socket.socket) -> None:
+        """Until the daemon lets go of its end, or is gone."""
+        await self._link.connect(sock)
+        watching = asyncio.create_task(watch_load(self._observe))
+        await self._link.gone()
+        watching.cancel()
+        if self._staff is not None:
+            await self._staff.close()
+
+    def _observe(self, cpu_s: float, lag_ms: float) -> None:
+        if self._staff is not None:
+            self._staff.observe(cpu_s, lag_ms)
+
+    def _take(self, message: Any) -> None:
+        if isinstance(message, wire.Hello):
+            self._open(message)
+        elif self._staff is not None:
+            _tell(self._staff, message)
+
+    def _open(self, hello: wire.Hello) -> None:
+        config: Config = hello.config
+        logs.set_up(config.log.level, config.log.format)
+        structlog.contextvars.bind_contextvars(worker=hello.worker)
+        self._staff = _Staff(hello.worker, config, self._link)
+        if self._staff.spool is not None:
+            self._staff.spool.start()
+
+    async def _answer(self, question: Any) -> Any:
+        if self._staff is None:
+            raise NoPort("the worker knows no configuration yet")
+        match question:
+            case wire.OpenPort(leg):
+                return await _desk(self._staff, leg).open_port()
+            case wire.Lock(leg, address, port):
+                return await _desk(self._staff, leg).lock(address, port)
+            case wire.Dial(session):
+                return await self._staff.speech.dial(session)
+        raise ValueError(f"no such question: {type(question).__name__}")
+
+
+def _desk(staff: _Staff, leg: LegId) -> LocalDesk:
+    """Raises NoPort when the leg is over."""
+    desk = staff.desks.find(leg)
+    if desk is None:
+        raise NoPort("the leg is over")
+    return desk
+
+
+def _tell(staff: _Staff, message: Any) -> None:
+    match message:
+        case wire.Begin(new):
+            staff.begin(new)
+        case wire.Stop(leg):
+            staff.stop(leg)
+        case wire.Mix(host, guest):
+            staff.desks.mix(host, guest)
+        case wire.Evict(session):
+            staff.speech.evict(session)
+        case _:
+            desk = staff.desks.find(message.leg)
+            if desk is not None:  # else the leg is over, and this crossed its end
+                _tell_desk(desk, message)
+
+
+def _tell_desk(desk: LocalDesk, message: Any) -> None:
+    match message:
+        case wire.ClosePort():
+            desk.close_port()
+        case wire.Prepare():
+            desk.prepare()
+        case wire.Answered(_, at_ms):
+            desk.answer(at_ms)
+        case wire.Flaw(_, reason):
+            desk.flaw(reason)
+        case wire.End(_, cause):
+            desk.end(cause)
+
+
+def main(arguments: Sequence[str]) -> None:
+    """The process. Signals are for the daemon: it says when this ends."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        runner.run(Worker().run(socket.socket(fileno=int(arguments[0]))))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,330 @@
+"""The daemon's workers: a process a core, each with a share of the calls and of the ports.
+
+It starts them, puts a lost one back, and is their desks, their token and their place in the queue for RTZR's
+channels. Which legs there are is the switchboard's decision; what a leg does, its worker's.
+"""
+
+import asyncio
+import socket
+import subprocess
+import sys
+from asyncio.subprocess import Process
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+from random import random
+from types import TracebackType
+from typing import Any, Self
+
+import structlog
+
+from bridge.call import LegReport
+from bridge.config import Config, Secrets
+from bridge.desk import Counts, DeskLost
+from bridge.net.link import Link, LinkLost
+from bridge.net.rtzr import TokenSource
+from bridge.quota import Governor, Permit
+from bridge.types import CallId, Event, LegId, NewLeg
+from bridge.wire import link as wire
+from bridge.wire.backoff import full_jitter
+from bridge.wire.rendezvous import choose
+
+_log = structlog.get_logger()
+
+_SILENT_S = 10.0
+"""A worker that says nothing for so long hears nothing either: it is put back."""
+_LAST_WORDS_S = 2.0
+"""How long a leg that is to end at once has for its last events."""
+_PATIENCE_S = 1.0
+"""A worker whose link is gone ends by itself: what it had has gone elsewhere already."""
+_SETTLED_S = 10.0
+_AGAIN_S = (0.1, 10.0)
+"""Base and cap of the pause before a worker that did not live long is put back."""
+
+
+class DistantDesk:
+    """A desk in a worker."""
+
+    def __init__(self, leg: LegId, link: Link) -> None:
+        self._leg = leg
+        self._link = link
+        self._over = asyncio.Event()
+        self._lost = False
+        self.report = LegReport()
+
+    async def run(self) -> None:
+        """Until the worker says that the leg is over."""
+        try:
+            await self._over.wait()
+        except asyncio.CancelledError:
+            self._link.tell(wire.Stop(self._leg))
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._over.wait(), _LAST_WORDS_S)
+            raise
+        if self._lost:
+            raise DeskLost
+
+    def ended(self, report: LegReport) -> None:
+        self.report = report
+        self._over.set()
+
+    def lost(self) -> None:
+        """The worker is gone."""
+        self.report.because("worker lost")
+        self._lost = True
+        self._over.set()
+
+    async def open_port(self) -> int:
+        port: int = await self._ask(wire.OpenPort(self._leg))
+        return port
+
+    async def lock(self, address: str, port: int) -> None:
+        await self._ask(wire.Lock(self._leg, address, port))
+
+    async def _ask(self, question: Any) -> Any:
+        try:
+            return await self._link.ask(question)
+        except LinkLost:
+            raise DeskLost from None
+
+    def close_port(self) -> None:
+        self._link.tell(wire.ClosePort(self._leg))
+
+    def prepare(self) -> None:
+        self._link.tell(wire.Prepare(self._leg))
+
+    def answer(self, at_ms: float) -> None:
+        self._link.tell(wire.Answered(self._leg, at_ms))
+
+    def flaw(self, reason: str) -> None:
+        self._link.tell(wire.Flaw(self._leg, reason))
+
+    def end(self, cause: str) -> None:
+        self._link.tell(wire.End(self._leg, cause))
+
+
+class _Channels:
+    """What one life of a worker holds of the account's channels."""
+
+    def __init__(self, governor: Governor[Any], link: Callable[[], Link]) -> None:
+        self._governor = governor
+        self._link = link
+        self._held: dict[int, tuple[Permit[None], asyncio.Task[None]]] = {}
+
+    async def want(self, want: wire.WantSession) -> None:
+        """Wait for a channel, and have the worker dial. Raises `Refused`, `Unreachable` and LinkLost."""
+        before = None if want.instead_of is None else self._drop(want.instead_of)
+        link = self._link()
+        permit: Permit[None] = await self._governor.admit(
+            lambda: link.ask(wire.Dial(want.session)), want.priority, since_s=want.since_s, instead_of=before
+        )
+        watching = asyncio.get_running_loop().create_task(self._watch(want.session, permit))
+        self._held[want.session] = permit, watching
+
+    async def _watch(self, session: int, permit: Permit[None]) -> None:
+        await permit.evicted.wait()
+        self._link().tell(wire.Evict(session))
+
+    def leave(self, session: int, *, failed_at_once: bool) -> None:
+        permit = self._drop(session)
+        if permit is not None and failed_at_once:
+            permit.failed_at_once()
+        elif permit is not None:
+            permit.release()
+
+    def _drop(self, session: int) -> Permit[None] | None:
+        permit, watching = self._held.pop(session, (None, None))
+        if watching is not None:
+            watching.cancel()
+        return permit
+
+    def leave_all(self) -> None:
+        for session in tuple(self._held):
+            self.leave(session, failed_at_once=False)
+
+
+class _Worker:
+    """One of them, through all its lives."""
+
+    def __init__(self, number: int, workers: "Workers") -> None:
+        self.number = number
+        self._workers = workers
+        self._link: Link | None = None
+        self._up = asyncio.Event()
+        self._desks: dict[LegId, DistantDesk] = {}
+        self._channels = _Channels(workers.governor, self._living)
+        self._heard_s = 0.0
+        self._opened_before = 0
+        self._counts = wire.Counts(0.0, 0.0, 0, 0, {})
+        self._fates = Counter[str]()
+
+    async def run(self) -> None:
+        """Start it, and start it again, until cancelled."""
+        attempt = 0
+        loop = asyncio.get_running_loop()
+        while True:
+            began_s = loop.time()
+            try:
+                code = await self._live()
+                _log.error("worker lost; starting another", worker=self.number, code=code)
+            except OSError as error:
+                _log.error("worker not started", worker=self.number, reason=str(error))
+            attempt = 0 if loop.time() - began_s > _SETTLED_S else attempt + 1
+            base_s, cap_s = _AGAIN_S
+            if attempt > 1:
+                await asyncio.sleep(full_jitter(attempt, base_s, cap_s, random()))  # noqa: S311
+
+    async def _live(self) -> int:
+        """One life; the exit code."""
+        ours, theirs = socket.socketpair()
+        link = self._link = Link(self._take, self._answer)
+        await link.connect(ours)
+        try:
+            with theirs:
+                process = await asyncio.create_subprocess_exec(
+                    sys.executable, "-m", "bridge.worker", str(theirs.fileno()),
+                    stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()],
+                )  # fmt: skip
+            return await self._live_with(process, link)
+        finally:
+            link.close()
+
+    async def _live_with(self, process: Process, link: Link) -> int:
+        link.tell(wire.Hello(self.number, self._workers.config))
+        self._heard_s = asyncio.get_running_loop().time()
+        self._up.set()
+        try:
+            await self._until_gone(link)
+        finally:
+            self._lose(link)
+            code = await _end(process)
+        return code
+
+    async def _until_gone(self, link: Link) -> None:
+        loop = asyncio.get_running_loop()
+        while loop.time() - self._heard_s < _SILENT_S:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(link.lost.wait(), 1.0)
+                return
+        _log.error("worker does not answer; given up", worker=self.number, silent_s=_SILENT_S)
+
+    def _lose(self, link: Link) -> None:
+        """Everything that was in its hands is free, or to be begun anew."""
+        self._up.clear()
+        link.close()
+        self._channels.leave_all()
+        self._opened_before += self._counts.sessions_opened
+        self._counts = wire.Counts(0.0, 0.0, 0, 0, {})
+        desks, self._desks = self._desks, {}
+        for desk in desks.values():
+            desk.lost()
+
+    # Down.
+
+    async def begin(self, new: NewLeg) -> DistantDesk:
+        await self._up.wait()
+        desk = self._desks[new.leg] = DistantDesk(new.leg, self._living())
+        self._living().tell(wire.Begin(new))
+        return desk
+
+    def mix(self, host: LegId, guest: LegId) -> None:
+        if self._up.is_set():
+            self._living().tell(wire.Mix(host, guest))
+
+    def _living(self) -> Link:
+        if self._link is None:
+            raise LinkLost
+        return self._link
+
+    def counts(self) -> Counts:
+        """As `Desks.counts`."""
+        fates, self._fates = self._fates, Counter[str]()
+        return Counts(self._counts.sessions_open, self._opened_before + self._counts.sessions_opened, fates)
+
+    # Up.
+
+    def _take(self, message: Any) -> None:
+        match message:
+            case wire.Told(event):
+                self._workers.publish(event)
+            case wire.Ended(leg, report):
+                if (desk := self._desks.pop(leg, None)) is not None:
+                    desk.ended(report)
+            case wire.Leave(session, failed_at_once):
+                self._channels.leave(session, failed_at_once=failed_at_once)
+            case wire.Counts():
+                self._heard_s = asyncio.get_running_loop().time()
+                self._counts = message
+                self._fates.update(message.fates)
+
+    async def _answer(self, question: Any) -> Any:
+        match question:
+            case wire.WantToken(refused):
+                return await self._workers.tokens.get(refused)
+            case wire.WantSession():
+                return await self._channels.want(question)
+        raise ValueError(f"no such question: {type(question).__name__}")
+
+
+async def _end(process: Process) -> int:
+    """With its link gone it ends by itself; the exit code."""
+    try:
+        return await asyncio.wait_for(process.wait(), _PATIENCE_S)
+    except TimeoutError:
+        with suppress(ProcessLookupError):
+            process.kill()
+    return await process.wait()
+
+
+class Workers:
+    """All of them: `async with`, and legs can be begun."""
+
+    def __init__(
+        self,
+        config: Config,
+        number: int,
+        tokens: TokenSource,
+        governor: Governor[Any],
+        publish: Callable[[Event], None],
+    ) -> None:
+        self.config = config.with_secrets(Secrets())
+        self.tokens = tokens
+        self.governor = governor
+        self.publish = publish
+        self._workers = {f"worker {one}": _Worker(one, self) for one in range(number)}
+        self._running: list[asyncio.Task[None]] = []
+
+    async def __aenter__(self) -> Self:
+        loop = asyncio.get_running_loop()
+        self._running = [loop.create_task(worker.run()) for worker in self._workers.values()]
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for task in self._running:
+            task.cancel()
+        await asyncio.wait(self._running)
+
+    async def begin(self, new: NewLeg) -> DistantDesk:
+        """At the call's worker; waits while that one is being started."""
+        return await self._of(new.leg.call).begin(new)
+
+    def mix(self, host: LegId, guest: LegId) -> None:
+        self._of(host.call).mix(host, guest)
+
+    def refusal(self, call: CallId, legs: int) -> str | None:
+        return None
+
+    def counts(self) -> Counts:
+        total, fates = Counts(), Counter[str]()
+        for worker in self._workers.values():
+            counts = worker.counts()
+            total.sessions_open += counts.sessions_open
+            total.sessions_opened += counts.sessions_opened
+            fates.update(counts.fates)
+        total.fates = fates
+        return total
+
+    def _of(self, call: CallId) -> _Worker:
+        return self._workers[choose(call, self._workers)]
