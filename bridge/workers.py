@@ -182,7 +182,7 @@ class _Worker:
         try:
             with theirs:
                 process = await asyncio.create_subprocess_exec(
-                    sys.executable, "-m", "bridge.worker", str(theirs.fileno()),
+                    sys.executable, "-m", "bridge.worker", str(theirs.fileno()), f"worker={self.number}",
                     stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()],
                 )  # fmt: skip
             return await self._live_with(process, link)

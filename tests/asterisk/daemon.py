@@ -52,6 +52,12 @@ class _Process:
         assert self._process is not None
         return len(list(Path(f"/proc/{self._process.pid}/fd").iterdir()))
 
+    def children(self) -> list[int]:
+        """The processes that it started and that live."""
+        assert self._process is not None
+        tasks = Path(f"/proc/{self._process.pid}/task").iterdir()
+        return [int(one) for task in tasks for one in (task / "children").read_text().split()]
+
     def kill(self) -> None:
         """SIGKILL, and reaped."""
         if self._process is not None:
