@@ -147,7 +147,7 @@ class Leg:
             over = self._reach(tasks)
         else:
             evicted = self._permit is not None and self._permit.evicted.is_set()
-            ending = await self._talk.step(self._listening, over=self._finished, evicted=evicted)
+            ending = self._talk.step(self._listening, over=self._finished, evicted=evicted)
             over = ending is not None and await self._part(ending)
         self._tell_losses()
         self._cover()

@@ -37,9 +37,9 @@ _NOISE_MS = 3000.0
 class Session(Protocol):
     """What a leg needs of a socket to RTZR. The senders never wait, and return False once it is lost."""
 
-    async def send(self, audio: bytes) -> bool: ...
-    async def finalize(self) -> bool: ...
-    async def end(self) -> bool: ...
+    def send(self, audio: bytes) -> bool: ...
+    def finalize(self) -> bool: ...
+    def end(self) -> bool: ...
     def results(self) -> AsyncIterator[Result]: ...
     async def close(self) -> None: ...
     def abort(self) -> None: ...
@@ -134,43 +134,43 @@ class Conversation:
 
     # One turn.
 
-    async def step(self, listening: asyncio.Task[None], *, over: bool, evicted: bool) -> Ending | None:
+    def step(self, listening: asyncio.Task[None], *, over: bool, evicted: bool) -> Ending | None:
         """Send what may be sent; how the session ended, if it has. `over`: nothing more will be appended."""
         if listening.done():
             return self._closed()
         if self._leaving is not None:
             return self._awaited(self._leaving)
         now_ms = self._now_ms()
-        if not evicted and not await self._speak(now_ms):
+        if not evicted and not self._speak(now_ms):
             return Ending.LOST
         if self._mute(now_ms):
             return Ending.MUTE
         ending = self._due(now_ms, over, evicted)
-        return None if ending is None else await self._leave(ending)
+        return None if ending is None else self._leave(ending)
 
-    async def _speak(self, now_ms: float) -> bool:
+    def _speak(self, now_ms: float) -> bool:
         """Send as much of the tape as the pace allows; False once the socket is lost."""
         self._pace.refill(now_ms)
         while self._pace.ms > 0 and (pieces := self._tape.next(_MESSAGE_MS)):
             self._sent_ms = now_ms
-            if not await self._put(pieces, now_ms):
+            if not self._put(pieces, now_ms):
                 return False
         patience_ms = self._settings.keepalive_ms
         if patience_ms and now_ms - self._sent_ms >= patience_ms:
             self._sent_ms = now_ms
-            return await self._keep_alive()
+            return self._keep_alive()
         return True
 
-    async def _put(self, pieces: Sequence[Piece], now_ms: float) -> bool:
+    def _put(self, pieces: Sequence[Piece], now_ms: float) -> bool:
         from_ms, heard = self._map.sent_ms, self._tape.unheard
         if pieces[0].ends:
-            if not await self._session.finalize():
+            if not self._session.finalize():
                 return False
         else:
             payloads = [self._payload(piece) for piece in pieces]
             for piece in pieces:
                 self._map.append(piece.at_ms, piece.length_ms, again=piece.again)
-            if not await self._session.send(b"".join(payloads)):
+            if not self._session.send(b"".join(payloads)):
                 return False
             for piece, payload in zip(pieces, payloads, strict=True):
                 self._account(piece, len(payload) / self._bytes_per_ms)
@@ -195,11 +195,11 @@ class Conversation:
         if piece.voiced:
             self._unanswered_ms += ms
 
-    async def _keep_alive(self) -> bool:
+    def _keep_alive(self) -> bool:
         """RTZR may take a session without audio for a dead one; a ping is not known to count."""
         silence = self._codec.silence(_KEEPALIVE_MS)
         self._map.pad(_KEEPALIVE_MS)
-        if not await self._session.send(silence):
+        if not self._session.send(silence):
             return False
         self._ledger.sent += _KEEPALIVE_MS
         self._ledger.keepalive += _KEEPALIVE_MS
@@ -222,11 +222,11 @@ class Conversation:
         old = 0 < self._settings.rotate_ms <= now_ms - self._opened_ms
         return Ending.ROTATED if old and not self._tape.unheard else None
 
-    async def _leave(self, ending: Ending) -> Ending | None:
+    def _leave(self, ending: Ending) -> Ending | None:
         """Say that nothing follows; the last finals are awaited from now on."""
         self._leaving = ending
         self._deadline_ms = self._now_ms() + self._settings.drain_ms
-        return None if await self._session.end() else Ending.LOST
+        return None if self._session.end() else Ending.LOST
 
     def _awaited(self, ending: Ending) -> Ending | None:
         """Whether the wait for the last finals is over: by the boundary, not by the number of finals."""

@@ -17,6 +17,9 @@ _OWN, _GUEST = 0, 1
 MIX_LAG_MS = 160.0
 """A tap sends in lumps and two never in step: less, and what is late would be lost."""
 
+_TICK_S = 0.001
+"""Loops round to it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Batch:
@@ -37,6 +40,11 @@ class Ring:
         self._waiting_ms = 0.0
         self._wanted_ms = 0.0
         self._reader: asyncio.Future[None] | None = None
+        self._patience_s = 0.0
+        """Until when the reader waits, by the loop."""
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_s = 0.0
+        self.ended = False
         self._over = asyncio.Event()
         self._wanted = asyncio.Event()
         self._answered = asyncio.Event()
@@ -138,19 +146,18 @@ class Ring:
             self._finish()
 
     def _finish(self) -> None:
+        self.ended = True
         self._over.set()
         self._wanted.set()
         self._answered.set()
         self._wake()
+        if self._timer is not None:
+            self._timer.cancel()
 
     @property
     def waiting_ms(self) -> float:
         """Audio that came and was not read yet."""
         return self._waiting_ms
-
-    @property
-    def ended(self) -> bool:
-        return self._over.is_set()
 
     async def over(self, timeout_s: float | None) -> None:
         """Wait until the stream ends, at most `timeout_s`."""
@@ -170,7 +177,14 @@ class Ring:
     async def read(self, wanted_ms: float, timeout_s: float) -> Batch:
         """Frames, once `wanted_ms` of them wait, the stream ends or `timeout_s` has passed."""
         if self._waiting_ms < wanted_ms and not self.ended:
-            await self._wait(wanted_ms, timeout_s)
+            self._wanted_ms = wanted_ms
+            loop = asyncio.get_running_loop()
+            self._reader = reader = loop.create_future()
+            self._remind(loop, timeout_s)
+            try:
+                await reader
+            finally:
+                self._reader = None
         return self.read_now()
 
     def read_now(self) -> Batch:
@@ -182,16 +196,27 @@ class Ring:
         self._waiting_ms = 0.0
         return Batch(frames, self.ended)
 
-    async def _wait(self, wanted_ms: float, timeout_s: float) -> None:
-        loop = asyncio.get_running_loop()
-        self._wanted_ms = wanted_ms
-        self._reader = loop.create_future()
-        timer = loop.call_later(timeout_s, self._wake)
-        try:
-            await self._reader
-        finally:
-            timer.cancel()
-            self._reader = None
+    def _remind(self, loop: asyncio.AbstractEventLoop, timeout_s: float) -> None:
+        """Wake the reader when its patience is over.
+
+        Nearly every reader gets what it wants long before. So a timer that stands for no later is left alone,
+        and asks again when it fires: to make and cancel one for each message is dear.
+        """
+        self._patience_s = loop.time() + timeout_s
+        if self._timer is not None:
+            if self._timer_s <= self._patience_s:
+                return
+            self._timer.cancel()
+        self._timer_s = self._patience_s
+        self._timer = loop.call_later(timeout_s, self._tire, loop)
+
+    def _tire(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._timer = None
+        left_s = self._patience_s - loop.time()
+        if left_s < _TICK_S:
+            self._wake()
+        elif self._reader is not None:
+            self._remind(loop, left_s)
 
     def _wake(self) -> None:
         if self._reader is not None and not self._reader.done():

@@ -495,19 +495,19 @@ class Fragile:
             self._told.put_nowait(rtzr.Result(self._seq, self._told_ms, end_ms, True, "네"))
             self._seq, self._told_ms = self._seq + 1, end_ms
 
-    async def send(self, audio: bytes) -> bool:
+    def send(self, audio: bytes) -> bool:
         if not self._take():
             return False
         self.heard += audio
         return True
 
-    async def finalize(self) -> bool:
+    def finalize(self) -> bool:
         taken = self._take()
         if taken:
             self._answer()
         return taken
 
-    async def end(self) -> bool:
+    def end(self) -> bool:
         self.clean = self._take()
         if self.clean:
             self._answer()

@@ -169,38 +169,45 @@ class Session:
         """Whether it was closed with 1000, as RTZR does once an ended stream has been worked off."""
         return self._connection.close_code == CloseCode.NORMAL_CLOSURE
 
-    async def send(self, audio: bytes) -> bool:
+    def send(self, audio: bytes) -> bool:
         """Send audio; False when the socket is lost."""
-        return await self._send(audio)
+        if not self._writable():
+            return False
+        self._connection.protocol.send_binary(audio)
+        self._write()
+        return True
 
-    async def finalize(self) -> bool:
-        return await self._send(rtzr.FINALIZE)
+    def finalize(self) -> bool:
+        return self._send_text(rtzr.FINALIZE)
 
-    async def end(self) -> bool:
+    def end(self) -> bool:
         """Say that no audio follows; the results go on until RTZR closes."""
-        return await self._send(rtzr.EOS)
+        return self._send_text(rtzr.EOS)
 
-    async def _send(self, message: bytes | str) -> bool:
-        """Put one message on the socket.
+    def _send_text(self, text: str) -> bool:
+        if not self._writable():
+            return False
+        self._connection.protocol.send_text(text.encode())
+        self._write()
+        return True
 
-        Not by `connection.send`: its context manager guards a wait that we never make, and costs twice what
-        the framing does.
-        """
+    # Not by `connection.send`: its context manager guards a wait that we never make, and costs twice what the
+    # framing does.
+
+    def _writable(self) -> bool:
         connection = self._connection
-        transport, protocol = connection.transport, connection.protocol
+        transport = connection.transport
         if transport.get_write_buffer_size() > _MOST_BUFFERED:
             _log.warning("socket lost", reason="rtzr reads too slowly", buffered=_MOST_BUFFERED)
             self.abort()
             return False
-        if protocol.state is not State.OPEN or transport.is_closing():
-            return False
-        if isinstance(message, str):
-            protocol.send_text(message.encode())
-        else:
-            protocol.send_binary(message)
-        for data in protocol.data_to_send():
-            transport.write(data)
-        return True
+        return connection.protocol.state is State.OPEN and not transport.is_closing()
+
+    def _write(self) -> None:
+        """What the protocol has framed goes on the socket, or into its buffer."""
+        connection = self._connection
+        for data in connection.protocol.data_to_send():
+            connection.transport.write(data)
 
     async def results(self) -> AsyncIterator[rtzr.Result]:
         """RTZR's partials and finals, until the socket closes, for whatever reason."""

@@ -53,8 +53,8 @@ async def finals(session: Session) -> list[rtzr.Result]:
 
 async def speak(session: Session, text: str) -> list[rtzr.Result]:
     """Say it, end the stream, and hear it out."""
-    assert await session.send(g711.pcm_to_ulaw(say(text)))
-    assert await session.end()
+    assert session.send(g711.pcm_to_ulaw(say(text)))
+    assert session.end()
     heard = await finals(session)
     await session.close()
     return heard
@@ -234,9 +234,9 @@ async def test_one_socket_serves_every_utterance() -> None:
     async with Emulator() as emulator, client(emulator) as (speech, _):
         session = await speech.open(Codec.ULAW)
         for _ in range(3):
-            assert await session.send(g711.pcm_to_ulaw(say("배송 주소")))
-            assert await session.finalize()
-        assert await session.end()
+            assert session.send(g711.pcm_to_ulaw(say("배송 주소")))
+            assert session.finalize()
+        assert session.end()
         assert [result.seq for result in await finals(session)] == [0, 1, 2]
         await session.close()
         assert emulator.stats().sockets_opened == emulator.stats().tokens_issued == 1
@@ -332,9 +332,9 @@ async def test_a_lost_socket_is_told_by_every_sender_and_ends_the_results() -> N
         session = await speech.open(Codec.ULAW)
         session._connection.transport.abort()
         assert await finals(session) == []
-        assert not await session.send(b"x")
-        assert not await session.finalize()
-        assert not await session.end()
+        assert not session.send(b"x")
+        assert not session.finalize()
+        assert not session.end()
         await session.close()
         assert not session.clean
         assert speech.sessions_open == 0
