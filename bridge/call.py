@@ -27,7 +27,6 @@ from bridge.wire.replay import Loss, Tape
 from bridge.wire.rtzr import Refused, Unreachable, Verdict
 
 __all__ = ["Leg", "LegReport", "LegSettings", "Speech"]
-
 _log = structlog.get_logger()
 
 _RETRY_S, _LONGEST_RETRY_S = 0.25, 10.0
@@ -39,12 +38,18 @@ _QUICK_MS = 5000.0
 _MOST_PATIENCE = 32
 """Times the watchdog's own: a party on hold plays music that RTZR never answers."""
 
-
 _Outcome = Permit | Refused | Unreachable
 
 
 class Leg:
     """One leg's coroutine and what it keeps between two messages."""
+
+    __slots__ = (
+        "_answered_ms", "_attempt", "_catch_up", "_clock", "_codec", "_covered_s", "_events", "_finished",
+        "_gate", "_give_up_s", "_hearing", "_last", "_leg", "_listening", "_missing", "_opening",
+        "_patience", "_permit", "_publish", "_retry_s", "_ring", "_settings", "_since_s", "_speech",
+        "_spool", "_taken_ms", "_talk", "_tape", "report",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -254,14 +259,9 @@ class Leg:
         ledger = self.report.ledger
         ledger.reconnects += ledger.sessions > 1
         self._permit, self._missing = permit, GapReason.RING
+        settings = self._patient(self._settings.session)
         self._talk = Conversation(
-            permit.session,
-            self._codec,
-            self._tape,
-            self._hearing,
-            ledger,
-            self._patient(self._settings.session),
-            self._tell,
+            permit.session, self._codec, self._tape, self._hearing, ledger, settings, self._tell
         )
         self._listening = tasks.create_task(self._talk.listen())
 

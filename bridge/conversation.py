@@ -92,6 +92,12 @@ class LegSettings:
 class Conversation:
     """A session in use. Its times are the loop's, its results come in call time."""
 
+    __slots__ = (
+        "_answered_ms", "_bytes_per_ms", "_codec", "_deadline_ms", "_hearing", "_leaving", "_ledger",
+        "_loop", "_map", "_opened_ms", "_pace", "_sent_ms", "_session", "_settings", "_tape", "_told",
+        "_unanswered_ms", "results", "utterances",
+    )  # fmt: skip
+
     def __init__(
         self,
         session: Session,

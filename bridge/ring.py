@@ -32,6 +32,13 @@ class Batch:
 class Ring:
     """Bounded in milliseconds of audio; the oldest frames go when it is full, counted in `evicted`."""
 
+    __slots__ = (
+        "_answered", "_answered_ms", "_bytes_per_ms", "_capacity_ms", "_codec", "_frames", "_host",
+        "_mixer", "_now_ms", "_over", "_patience_s", "_reader", "_sides", "_timer", "_timer_s",
+        "_waiting_ms", "_wanted", "_wanted_ms", "arrived_ms", "ended", "evicted_ms", "evicted_span",
+        "flaws", "mixed_ms",
+    )  # fmt: skip
+
     def __init__(self, codec: Codec, capacity_ms: float) -> None:
         self._codec = codec
         self._bytes_per_ms = codec.bytes_per_ms

@@ -71,6 +71,11 @@ class _Kept(NamedTuple):
 class RtpPort:
     """One leg's UDP port. `lock` it to the PBX's address, `drain` it at hang-up, `close` it in every path."""
 
+    __slots__ = (
+        "_clock", "_closed", "_connected", "_deliver", "_filtered", "_kept", "_kept_of", "_loop",
+        "_read_ms", "_sock", "_source", "_timer", "_timer_ms", "counters", "port", "receiver",
+    )  # fmt: skip
+
     def __init__(
         self,
         sock: socket.socket,

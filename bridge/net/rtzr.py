@@ -156,6 +156,8 @@ class Tokens:
 class Session:
     """One leg's WebSocket. Sending never waits: a peer that does not read makes it a lost one."""
 
+    __slots__ = ("__weakref__", "_connection", "malformed")
+
     def __init__(self, connection: ClientConnection) -> None:
         self._connection = connection
         self.malformed = 0

@@ -236,10 +236,15 @@ class Gate:
 
     def _loud(self, frames: Sequence[Frame]) -> list[bool]:
         """Whether each frame is voiced, by its energy. None is, if not even the loudest sample is so loud."""
-        payloads = [frame.payload for frame in frames]
-        if g711.peak(g711.to_pcm(b"".join(payloads), self.codec)) < _VOICED_RMS:
-            return [False] * len(payloads)
-        return [g711.loudness(payload, self.codec) >= _VOICED_RMS for payload in payloads]
+        pcm = g711.to_pcm(b"".join([frame.payload for frame in frames]), self.codec)
+        if g711.peak(pcm) < _VOICED_RMS:
+            return [False] * len(frames)
+        marks, start, growth = [], 0, 2 // self.codec.width
+        for frame in frames:
+            end = start + growth * len(frame.payload)
+            marks.append(g711.rms(pcm[start:end]) >= _VOICED_RMS)
+            start = end
+        return marks
 
     def _take(self, frame: Frame, actions: list[Action]) -> None:
         at_ms, position = frame.at_ms, self._position
