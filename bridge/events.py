@@ -47,7 +47,8 @@ class LegEvents:
 
     def __init__(self, leg: LegId, party: Party, age_ms: float = 0.0) -> None:
         self._leg = leg
-        self._party = party
+        self._id = str(leg)
+        self._party = asdict(party)
         self._numbers = count(max(0, round(age_ms)) + 1)
 
     def started(self, codec: Codec) -> Event:
@@ -65,7 +66,10 @@ class LegEvents:
         if mixed:
             data["mixed"] = True
         if transcript.final:
-            data["words"] = [asdict(word) for word in transcript.words]
+            data["words"] = [
+                {"text": w.text, "start_ms": w.start_ms, "end_ms": w.end_ms, "confidence": w.confidence}
+                for w in transcript.words
+            ]
         return self._make("transcript.final" if transcript.final else "transcript.partial", data)
 
     def gap(self, gap: Gap, *, spooled: bool = False) -> Event:
@@ -85,6 +89,6 @@ class LegEvents:
         return self._make("leg.ended", data | ({"refusal": refusal} if refusal else {}))
 
     def _make(self, name: str, data: dict[str, Any]) -> Event:
-        who = {"leg": str(self._leg), "channel": self._leg.channel, "party": asdict(self._party)}
+        who = {"leg": self._id, "channel": self._leg.channel, "party": self._party.copy()}
         number = next(self._numbers)
-        return Event(f"{self._leg}/{number}", f"rtzr.{name}", self._leg.call, _now(), {**who, **data})
+        return Event(f"{self._id}/{number}", f"rtzr.{name}", self._leg.call, _now(), {**who, **data})
