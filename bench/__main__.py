@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from rich.console import Console
 
-from bench import churn, latency, outage, tokens
+from bench import churn, latency, legs, outage, tokens
 from bench.loops import run
 from bench.outcome import RESULTS, Advance, Outcome, keep, progress, show
 from bridge import logs
@@ -28,6 +28,7 @@ def _benches() -> dict[str, _Bench]:
         "latency": _Bench(latency.run, latency.CALLS * len(latency.WAYS)),
         "outage": _Bench(outage.run, sum(scenario.runs for scenario in outage.SCENARIOS)),
         "token": _Bench(tokens.run, 3 * tokens.SESSIONS),
+        "legs": _Bench(legs.run, legs.work()),
         "churn": _Bench(churn.run, churn.WARM_UP + churn.cycles_wanted()),
     }
 
@@ -42,7 +43,9 @@ def main(arguments: Sequence[str]) -> int:
     try:
         benches = _benches()
     except ValueError:
-        parser.error("CYCLES is no number; give how many calls churn is to make")
+        parser.error(
+            "CYCLES or LEGS is no number; give how many calls churn, or how many legs, there are to be"
+        )
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(benches))
     names = parser.parse_args(arguments).names or _SHORT
     if unknown := [name for name in names if name not in benches]:

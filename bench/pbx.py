@@ -73,6 +73,8 @@ class Sender:
     def __init__(self, codec: Codec) -> None:
         self.codec = codec
         self.slots: list[list[Line]] = [[] for _ in range(20)]
+        self._taps: list[list[Line]] | None = None
+        """The taps' lines, while others are sent on."""
         self.late_ms: list[float] = []
         self.sent = self.failed = 0
         self._speech = speech(codec)
@@ -86,6 +88,17 @@ class Sender:
         line = Line(number, sock, 0x10000 + number, number * 37 % len(self._speech))
         min(self.slots, key=len).append(line)
         return line
+
+    def aim(self, ports: list[int] | None) -> None:
+        """Send to these ports instead of the taps', until told otherwise; None: to the taps again."""
+        if self._taps is not None:
+            for line in [line for slot in self.slots for line in slot]:
+                line.sock.close()
+            self.slots, self._taps = self._taps, None
+        if ports is not None:
+            self._taps, self.slots = self.slots, [[] for _ in self.slots]
+            for port in ports:
+                self.add(_HOST, port, 0)
 
     def remove(self, line: Line) -> None:
         for slot in self.slots:
@@ -270,9 +283,12 @@ class Pbx:
 
 async def _process(settings: dict[str, Any]) -> None:
     pbx = Pbx(Codec.of(settings["codec"]))
-    server = uvicorn.Server(uvicorn.Config(pbx.app, host=_HOST, port=0, log_level="error", lifespan="off"))
+    served = uvicorn.Config(
+        pbx.app, host=_HOST, port=0, log_level="critical", lifespan="off", timeout_graceful_shutdown=1
+    )
+    server = uvicorn.Server(served)
     serving = asyncio.create_task(server.serve())
-    while not server.started:
+    while not server.started:  # noqa: ASYNC110 - it has no event for it
         await asyncio.sleep(0.01)
     sending = asyncio.create_task(pbx.sender.run())
 
@@ -288,6 +304,9 @@ async def _process(settings: dict[str, Any]) -> None:
             pbx.end(call)
             await asyncio.sleep(2 / settings["per_s"])
         return len(pbx.calls)
+
+    async def aim(ports: list[int] | None) -> None:
+        pbx.sender.aim(ports)
 
     async def reset(_: Any) -> None:
         pbx.sender.late_ms.clear()
@@ -305,7 +324,7 @@ async def _process(settings: dict[str, Any]) -> None:
         }
 
     port = server.servers[0].sockets[0].getsockname()[1]
-    await serve({"port": port}, {"ring": ring, "end": end, "reset": reset, "sent": tell})
+    await serve({"port": port}, {"ring": ring, "end": end, "aim": aim, "reset": reset, "sent": tell})
     sending.cancel()
     server.should_exit = True
     await serving

@@ -1,8 +1,8 @@
 """RTZR's place in the load benchmark: takes streams, counts and times what comes, and says little.
 
-`python -m bench.sink '{"tls": false, "partials_s": 0, "width": 1, "codec": "ulaw"}'` is the process. It has no
-WebSocket library, so that it is not what is measured: frames are cut and only the stamp is unmasked. It tells a
-final every four seconds, for RTZR says something in that time, and a bridge keeps what was not answered.
+`python -m bench.sink '{"tls": null, "partials_s": 0}'` is the process. It has no WebSocket library, so that
+it is not what is measured: frames are cut and only the stamp is unmasked. It tells a final every four
+seconds, for RTZR says something in that time, and a bridge keeps what was not answered.
 """
 
 import asyncio
@@ -225,11 +225,15 @@ async def _process(settings: dict[str, Any]) -> None:
             "packets": heard.packets,
             "missing": heard.missing,
             "added_ms": heard.added_ms,
-            "streams": heard.streams,
         }
 
+    async def streams(_: Any) -> int:
+        return heard.streams
+
     async with server:
-        await serve({"port": server.sockets[0].getsockname()[1]}, {"reset": reset, "heard": tell})
+        await serve(
+            {"port": server.sockets[0].getsockname()[1]}, {"reset": reset, "heard": tell, "streams": streams}
+        )
 
 
 if __name__ == "__main__":

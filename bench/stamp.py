@@ -1,7 +1,7 @@
 """When and as what a packet was sent, written into its audio so softly that no ear and no VAD notices.
 
-The first 28 samples of a packet carry three bits each, at amplitudes far below line noise: a sign that it is a
-stamp, the sender's clock in microseconds, the packet's number and its leg. Arithmetic on bytes only.
+The first 28 samples of a packet carry three bits each, at amplitudes far below line noise: a sign that it is
+a stamp, the sender's clock in microseconds, the packet's number and its leg. Arithmetic on bytes only.
 """
 
 from typing import NamedTuple

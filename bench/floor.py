@@ -1,0 +1,83 @@
+"""The least that so many legs can cost in Python: receive, mask, send, and nothing else.
+
+`python -m bench.floor '{"legs": 100, "sink": 1234, "message_ms": 100}'` is the process: bare sockets and
+epoll, no loop, no library but for the masking. It looks at no packet. What the daemon costs is told as a
+multiple of it.
+"""
+
+import asyncio
+import json
+import os
+import select
+import socket
+import sys
+import threading
+from base64 import b64encode
+from typing import Any
+
+from websockets.speedups import apply_mask
+
+from bench.aside import serve
+from bench.loops import run
+
+_HOST = "127.0.0.1"
+_HEADER, _PACKET = 12, 160
+_PATH = "/v1/transcribe:streaming?sample_rate=8000&encoding=MULAW"
+
+
+class _Leg:
+    """A UDP port and a stream."""
+
+    def __init__(self, sink: int, message: int) -> None:
+        self.port = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+        self.port.bind((_HOST, 0))
+        self._stream = _stream(sink)
+        self._message = message
+        self._waiting = bytearray()
+
+    def receive(self, buffer: memoryview) -> None:
+        size = self.port.recv_into(buffer)
+        self._waiting += buffer[_HEADER:size]
+        if len(self._waiting) >= self._message:
+            mask = os.urandom(4)
+            head = b"\x82\xfe" + len(self._waiting).to_bytes(2, "big") + mask
+            self._stream.send(head + apply_mask(self._waiting, mask))
+            self._waiting.clear()
+
+
+def _stream(sink: int) -> socket.socket:
+    stream = socket.create_connection((_HOST, sink))
+    stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    key = b64encode(os.urandom(16)).decode()
+    stream.sendall(
+        f"GET {_PATH} HTTP/1.1\r\nHost: {_HOST}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        f"Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n\r\n".encode()
+    )
+    answer = b""
+    while b"\r\n\r\n" not in answer:
+        answer += stream.recv(4096)
+    return stream
+
+
+def _work(legs: list[_Leg], stop: threading.Event) -> None:
+    poll, by_number = select.epoll(), {leg.port.fileno(): leg for leg in legs}
+    for number in by_number:
+        poll.register(number, select.EPOLLIN)
+    buffer = memoryview(bytearray(2048))
+    while not stop.is_set():
+        for number, _ in poll.poll(0.5):
+            by_number[number].receive(buffer)
+
+
+async def _process(settings: dict[str, Any]) -> None:
+    message = settings["message_ms"] // 20 * _PACKET
+    legs = [_Leg(settings["sink"], message) for _ in range(settings["legs"])]
+    stop = threading.Event()
+    working = asyncio.get_running_loop().run_in_executor(None, _work, legs, stop)
+    await serve({"ports": [leg.port.getsockname()[1] for leg in legs]}, {})
+    stop.set()
+    await working
+
+
+if __name__ == "__main__":
+    run(_process(json.loads(sys.argv[1])))
