@@ -8,7 +8,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from bridge.types import Codec, Frame
 from bridge.wire.mix import Mixer
@@ -21,8 +21,7 @@ _TICK_S = 0.001
 """Loops round to it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Batch:
+class Batch(NamedTuple):
     """What one read gives: frames in order, and whether they are the last."""
 
     frames: Sequence[Frame]
@@ -36,7 +35,7 @@ class Ring:
         "_answered", "_answered_ms", "_bytes_per_ms", "_capacity_ms", "_codec", "_frames", "_host",
         "_mixer", "_now_ms", "_over", "_patience_s", "_reader", "_sides", "_timer", "_timer_s",
         "_waiting_ms", "_wanted", "_wanted_ms", "arrived_ms", "ended", "evicted_ms", "evicted_span",
-        "flaws", "mixed_ms",
+        "flaws", "lag_ms", "mixed_ms",
     )  # fmt: skip
 
     def __init__(self, codec: Codec, capacity_ms: float) -> None:
@@ -60,6 +59,8 @@ class Ring:
         self._mixer: Mixer | None = None
         self._sides: set[int] = set()
         self._now_ms: Callable[[], float] = lambda: 0.0
+        self.lag_ms = 0.0
+        """How much later than it was said audio comes out: two parties are waited for."""
         self.mixed_ms = 0.0
         """Of what arrived, what went into another leg's stream."""
         self.arrived_ms = 0.0
@@ -97,6 +98,7 @@ class Ring:
         """From now on the guest's audio goes into this stream too, both heard at once (`mix_legs`)."""
         self._mixer, self._now_ms, guest._host = Mixer(self._codec, lag_ms=MIX_LAG_MS), now_ms, self
         self._sides = {_OWN, _GUEST}
+        self.lag_ms = MIX_LAG_MS
 
     def blend(self, side: int, frames: Sequence[Frame], *, over: bool = False) -> None:
         """Audio of one of two parties; `over`: its last. The stream ends with the second one."""
@@ -116,11 +118,6 @@ class Ring:
     def mixes(self) -> bool:
         """Whether two parties are in this stream."""
         return self._mixer is not None
-
-    @property
-    def lag_ms(self) -> float:
-        """How much later than it was said audio comes out: two parties are waited for."""
-        return MIX_LAG_MS if self.mixes else 0.0
 
     @property
     def mixed(self) -> bool:

@@ -156,10 +156,11 @@ class Tokens:
 class Session:
     """One leg's WebSocket. Sending never waits: a peer that does not read makes it a lost one."""
 
-    __slots__ = ("__weakref__", "_connection", "malformed")
+    __slots__ = ("__weakref__", "_connection", "_protocol", "_transport", "malformed")
 
     def __init__(self, connection: ClientConnection) -> None:
         self._connection = connection
+        self._protocol, self._transport = connection.protocol, connection.transport
         self.malformed = 0
 
     @property
@@ -175,7 +176,7 @@ class Session:
         """Send audio; False when the socket is lost."""
         if not self._writable():
             return False
-        self._connection.protocol.send_binary(audio)
+        self._protocol.send_binary(audio)
         self._write()
         return True
 
@@ -189,7 +190,7 @@ class Session:
     def _send_text(self, text: str) -> bool:
         if not self._writable():
             return False
-        self._connection.protocol.send_text(text.encode())
+        self._protocol.send_text(text.encode())
         self._write()
         return True
 
@@ -197,19 +198,16 @@ class Session:
     # framing does.
 
     def _writable(self) -> bool:
-        connection = self._connection
-        transport = connection.transport
-        if transport.get_write_buffer_size() > _MOST_BUFFERED:
+        if self._transport.get_write_buffer_size() > _MOST_BUFFERED:
             _log.warning("socket lost", reason="rtzr reads too slowly", buffered=_MOST_BUFFERED)
             self.abort()
             return False
-        return connection.protocol.state is State.OPEN and not transport.is_closing()
+        return self._protocol.state is State.OPEN and not self._transport.is_closing()
 
     def _write(self) -> None:
         """What the protocol has framed goes on the socket, or into its buffer."""
-        connection = self._connection
-        for data in connection.protocol.data_to_send():
-            connection.transport.write(data)
+        for data in self._protocol.data_to_send():
+            self._transport.write(data)
 
     async def results(self) -> AsyncIterator[rtzr.Result]:
         """RTZR's partials and finals, until the socket closes, for whatever reason."""
@@ -231,7 +229,7 @@ class Session:
 
     def abort(self) -> None:
         """Drop it at once; what RTZR said and was not read yet is still told."""
-        self._connection.transport.abort()
+        self._transport.abort()
 
 
 class _Dial(connect):

@@ -10,7 +10,7 @@ from bridge.types import Codec, Frame
 from bridge.wire.fates import RtpCounters
 from bridge.wire.g711 import swap
 from bridge.wire.reorder import Reorder
-from bridge.wire.rtp import Buffer, Packet, RtpError, parse
+from bridge.wire.rtp import HEADER, PLAIN, Buffer, Packet, RtpError, parse
 from bridge.wire.timeline import Timeline
 
 PAYLOAD_TYPES = {Codec.ULAW: 0, Codec.ALAW: 8, Codec.SLIN: 10, Codec.SLIN16: 118}
@@ -65,6 +65,32 @@ class Receiver:
     def push(self, datagram: Buffer, now_ms: float) -> list[Frame]:
         """Takes a datagram that arrived at `now_ms`; returns the frames that are ready, oldest first."""
         self.counters.received += 1
+        if self.release_at_ms is None and not self._rivals:
+            frame = self._expected(datagram, now_ms)
+            if frame is not None:
+                return [frame]
+        return self._sort(datagram, now_ms)
+
+    def _expected(self, datagram: Buffer, now_ms: float) -> Frame | None:
+        """The frame of a packet that is the next one and all it should be; nearly all are.
+
+        The way of all others, cut short: a third less for each of fifty packets a second.
+        """
+        size = len(datagram) - HEADER.size
+        if not 0 < size <= self._longest or size % self._width:
+            return None
+        flags, second, sequence, timestamp, ssrc = HEADER.unpack_from(datagram)
+        if flags != PLAIN or second != self._payload_type or ssrc != self._ssrc:
+            return None
+        if not self._reorder.passes(sequence, now_ms):
+            return None
+        self._heard_ms = now_ms
+        self.counters.accepted += 1
+        payload = bytes(datagram[HEADER.size :])
+        at_ms = self._timeline.place(timestamp, size / self._bytes_per_ms, False, now_ms)
+        return Frame(swap(payload) if self._swapped else payload, at_ms)
+
+    def _sort(self, datagram: Buffer, now_ms: float) -> list[Frame]:
         due_ms = self.release_at_ms
         frames = self.release(now_ms) if due_ms is not None and due_ms <= now_ms else []
         try:

@@ -53,18 +53,26 @@ class Reorder(Generic[T]):
         """How many packets are held."""
         return len(self._held) + len(self._strays)
 
-    def push(self, sequence: int, item: T, now_ms: float) -> list[T]:
-        """Takes the packet that arrived at `now_ms`; returns what may pass, in order."""
+    def passes(self, sequence: int, now_ms: float) -> bool:
+        """Whether the packet that arrived at `now_ms` is the next one, and nothing waits: then it has passed.
+
+        So it is with nearly all. What is told False here goes to `push`.
+        """
         line = self._next
         if line is None or sequence != line & 0xFFFF or self.release_at_ms is not None:
-            items = self._sort(sequence, item, now_ms)
-            self._note_due()
-            return items
-        # The one that was expected, as nearly all are, and nothing waits.
+            return False
         self._line_ms = now_ms
         self._next = line + 1
         self._passed = (self._passed << 1 | 1) & _RECENT
-        return [item]
+        return True
+
+    def push(self, sequence: int, item: T, now_ms: float) -> list[T]:
+        """Takes the packet that arrived at `now_ms`; returns what may pass, in order."""
+        if self.passes(sequence, now_ms):
+            return [item]
+        items = self._sort(sequence, item, now_ms)
+        self._note_due()
+        return items
 
     def _sort(self, sequence: int, item: T, now_ms: float) -> list[T]:
         if self._next is None:

@@ -19,7 +19,7 @@ _PADDING = 0x20
 _EXTENSION = 0x10
 _CSRC_COUNT = 0x0F
 _MARKER = 0x80
-_PLAIN = VERSION << 6  # no padding, no extension, no CSRC: all that Asterisk's UnicastRTP ever sends
+PLAIN = VERSION << 6  # no padding, no extension, no CSRC: all that Asterisk's UnicastRTP ever sends
 _RTCP_FROM, _RTCP_TO = 192, 224  # RFC 5761 section 4: a second byte in here is an RTCP packet type
 
 Buffer = bytes | bytearray | memoryview
@@ -50,11 +50,11 @@ def parse(datagram: Buffer) -> Packet:
     if size < _SIZE:
         raise RtpError(f"datagram of {size} bytes, a header needs {_SIZE}")
     flags, second, sequence, timestamp, ssrc = HEADER.unpack_from(datagram)
-    if flags != _PLAIN and flags >> 6 != VERSION:
+    if flags != PLAIN and flags >> 6 != VERSION:
         raise RtpError(f"version {flags >> 6}, needed {VERSION}")
     if _RTCP_FROM <= second < _RTCP_TO:
         raise RtpError(f"packet type {second} is RTCP, RTP needs less than {_RTCP_FROM} or {_RTCP_TO} and up")
-    start, end, csrc = (_SIZE, size, ()) if flags == _PLAIN else _bounds(datagram, flags)
+    start, end, csrc = (_SIZE, size, ()) if flags == PLAIN else _bounds(datagram, flags)
     payload = bytes(datagram[start:end])
     return Packet(second & 0x7F, sequence, timestamp, ssrc, payload, second >= _MARKER, csrc)
 
@@ -97,7 +97,7 @@ def build(packet: Packet, *, extension: tuple[int, bytes] | None = None, padding
     """The datagram of `packet`; `extension` is (profile, body of whole 32-bit words). Raises RtpError."""
     if len(packet.csrc) > _CSRC_COUNT or not 0 <= padding <= 255:
         raise RtpError(f"{len(packet.csrc)} CSRC of at most {_CSRC_COUNT}, padding {padding} of at most 255")
-    flags = _PLAIN | len(packet.csrc) | (_EXTENSION if extension else 0) | (_PADDING if padding else 0)
+    flags = PLAIN | len(packet.csrc) | (_EXTENSION if extension else 0) | (_PADDING if padding else 0)
     second = packet.payload_type | (_MARKER if packet.marker else 0)
     try:
         parts = [HEADER.pack(flags, second, packet.sequence, packet.timestamp, packet.ssrc)]

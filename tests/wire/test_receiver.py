@@ -252,6 +252,21 @@ def test_loss_and_jitter_keep_the_length_of_the_timeline(loss: float, jitter_ms:
     assert accounted(receiver)
 
 
+@given(st.lists(st.tuples(st.integers(0, 90), st.integers(0, 30), st.booleans()), max_size=120))
+def test_the_short_way_of_the_expected_packet_changes_nothing(steps: list[tuple[int, int, bool]]) -> None:
+    """The same packets with padding, which go the long way: the same frames, and the same fates."""
+    short, long = Receiver(Codec.ULAW), Receiver(Codec.ULAW)
+    packets, padded, now_ms, number = [], [], 0.0, 65_500
+    for wait_ms, jump, back in steps:
+        now_ms += wait_ms
+        number += 1 if jump < 25 else jump - 28
+        packet = parse(datagram(number - 3 if back and jump < 3 else number, marker=jump == 20))
+        packets.append((now_ms, build(packet)))
+        padded.append((now_ms, build(packet, padding=4)))
+    assert play(short, packets) == play(long, padded)
+    assert short.counters == long.counters
+
+
 @given(
     st.lists(
         st.tuples(
