@@ -6,7 +6,7 @@ Wiring and signals only: no protocol, no decision about a call.
 import asyncio
 import signal
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack
 
 import structlog
@@ -15,7 +15,7 @@ from rich.console import Console
 from bridge.catchup import CatchUp
 from bridge.config import Config, ConfigError
 from bridge.desk import Desks
-from bridge.load import raise_file_limit
+from bridge.load import raise_file_limit, watch_load
 from bridge.meter import Meter
 from bridge.net.rtzr import Session
 from bridge.quota import Governor
@@ -63,14 +63,16 @@ async def run(config: Config, console: Console | None = None) -> int:
         ari = await opened.enter_async_context(build_ari(config))
         publish = fan_out(sinks)
         spool = await _open_spool(config, opened)
+        works: list[Coroutine[None, None, None]] = [tokens.keep_fresh()]
         desks: Desks
         if (number := workers_of(config)) == 1:
-            desks = build_desks(config, ports_of(config, 0), governor, speech, publish, spool)
+            desks = local = build_desks(config, ports_of(config, 0), governor, speech, publish, spool)
+            works.append(watch_load(local.observe))
         else:
             desks = await opened.enter_async_context(Workers(config, number, tokens, governor, publish))
         switchboard = build_switchboard(config, ari, desks, publish, _mix_when(config, governor))
         meter = Meter(switchboard, desks, ari, tokens, governor, sinks)
-        works = [switchboard.run(), tokens.keep_fresh(), meter.run()]
+        works += [switchboard.run(), meter.run()]
         if spool is not None:
             files = await opened.enter_async_context(build_files(config, tokens))
             works.append(CatchUp(spool, files, governor.room, publish).run())

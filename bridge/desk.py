@@ -19,6 +19,7 @@ from bridge.permit import Speech
 from bridge.ring import Ring
 from bridge.spool import LegSpool, Spool
 from bridge.types import CallId, Codec, Event, LegId, NewLeg
+from bridge.wire.door import Door, Refusal
 from bridge.wire.receiver import Receiver
 
 _log = structlog.get_logger()
@@ -88,7 +89,7 @@ class Desks(Protocol):
     def mix(self, host: LegId, guest: LegId) -> None:
         """From now on the guest's audio goes out in the host's stream too."""
 
-    def refusal(self, call: CallId, legs: int) -> str | None:
+    def refusal(self, call: CallId, legs: int) -> Refusal | None:
         """Why so many legs of a call that is new are not to be begun; None when they may be."""
         ...
 
@@ -214,11 +215,11 @@ class LocalDesks:
         publish: Callable[[Event], None],
         *,
         sessions: Callable[[], tuple[int, int]],
-        door: Callable[[int, int], str | None] | None = None,
+        door: Door,
         spool: Spool | None = None,
         unix: Callable[[], float],
     ) -> None:
-        """`sessions` counts those open and those opened; `door` says of (legs here, legs wanted) why not."""
+        """`sessions` counts those open and those opened."""
         self.settings = settings
         self.ports = ports
         self.speech = speech
@@ -248,8 +249,12 @@ class LocalDesks:
         if one is not None and other is not None:
             one.ring.mix_in(other.ring, one.now_ms)
 
-    def refusal(self, call: CallId, legs: int) -> str | None:  # noqa: ARG002 - any call comes here
-        return None if self._door is None else self._door(len(self._desks), legs)
+    def observe(self, cpu_s: float, lag_ms: float) -> None:
+        """As `load.watch_load` tells it."""
+        self._door.observe(asyncio.get_running_loop().time(), cpu_s, len(self._desks), lag_ms)
+
+    def refusal(self, call: CallId, legs: int) -> Refusal | None:  # noqa: ARG002 - any call comes here
+        return self._door.refuses(len(self._desks), legs)
 
     def counts(self) -> Counts:
         fates, self.fates = self.fates, Counter[str]()

@@ -24,6 +24,12 @@ def call_started(call: CallId, at_ms: float) -> Event:
     return Event(f"{call}/started/{round(at_ms)}", "rtzr.call.started", call, _now(), {"at_ms": round(at_ms)})
 
 
+def call_refused(call: CallId, at_ms: float, reason: str) -> Event:
+    """The bridge has no room for a call: `reason` is max_legs, cpu or lag. Nothing follows of this call."""
+    data = {"at_ms": round(at_ms), "reason": reason}
+    return Event(f"{call}/refused/{round(at_ms)}", "rtzr.call.refused", call, _now(), data)
+
+
 def call_ended(
     call: CallId, at_ms: float, ledger: Ledger, legs: int, reasons: list[str], cost: Cost
 ) -> Event:

@@ -54,6 +54,8 @@ class Meter:
         metrics.bump(counts.fates)
         self._tell_ari()
         self._tell_quota()
+        for reason, calls in self._switchboard.refused.items():
+            self._tell(metrics.CALLS_REFUSED, (reason,), calls)
         self._tell(metrics.TOKENS_ISSUED, (), self._tokens.issued)
         self._tell(metrics.SESSIONS_OPENED, (), counts.sessions_opened)
         for sink in self._sinks:

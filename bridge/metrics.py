@@ -12,6 +12,12 @@ REGISTRY = CollectorRegistry()
 
 LEGS = Gauge("rtzr_bridge_legs", "Legs that are being transcribed now", registry=REGISTRY)
 LEGS_STARTED = Counter("rtzr_bridge_legs_started", "Legs that were begun", registry=REGISTRY)
+CALLS_REFUSED = Counter(
+    "rtzr_bridge_calls_refused",
+    "Calls not begun, by what there was no room in",
+    ["reason"],
+    registry=REGISTRY,
+)
 SESSIONS = Gauge("rtzr_bridge_sessions", "RTZR sockets open now", registry=REGISTRY)
 SESSIONS_OPENED = Counter("rtzr_bridge_sessions_opened", "RTZR sockets that were opened", registry=REGISTRY)
 WAITING = Gauge("rtzr_bridge_legs_waiting", "Legs that wait for an RTZR channel now", registry=REGISTRY)

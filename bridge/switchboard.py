@@ -7,13 +7,14 @@ audio and no transcript passes here.
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import count
 
 import structlog
 
 from bridge import events, metrics
+from bridge.admission import Admission
 from bridge.desk import Desk, DeskLost, Desks
 from bridge.events import LegEvents
 from bridge.net.ari import Ari, AriRefused, AriUnreachable, Connected, Disconnected, Gone
@@ -50,6 +51,7 @@ class SwitchboardSettings:
     user_event: str
     early_media: bool
     preopen: bool
+    max_legs: int = 0
     prices: tuple[Price, ...] = ()
 
 
@@ -141,6 +143,7 @@ class Switchboard:
         self._ari = ari
         self._desks = desks
         self._mix_when = mix_when
+        self._admission = Admission(desks, settings.max_legs, publish)
         self._settings = settings
         self._publish = publish
         self._roster = Roster(settings.user_event, tap_prefix(settings.taps.app))
@@ -158,6 +161,11 @@ class Switchboard:
     def legs(self) -> int:
         """How many legs run now."""
         return len(self._live)
+
+    @property
+    def refused(self) -> Mapping[str, int]:
+        """Calls that were refused for want of room, by the reason."""
+        return self._admission.refused
 
     async def run(self) -> None:
         """Follow the PBX until cancelled."""
@@ -245,6 +253,8 @@ class Switchboard:
         if self._draining:
             return
         call, channel = self._call(start), start.channel
+        if call is None:
+            return
         party = Party(start.role, channel.number, channel.caller_name)
         flaws = ("joined late",) if start.late else ()
         live = _Live(NewLeg(LegId(call.id, channel.id), party, call.origin_s, flaws))
@@ -256,11 +266,15 @@ class Switchboard:
         self._ready(live)
         self._spawn(self._run(live, call))
 
-    def _call(self, start: StartLeg) -> _Call:
+    def _call(self, start: StartLeg) -> _Call | None:
+        """The call of a leg that is to begin; None when there is no room for it."""
         call = self._calls.get(start.call)
         if call is None:
             created_s = self._roster.created_s(start.call, start.channel)
-            call = self._calls[start.call] = _Call(start.call, self._clock.monotonic(created_s))
+            call = _Call(start.call, self._clock.monotonic(created_s))
+            if not self._admission.admits(call.id, call.now_ms(), self.legs):
+                return None
+            self._calls[call.id] = call
             self._publish(events.call_started(call.id, call.now_ms()))
         return call
 

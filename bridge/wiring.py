@@ -32,6 +32,7 @@ from bridge.tap import TapSettings
 from bridge.types import Event
 from bridge.wire.channels import OnFull, QuotaSettings
 from bridge.wire.cost import Price
+from bridge.wire.door import Door
 from bridge.wire.gate import GateSettings, Mode
 
 
@@ -175,6 +176,7 @@ def build_desks(
         speech,
         publish,
         sessions=lambda: (rtzr.sessions_open, rtzr.sessions_opened),
+        door=Door(config.overload.full_at),
         spool=spool,
         unix=time.time,
     )
@@ -214,6 +216,7 @@ def build_switchboard(
         user_event=config.asterisk.user_event,
         early_media=media.early_media,
         preopen=config.rtzr.preopen == "ring",
+        max_legs=config.overload.max_legs,
         prices=tuple(map(Price, config.cost.won_per_h, (*config.cost.up_to_h, None))),
     )
     return Switchboard(ari, desks, settings, publish, mix_when)

@@ -1,7 +1,7 @@
 """A worker: a process that hears the legs it is given, and ends with the daemon that gave them.
 
-`python -m bridge.worker FD worker=N` is started by `bridge.workers`, with one end of a socket pair. It has ports,
-gates and RTZR sockets; the PBX, the token, the account's channels and the sinks are the daemon's.
+`python -m bridge.worker FD worker=N` is started by `bridge.workers`, with one end of a socket pair. It has
+ports, gates and RTZR sockets; the PBX, the token, the account's channels and the sinks are the daemon's.
 """
 
 import asyncio
@@ -163,7 +163,7 @@ def _tell_desk(desk: LocalDesk, message: Any) -> None:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """The process; its number is for who looks at a list of processes. Signals are for the daemon: it says when this ends."""
+    """The process. Its number is for who looks at a list of them; signals are the daemon's to act on."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     with asyncio.Runner(loop_factory=new_loop) as runner:

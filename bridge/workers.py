@@ -27,6 +27,7 @@ from bridge.quota import Governor, Permit
 from bridge.types import CallId, Event, LegId, NewLeg
 from bridge.wire import link as wire
 from bridge.wire.backoff import full_jitter
+from bridge.wire.door import Door, Refusal
 from bridge.wire.rendezvous import choose
 
 _log = structlog.get_logger()
@@ -153,6 +154,7 @@ class _Worker:
         self._up = asyncio.Event()
         self._desks: dict[LegId, DistantDesk] = {}
         self._channels = _Channels(workers.governor, self._living)
+        self._door = Door(workers.config.overload.full_at)
         self._heard_s = 0.0
         self._opened_before = 0
         self._counts = wire.Counts(0.0, 0.0, 0, 0, {})
@@ -213,6 +215,7 @@ class _Worker:
         self._up.clear()
         link.close()
         self._channels.leave_all()
+        self._door.forget()
         self._opened_before += self._counts.sessions_opened
         self._counts = wire.Counts(0.0, 0.0, 0, 0, {})
         desks, self._desks = self._desks, {}
@@ -230,6 +233,10 @@ class _Worker:
     def mix(self, host: LegId, guest: LegId) -> None:
         if self._up.is_set():
             self._living().tell(wire.Mix(host, guest))
+
+    def refusal(self, legs: int) -> Refusal | None:
+        """Why it cannot take so many legs more."""
+        return self._door.refuses(len(self._desks), legs)
 
     def _living(self) -> Link:
         if self._link is None:
@@ -254,6 +261,7 @@ class _Worker:
                 self._channels.leave(session, failed_at_once=failed_at_once)
             case wire.Counts():
                 self._heard_s = asyncio.get_running_loop().time()
+                self._door.observe(self._heard_s, message.cpu_s, len(self._desks), message.lag_ms)
                 self._counts = message
                 self._fates.update(message.fates)
 
@@ -313,8 +321,8 @@ class Workers:
     def mix(self, host: LegId, guest: LegId) -> None:
         self._of(host.call).mix(host, guest)
 
-    def refusal(self, call: CallId, legs: int) -> str | None:
-        return None
+    def refusal(self, call: CallId, legs: int) -> Refusal | None:
+        return self._of(call).refusal(legs)
 
     def counts(self) -> Counts:
         total, fates = Counts(), Counter[str]()

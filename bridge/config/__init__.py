@@ -233,6 +233,13 @@ class Quota(_Section):
         return keep(self, rule)
 
 
+class Overload(_Section):
+    """When new calls are refused, so that those that are heard are heard in time."""
+
+    max_legs: Annotated[int, Field(ge=0, le=1_000_000)] = 0
+    full_at: Annotated[float, Field(gt=0, le=1)] = 0.85
+
+
 class Cost(_Section):
     """What RTZR asks for an hour, by the hours of the month."""
 
@@ -283,6 +290,7 @@ class Config(_Section):
     cost: Cost = Cost()
     spool: Spool = Spool()
     workers: WorkerNumber = 1
+    overload: Overload = Overload()
     drain_s: Annotated[float, Field(ge=0, le=3600)] = 30
     sinks: Sinks = Sinks()
     log: Log = Log()

@@ -132,7 +132,7 @@ ONE_FAULT = {
     ),
     "1: 2": (
         "FILE:1: 1: is not a key; the keys here are rtzr, asterisk, media, gate, hangup, quota, cost, "
-        "spool, workers, drain_s, sinks, log"
+        "spool, workers, overload, drain_s, sinks, log"
     ),
     # given twice
     "gate:\n  mode: vad\n  mode: vad": "FILE:3: gate.mode: is given twice, first on line 2; keep one",

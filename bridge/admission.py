@@ -1,0 +1,66 @@
+"""Which new calls are let in: what is over capacity is refused whole, at its first leg, and told.
+
+A call that was refused stays so, for half a call is of no use. The processes' own judgement is `wire.door`'s.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable
+
+import structlog
+
+from bridge import events
+from bridge.desk import Desks
+from bridge.types import CallId, Event
+from bridge.wire.door import Refusal
+
+_log = structlog.get_logger()
+
+_LEGS = 2
+"""Of a call, for all that is known when its first leg begins."""
+_REMEMBERED = 10_000
+_TELL_S = 10.0
+"""The log has one line in so many seconds: under overload it would be the next thing to break."""
+
+
+class Admission:
+    """Asked once for each new call."""
+
+    def __init__(self, desks: Desks, max_legs: int, publish: Callable[[Event], None]) -> None:
+        """`max_legs`: 0 for as many as the machine bears."""
+        self._desks = desks
+        self._max_legs = max_legs
+        self._publish = publish
+        self._refused: dict[CallId, None] = {}
+        self._untold = 0
+        self._told_s = -_TELL_S
+        self.refused = Counter[str]()
+        """Calls, by the reason."""
+
+    def admits(self, call: CallId, at_ms: float, legs: int) -> bool:
+        """Whether this call, now `at_ms` old, is let in where there are `legs` already."""
+        if call in self._refused:
+            return False
+        refusal = self._full(legs) or self._desks.refusal(call, _LEGS)
+        if refusal is None:
+            return True
+        self._refused[call] = None
+        if len(self._refused) > _REMEMBERED:
+            del self._refused[next(iter(self._refused))]
+        self.refused[refusal.reason] += 1
+        self._publish(events.call_refused(call, at_ms, refusal.reason))
+        self._tell(refusal)
+        return False
+
+    def _full(self, legs: int) -> Refusal | None:
+        if not self._max_legs or legs + _LEGS <= self._max_legs:
+            return None
+        return Refusal("max_legs", f"{legs} legs, and overload.max_legs is {self._max_legs}")
+
+    def _tell(self, refusal: Refusal) -> None:
+        self._untold += 1
+        now_s = asyncio.get_running_loop().time()
+        if now_s - self._told_s < _TELL_S:
+            return
+        _log.warning("calls refused", calls=self._untold, reason=refusal.text)
+        self._untold, self._told_s = 0, now_s

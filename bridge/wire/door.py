@@ -1,0 +1,99 @@
+"""Whether a process can bear more legs, so that what is in keeps its latency.
+
+It is told a few times a second how much CPU the process took and how late its loop was, learns from that what
+a leg costs, and says no to legs for which there would be no core left. No clock here, and no call.
+"""
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+LEG_MS = 2.5
+"""CPU of a leg in a second, in milliseconds, before it was measured: the dearest gate."""
+_LEAST_LEG_MS, _MOST_LEG_MS = 0.2, 25.0
+_BASE = 0.02
+"""Share of a core that a process takes without a leg, before it was measured."""
+_WINDOW_S = 2.0
+_ENOUGH_LEGS = 20
+"""With fewer legs, what else the process does would be taken for theirs."""
+_LEARN = 0.3
+_LATE_MS, _IN_TIME_MS = 100.0, 50.0
+_LATE_TIMES = 3
+"""So many observations in a row that are late are no accident."""
+_AGAIN = 0.95
+"""Once refused, only this share of what is allowed is filled again: else it would flap."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """`reason` is a word for a counter, `text` is for a person."""
+
+    reason: str
+    text: str
+
+
+class _Seen(NamedTuple):
+    at_s: float
+    cpu_s: float
+    legs: int
+
+
+@dataclass(slots=True)
+class Door:
+    """The door of one process. `full_at`: the share of a core that legs may take."""
+
+    full_at: float = 0.85
+    base: float = _BASE
+    leg_ms: float = LEG_MS
+    """What a leg costs in a second, as far as is known."""
+    _seen: deque[_Seen] = field(default_factory=deque)
+    _late: int = 0
+    _is_late: bool = False
+    _is_full: bool = False
+
+    def observe(self, now_s: float, cpu_s: float, legs: int, lag_ms: float) -> None:
+        """The process took `cpu_s` of CPU since its start, has `legs`, and its loop was late by `lag_ms` at
+        worst since the last time."""
+        self._seen.append(_Seen(now_s, cpu_s, legs))
+        while len(self._seen) > 2 and self._seen[1].at_s <= now_s - _WINDOW_S:
+            self._seen.popleft()
+        self._learn()
+        self._late = self._late + 1 if lag_ms >= _LATE_MS else 0
+        if self._late >= _LATE_TIMES:
+            self._is_late = True
+        elif lag_ms <= _IN_TIME_MS:
+            self._is_late = False
+
+    @property
+    def share(self) -> float:
+        """Share of a core that was taken lately."""
+        first, last = self._seen[0], self._seen[-1]
+        took_s = last.at_s - first.at_s
+        return (last.cpu_s - first.cpu_s) / took_s if took_s > 0 else 0.0
+
+    def _learn(self) -> None:
+        if self._seen[-1].at_s - self._seen[0].at_s < _WINDOW_S / 2:
+            return
+        legs = sum(seen.legs for seen in self._seen) / len(self._seen)
+        if legs == 0:
+            self.base += _LEARN * (min(self.share, self.full_at / 2) - self.base)
+        elif legs >= _ENOUGH_LEGS:
+            leg_ms = 1000 * max(0.0, self.share - self.base) / legs
+            leg_ms = min(max(leg_ms, _LEAST_LEG_MS), _MOST_LEG_MS)
+            # What is dearer than was thought is believed at once, what is cheaper only by and by.
+            self.leg_ms += (1.0 if leg_ms > self.leg_ms else _LEARN) * (leg_ms - self.leg_ms)
+
+    def forget(self) -> None:
+        """Another process has taken this one's place."""
+        self._seen.clear()
+        self._late, self._is_late = 0, False
+
+    def refuses(self, legs: int, wanted: int) -> Refusal | None:
+        """Why `wanted` more legs are not to be begun where there are `legs`; None when they may be."""
+        if self._is_late:
+            return Refusal("lag", f"the loop is late by more than {_LATE_MS:.0f} ms")
+        foreseen = self.base + (legs + wanted) * self.leg_ms / 1000
+        self._is_full = foreseen > self.full_at * (_AGAIN if self._is_full else 1.0)
+        if self._is_full:
+            return Refusal("cpu", f"{legs} legs and {wanted} more would take {foreseen:.0%} of a core")
+        return None

@@ -1,0 +1,73 @@
+"""bridge/admission.py: a call is let in whole or refused whole, told once, and counted by the reason."""
+
+from typing import Any
+
+from structlog.testing import capture_logs
+
+from bridge.admission import Admission
+from bridge.desk import Counts, Desk
+from bridge.types import Event, LegId, NewLeg
+from bridge.wire.door import Refusal
+
+
+class _Desks:
+    """Desks that are full or not."""
+
+    def __init__(self, refusal: Refusal | None = None) -> None:
+        self.answer = refusal
+
+    async def begin(self, new: NewLeg) -> Desk:
+        raise AssertionError("nothing was to begin")
+
+    def mix(self, host: LegId, guest: LegId) -> None:
+        raise AssertionError("nothing was to be mixed")
+
+    def refusal(self, call: str, legs: int) -> Refusal | None:
+        return self.answer
+
+    def counts(self) -> Counts:
+        return Counts()
+
+
+def admission(desks: _Desks, max_legs: int = 0) -> tuple[Admission, list[Event]]:
+    told: list[Event] = []
+    return Admission(desks, max_legs, told.append), told
+
+
+async def test_while_there_is_room_calls_are_let_in() -> None:
+    one, told = admission(_Desks(), max_legs=4)
+    assert one.admits("a", 10, 0)
+    assert one.admits("b", 10, 2)
+    assert (told, one.refused) == ([], {})
+
+
+async def test_beyond_max_legs_a_call_is_refused_and_told() -> None:
+    one, told = admission(_Desks(), max_legs=4)
+    with capture_logs() as logs:
+        assert not one.admits("c", 12.4, 3)
+    (event,) = told
+    assert (event.type, event.subject, event.data) == (
+        "rtzr.call.refused",
+        "c",
+        {"at_ms": 12, "reason": "max_legs"},
+    )
+    assert one.refused == {"max_legs": 1}
+    assert [line["event"] for line in logs] == ["calls refused"]
+
+
+async def test_a_refused_call_stays_refused_though_there_is_room_again() -> None:
+    desks = _Desks(Refusal("cpu", "full"))
+    one, told = admission(desks)
+    assert not one.admits("a", 0, 10)
+    desks.answer = None
+    assert not one.admits("a", 500, 10)
+    assert one.admits("b", 0, 10)
+    assert (len(told), one.refused) == (1, {"cpu": 1})
+
+
+async def test_an_overload_is_a_few_lines_in_the_log_and_an_event_each() -> None:
+    one, told = admission(_Desks(Refusal("lag", "late")))
+    with capture_logs() as logs:
+        answers: list[Any] = [one.admits(str(number), 0, 10) for number in range(100)]
+    assert not any(answers)
+    assert (len(told), len(logs)) == (100, 1)
