@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from rich.console import Console
 
-from bench import churn, latency, legs, outage, tokens
+from bench import churn, latency, legs, outage, parts, tokens
 from bench.loops import run
 from bench.outcome import RESULTS, Advance, Outcome, keep, progress, show
 from bridge import logs
@@ -28,8 +28,9 @@ def _benches() -> dict[str, _Bench]:
         "latency": _Bench(latency.run, latency.CALLS * len(latency.WAYS)),
         "outage": _Bench(outage.run, sum(scenario.runs for scenario in outage.SCENARIOS)),
         "token": _Bench(tokens.run, 3 * tokens.SESSIONS),
-        "legs": _Bench(legs.run, legs.work()),
         "churn": _Bench(churn.run, churn.WARM_UP + churn.cycles_wanted()),
+        "legs": _Bench(legs.run, legs.work()),
+        "parts": _Bench(parts.run, len(parts.PARTS)),
     }
 
 
