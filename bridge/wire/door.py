@@ -16,7 +16,10 @@ _BASE = 0.02
 _WINDOW_S = 2.0
 _ENOUGH_LEGS = 20
 """With fewer legs, what else the process does would be taken for theirs."""
-_LEARN = 0.3
+_OPEN_S = 0.01
+"""CPU that a leg's beginning takes at most, for its tap, its session and TLS."""
+_DEARER, _LEARN = 0.5, 0.2
+"""How much of a new figure is believed at once: what is dearer than was thought, and what is cheaper."""
 _LATE_MS, _IN_TIME_MS = 100.0, 50.0
 _LATE_TIMES = 3
 """So many observations in a row that are late are no accident."""
@@ -78,10 +81,21 @@ class Door:
         if legs == 0:
             self.base += _LEARN * (min(self.share, self.full_at / 2) - self.base)
         elif legs >= _ENOUGH_LEGS:
-            leg_ms = 1000 * max(0.0, self.share - self.base) / legs
-            leg_ms = min(max(leg_ms, _LEAST_LEG_MS), _MOST_LEG_MS)
-            # What is dearer than was thought is believed at once, what is cheaper only by and by.
-            self.leg_ms += (1.0 if leg_ms > self.leg_ms else _LEARN) * (leg_ms - self.leg_ms)
+            self._learn_leg(legs)
+
+    def _learn_leg(self, legs: float) -> None:
+        """While legs begin, nobody can say how much of the CPU is theirs: between all of it and what their
+        beginning takes at most there is nothing to be learnt."""
+        most = 1000 * (self.share - self.base) / legs
+        least = most - 1000 * self._beginning / legs
+        known = min(max(self.leg_ms, least, _LEAST_LEG_MS), max(most, _LEAST_LEG_MS), _MOST_LEG_MS)
+        self.leg_ms += (_DEARER if known > self.leg_ms else _LEARN) * (known - self.leg_ms)
+
+    @property
+    def _beginning(self) -> float:
+        """Share of a core that legs which began may have taken, as far as their number tells."""
+        first, last = self._seen[0], self._seen[-1]
+        return _OPEN_S * max(0, last.legs - first.legs) / (last.at_s - first.at_s)
 
     def forget(self) -> None:
         """Another process has taken this one's place."""
@@ -92,7 +106,8 @@ class Door:
         """Why `wanted` more legs are not to be begun where there are `legs`; None when they may be."""
         if self._is_late:
             return Refusal("lag", f"the loop is late by more than {_LATE_MS:.0f} ms")
-        foreseen = self.base + (legs + wanted) * self.leg_ms / 1000
+        share = self.share if self._seen else 0.0
+        foreseen = max(share, self.base + legs * self.leg_ms / 1000) + wanted * self.leg_ms / 1000
         self._is_full = foreseen > self.full_at * (_AGAIN if self._is_full else 1.0)
         if self._is_full:
             return Refusal("cpu", f"{legs} legs and {wanted} more would take {foreseen:.0%} of a core")
