@@ -18,7 +18,7 @@ _ENOUGH_LEGS = 20
 """With fewer legs, what else the process does would be taken for theirs."""
 _OPEN_S = 0.01
 """CPU that a leg's beginning takes at most, for its tap, its session and TLS."""
-_DEARER, _LEARN = 0.5, 0.2
+_DEARER, _LEARN = 1.0, 0.2
 """How much of a new figure is believed at once: what is dearer than was thought, and what is cheaper."""
 _LATE_MS, _IN_TIME_MS = 100.0, 50.0
 _LATE_TIMES = 3
