@@ -75,8 +75,8 @@ def test_offered_more_and_more_it_fills_the_core_and_no_more(
     one.pass_time(120, calls_per_s)
     full = one.base + one.legs * leg_ms / 1000
     if one.refused:
-        assert 0.7 <= full <= 0.96, one.legs
-    assert full < 1.0
+        assert full >= 0.7, one.legs
+    assert full < 1.0, "what came in the second before it could be seen is all that is over"
 
 
 def test_half_as_much_again_as_it_can_bear_is_refused_and_the_rest_is_kept() -> None:
