@@ -77,7 +77,7 @@ class Door:
     def _learn(self) -> None:
         if self._seen[-1].at_s - self._seen[0].at_s < _WINDOW_S / 2:
             return
-        legs = sum(seen.legs for seen in self._seen) / len(self._seen)
+        legs = self._legs
         if legs == 0:
             self.base += _LEARN * (min(self.share, self.full_at / 2) - self.base)
         elif legs >= _ENOUGH_LEGS:
@@ -92,10 +92,21 @@ class Door:
         self.leg_ms += (_DEARER if known > self.leg_ms else _LEARN) * (known - self.leg_ms)
 
     @property
+    def _legs(self) -> float:
+        """How many there were while `share` was taken."""
+        return sum(seen.legs for seen in self._seen) / len(self._seen)
+
+    @property
     def _beginning(self) -> float:
         """Share of a core that legs which began may have taken, as far as their number tells."""
         first, last = self._seen[0], self._seen[-1]
         return _OPEN_S * max(0, last.legs - first.legs) / (last.at_s - first.at_s)
+
+    def _seen_and(self, legs: int) -> float:
+        """The share that was seen, and what the legs take that came since or are to come."""
+        if not self._seen:
+            return 0.0
+        return self.share + max(0.0, legs - self._legs) * self.leg_ms / 1000
 
     def forget(self) -> None:
         """Another process has taken this one's place."""
@@ -106,8 +117,8 @@ class Door:
         """Why `wanted` more legs are not to be begun where there are `legs`; None when they may be."""
         if self._is_late:
             return Refusal("lag", f"the loop is late by more than {_LATE_MS:.0f} ms")
-        share = self.share if self._seen else 0.0
-        foreseen = max(share, self.base + legs * self.leg_ms / 1000) + wanted * self.leg_ms / 1000
+        by_cost = self.base + (legs + wanted) * self.leg_ms / 1000
+        foreseen = max(by_cost, self._seen_and(legs + wanted))
         self._is_full = foreseen > self.full_at * (_AGAIN if self._is_full else 1.0)
         if self._is_full:
             return Refusal("cpu", f"{legs} legs and {wanted} more would take {foreseen:.0%} of a core")
