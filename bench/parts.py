@@ -87,7 +87,7 @@ def outcome(parts: Sequence[Part]) -> Outcome:
     ]
     columns = ("part", "floor", "us", "least", "ratio", "base", "least", "hybrid", "least")
     notes = (
-        "us: each time. base, hybrid: ms of CPU per leg-second, messages of 100 and of 20 ms. least: the floor's.",
+        "us: each time. base, hybrid: ms of CPU per leg-second; messages of 100 and 20 ms. least: the floor.",
         f"{LEGS} legs in turn, the least of {ROUNDS} rounds: on a machine with other work it is more.",
         "A loop that wakes for a lone packet, and a peer that reads at once, cost more than these.",
     )
