@@ -66,7 +66,7 @@ def test_a_dear_start_is_not_taken_for_the_cost_of_two_legs() -> None:
     assert one.refused == 0
 
 
-@given(st.floats(0.4, 4.0), st.integers(5, 100), st.floats(0.0, 12.0))
+@given(st.floats(0.4, 4.0), st.integers(5, 30), st.floats(0.0, 12.0))
 def test_offered_more_and_more_it_fills_the_core_and_no_more(
     leg_ms: float, calls_per_s: int, open_ms: float
 ) -> None:
