@@ -4,6 +4,9 @@
 #   make test       every test, with a tenth of the repetitions; make test-long with all of them
 #   make bench      the benchmarks that are short; make bench BENCH=latency|outage|token|churn for one
 #                   (CYCLES=100000 for the long churn); results in bench/results, 1 when a target is missed
+#                   BENCH=legs: what a leg costs, by number and setting (FULL=1 longer, LEGS=200 one step);
+#                   BENCH=parts: each part of the media path beside the least it can cost
+#   make soak       calls come and go for MINUTES=30: descriptors, tasks and memory must stay flat
 #   make check      ruff and mypy
 #   make lock       write requirements*.txt anew (needs uv)
 #   make clean      remove what these made, except the Asterisk in the cache folder
@@ -11,6 +14,7 @@
 PYTHON ?= python3
 UV ?= uv
 SCALE ?= 0.1
+MINUTES ?= 30
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -20,7 +24,7 @@ RUN := $(VENV)/.installed
 DEV := $(VENV)/.installed-dev
 
 .DELETE_ON_ERROR:
-.PHONY: demo test test-long bench check lock clean
+.PHONY: demo test test-long bench soak check lock clean
 
 demo: $(RUN)
 	$(BIN)/rtzr-bridge demo
@@ -34,6 +38,9 @@ test-long:
 
 bench: $(RUN)
 	$(BIN)/python -m bench $(BENCH)
+
+soak: $(RUN)
+	$(BIN)/python -m bench.soak $(MINUTES)
 
 check: $(DEV)
 	$(BIN)/ruff check .

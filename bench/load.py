@@ -36,6 +36,7 @@ class Load:
     uvloop: bool = True
     partials_s: float = 0
     workers: int = 1
+    full_at: float = 0.85
     settle_s: float = 3.0
     measure_s: float = 12.0
 
@@ -105,6 +106,7 @@ def _config(load: Load, sink: int, pbx: int, tls: dict[str, str] | None) -> dict
         },
         "gate": {"mode": load.gate},
         "workers": load.workers,
+        "overload": {"full_at": load.full_at},
         "drain_s": 0,
         "sinks": {"console": {"enabled": False}},
         "log": {"level": "error"},

@@ -19,8 +19,8 @@ async def test_it_counts_and_tells_which_packets_it_told() -> None:
     ) as tokens:  # fmt: skip
         session = await Rtzr(tokens, far.stream_url, {}, timeout_s=5).open(CODEC)
         for number in (3, 4, 5, 9):
-            await session.send(mark(CODEC.silence(20), 7, number))
-        await session.end()
+            assert session.send(mark(CODEC.silence(20), 7, number))
+        assert session.end()
         async with asyncio.timeout(5):
             assert [result async for result in session.results()] == []
         await session.close()
