@@ -1,4 +1,4 @@
-"""`python -m bench.page` writes the kept results into docs/performance.md: tables between their marks, a plot.
+"""`python -m bench.page` writes the kept results into docs/performance.md: tables between marks, and a plot.
 
 It measures nothing. What the tables mean is written on the page by hand.
 """
@@ -40,6 +40,23 @@ def legs_table(data: Mapping[str, Any]) -> str:
     cells = [[row["name"], *(row[key] for key in _COLUMNS)] for row in data["rows"]]
     machine = f"{told['cpu']}, {told['cores']} cores, Linux {told['kernel']}, Python {told['python']}"
     return f"Machine: {machine}.\n\n{table(['', *_COLUMNS.values()], cells)}"
+
+
+def parts_table(data: Mapping[str, Any]) -> str:
+    """What each part costs alone, beside its floor, and its share of a leg-second in two gates."""
+    rows = [
+        [
+            part["part"],
+            part["us"],
+            f"{part['floor']}: {part['floor_us']}",
+            part["ratio"],
+            round(part["us"] * part["base_per_s"] / 1000, 3) or "",
+            round(part["us"] * part["hybrid_per_s"] / 1000, 3) or "",
+        ]
+        for part in data["parts"]
+    ]
+    columns = ["part", "µs a time", "floor, µs", "ratio", "immediate, ms a leg-s", "hybrid 20 ms, ms a leg-s"]
+    return table(columns, rows)
 
 
 def plot(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -90,6 +107,7 @@ def main() -> None:
     """Write the page and the plot."""
     path, legs = DOCS / PAGE, _kept("legs")
     page = replaced(path.read_text(encoding="utf-8"), "legs", legs_table(legs))
+    page = replaced(page, "parts", parts_table(_kept("parts")))
     path.write_text(page, encoding="utf-8")
     (DOCS / PLOT).write_text(plot(legs["rows"]), encoding="utf-8")
 
