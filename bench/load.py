@@ -36,7 +36,7 @@ class Load:
     uvloop: bool = True
     partials_s: float = 0
     workers: int = 1
-    full_at: float = 0.85
+    full_at: float = 1.0
     settle_s: float = 3.0
     measure_s: float = 12.0
 

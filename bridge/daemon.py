@@ -15,7 +15,7 @@ from rich.console import Console
 from bridge.catchup import CatchUp
 from bridge.config import Config, ConfigError
 from bridge.desk import Desks
-from bridge.load import raise_file_limit, watch_load
+from bridge.load import collect_seldom, raise_file_limit, watch_load
 from bridge.meter import Meter
 from bridge.net.rtzr import Session
 from bridge.quota import Governor
@@ -67,7 +67,7 @@ async def run(config: Config, console: Console | None = None) -> int:
         desks: Desks
         if (number := workers_of(config)) == 1:
             desks = local = build_desks(config, ports_of(config, 0), governor, speech, publish, spool)
-            works.append(watch_load(local.observe))
+            works += [watch_load(local.observe), collect_seldom(local.__len__)]
         else:
             desks = await opened.enter_async_context(Workers(config, number, tokens, governor, publish))
         switchboard = build_switchboard(config, ari, desks, publish, _mix_when(config, governor))

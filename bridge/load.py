@@ -1,15 +1,19 @@
-"""What this process takes of the machine: its CPU, how late its loop is, and how many files it may open.
+"""What this process takes of the machine: its CPU, how late its loop is, its files, and its garbage.
 
-It measures; what follows from the figures is `wire.door`'s and an administrator's concern.
+It measures, and sets what a process may set for itself; what follows from the figures is `wire.door`'s concern.
 """
 
 import asyncio
+import gc
 import resource
 import time
 from collections.abc import Callable
 
 _TICK_S = 0.05
 _TICKS = 5
+_YOUNG, _NEVER = 10_000, 1_000_000
+"""Objects made since the last look at the young ones, and looks at the young before one at the others."""
+_LOOK_S, _HOUR_S = 60.0, 3600.0
 
 Observe = Callable[[float, float], None]
 """Called four times a second with the CPU seconds of this process so far, and with the loop's worst lag since
@@ -26,6 +30,25 @@ async def watch_load(observe: Observe) -> None:
             await asyncio.sleep(_TICK_S)
             lag_s = max(lag_s, loop.time() - due_s)
         observe(time.process_time(), lag_s * 1000)
+
+
+async def collect_seldom(legs: Callable[[], int]) -> None:
+    """Until cancelled, look for garbage in cycles where it costs no call its latency; `legs` counts those live.
+
+    Python looks through all objects whenever enough were made, and legs keep many: half of a small message's
+    price, and pauses of 50 ms at 200 legs, were that. Nothing of a leg is in a cycle, so young objects are
+    looked through, and the rest only while there is no leg, or once an hour.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_YOUNG, _NEVER, _NEVER)
+    loop = asyncio.get_running_loop()
+    collected_s = loop.time()
+    while True:
+        await asyncio.sleep(_LOOK_S)
+        if not legs() or loop.time() - collected_s >= _HOUR_S:
+            gc.collect()
+            collected_s = loop.time()
 
 
 def raise_file_limit() -> int:

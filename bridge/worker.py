@@ -17,7 +17,7 @@ from bridge import logs
 from bridge.config import Config
 from bridge.desk import LocalDesk, LocalDesks, NoPort
 from bridge.distant import DistantSpeech, DistantTokens
-from bridge.load import watch_load
+from bridge.load import collect_seldom, watch_load
 from bridge.loops import new_loop
 from bridge.net.link import Link
 from bridge.net.rtzr import Rtzr
@@ -87,11 +87,17 @@ class Worker:
     async def run(self, sock: socket.socket) -> None:
         """Until the daemon lets go of its end, or is gone."""
         await self._link.connect(sock)
-        watching = asyncio.create_task(watch_load(self._observe))
+        beside = [
+            asyncio.create_task(work) for work in (watch_load(self._observe), collect_seldom(self._legs))
+        ]
         await self._link.gone()
-        watching.cancel()
+        for task in beside:
+            task.cancel()
         if self._staff is not None:
             await self._staff.close()
+
+    def _legs(self) -> int:
+        return 0 if self._staff is None else len(self._staff.desks)
 
     def _observe(self, cpu_s: float, lag_ms: float) -> None:
         if self._staff is not None:
