@@ -35,9 +35,9 @@ async def watch_load(observe: Observe) -> None:
 async def collect_seldom(legs: Callable[[], int]) -> None:
     """Until cancelled, look for garbage in cycles where it costs no call its latency; `legs` counts those live.
 
-    Python looks through all objects whenever enough were made, and legs keep many: half of a small message's
-    price, and pauses of 50 ms at 200 legs, were that. Nothing of a leg is in a cycle, so young objects are
-    looked through, and the rest only while there is no leg, or once an hour.
+    Python looks through all objects whenever enough were made, and legs keep many: half of a small
+    message's price, and pauses of 50 ms at 200 legs, were that. Nothing of a leg is in a cycle, so young
+    objects are looked through, and the rest only while there is no leg, or once an hour.
     """
     gc.collect()
     gc.freeze()
