@@ -1,6 +1,6 @@
 """What this process takes of the machine: its CPU, how late its loop is, its files, and its garbage.
 
-It measures, and sets what a process may set for itself; what follows from the figures is `wire.door`'s concern.
+It measures, and sets what a process may set for itself; what follows from the figures is for `wire.door`.
 """
 
 import asyncio
@@ -33,7 +33,7 @@ async def watch_load(observe: Observe) -> None:
 
 
 async def collect_seldom(legs: Callable[[], int]) -> None:
-    """Until cancelled, look for garbage in cycles where it costs no call its latency; `legs` counts those live.
+    """Until cancelled, look for garbage where it costs no call its latency; `legs` counts those live.
 
     Python looks through all objects whenever enough were made, and legs keep many: half of a small
     message's price, and pauses of 50 ms at 200 legs, were that. Nothing of a leg is in a cycle, so young
