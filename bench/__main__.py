@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from rich.console import Console
 
-from bench import churn, latency, legs, outage, parts, tokens
+from bench import bill, churn, latency, legs, outage, overload, parts, tokens
 from bench.loops import run
 from bench.outcome import RESULTS, Advance, Outcome, keep, progress, show
 from bridge import logs
@@ -30,6 +30,8 @@ def _benches() -> dict[str, _Bench]:
         "token": _Bench(tokens.run, 3 * tokens.SESSIONS),
         "churn": _Bench(churn.run, churn.WARM_UP + churn.cycles_wanted()),
         "legs": _Bench(legs.run, legs.work()),
+        "bill": _Bench(bill.run, bill.work()),
+        "overload": _Bench(overload.run, overload.STEPS),
         "parts": _Bench(parts.run, len(parts.PARTS)),
     }
 

@@ -59,6 +59,21 @@ def parts_table(data: Mapping[str, Any]) -> str:
     return table(columns, rows)
 
 
+def bill_table(data: Mapping[str, Any]) -> str:
+    """What each tap costs the PBX."""
+    keys = ("untapped_ms_per_leg_s", "tapped_ms_per_leg_s", "tap_ms_per_leg_s")
+    rows = [[row["tap"], row["codec"], *(f"{row[key]:.2f}" for key in keys)] for row in data["rows"]]
+    return table(["tap", "encoding", "untapped, ms a leg-s", "tapped, ms a leg-s", "the tap's"], rows)
+
+
+def overload_table(data: Mapping[str, Any]) -> str:
+    """The admitted with others at the door, and alone."""
+    keys = ("offered", "legs", "core_share", "added_ms_p50", "added_ms_p99", "packets_missing")
+    rows = [[row["name"], *(row[key] for key in keys)] for row in data["rows"]]
+    columns = ["", "legs offered", "let in", "of a core", "added p50 ms", "p99 ms", "packets missing"]
+    return table(columns, rows)
+
+
 def plot(rows: Sequence[Mapping[str, Any]]) -> str:
     """An SVG of what a leg-second costs, by the number of legs."""
     points = [(row["legs"], row["cpu_ms_per_leg_s"]) for row in rows if row["name"] == "base"]
@@ -107,7 +122,8 @@ def main() -> None:
     """Write the page and the plot."""
     path, legs = DOCS / PAGE, _kept("legs")
     page = replaced(path.read_text(encoding="utf-8"), "legs", legs_table(legs))
-    page = replaced(page, "parts", parts_table(_kept("parts")))
+    for name, made in (("parts", parts_table), ("bill", bill_table), ("overload", overload_table)):
+        page = replaced(page, name, made(_kept(name)))
     path.write_text(page, encoding="utf-8")
     (DOCS / PLOT).write_text(plot(legs["rows"]), encoding="utf-8")
 

@@ -111,6 +111,8 @@ class LocalDesk:
         settings = desks.settings
         self._new = new
         self._desks = desks
+        self.now_ms = _clock(new.origin_s)
+        """Call time now."""
         self._settings = settings
         self._cause = "unknown"
         self._port: RtpPort | None = None
@@ -136,10 +138,6 @@ class LocalDesk:
             return None
         began = desks.unix() - self.now_ms() / 1000
         return desks.spool.leg(self._new.leg, self._new.party, self._settings.codec, began)
-
-    def now_ms(self) -> float:
-        """Call time now."""
-        return (asyncio.get_running_loop().time() - self._new.origin_s) * 1000
 
     @property
     def report(self) -> LegReport:
@@ -202,6 +200,13 @@ class LocalDesk:
     def _grown(self, port: RtpPort) -> Mapping[str, int]:
         before, self._counted = self._counted, port.fates()
         return {fate: int(number) for fate, number in difference(before, self._counted).items()}
+
+
+def _clock(origin_s: float) -> Callable[[], float]:
+    """Milliseconds since `origin_s`. No method of the desk: the leg keeps it, and the desk keeps the leg, and
+    what is in a cycle waits for the collector, which comes seldom (`load.collect_seldom`)."""
+    now_s = asyncio.get_running_loop().time
+    return lambda: (now_s() - origin_s) * 1000
 
 
 class LocalDesks:

@@ -85,6 +85,18 @@ async def test_the_daemon_costs_no_more_of_the_floor_than_was_accepted() -> None
     assert found["ratio"] <= TOLERANCE * accepted, found
 
 
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("gate", ["immediate", "hybrid"])
+async def test_nothing_of_a_leg_waits_for_the_collector(gate: str) -> None:
+    async with rig(Load(legs=20, gate=gate)) as one:
+        await one.ring(20)
+        await asyncio.sleep(1)
+        await one.pbx.ask("end", 10)
+        await one.wait_for(0)
+        await asyncio.sleep(1)
+        assert soak.cycles(await one.host.ask("garbage")) == []
+
+
 @pytest.mark.timeout(120)
 async def test_every_packet_of_a_load_arrives_on_one_worker_or_two() -> None:
     for workers in (1, 2):

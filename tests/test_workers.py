@@ -1,0 +1,112 @@
+"""bridge/workers.py with real worker processes and no PBX: a leg's life there, and a worker that is lost."""
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from random import random
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from bridge import workers
+from bridge.config import Config
+from bridge.desk import DeskLost
+from bridge.quota import Governor
+from bridge.types import Event, LegId, NewLeg, Party, Role, Token
+from bridge.wire.quota import QuotaSettings
+from bridge.wire.rendezvous import choose
+from bridge.workers import DistantDesk, Workers
+
+
+class _NoTokens:
+    async def get(self, refused: Token | None = None) -> Token:
+        raise AssertionError("no leg was to dial")
+
+
+class _NoSpeech:
+    async def open(self, codec: object) -> Any:
+        raise AssertionError("the daemon was not to dial")
+
+
+@asynccontextmanager
+async def running(number: int) -> AsyncIterator[tuple[Workers, list[Event]]]:
+    told: list[Event] = []
+    clock = asyncio.get_running_loop().time
+    governor = Governor(_NoSpeech(), QuotaSettings(), clock=clock, random01=random)
+    config = Config.model_validate({"workers": number, "gate": {"mode": "vad"}})
+    async with Workers(config, number, _NoTokens(), governor, told.append) as started:
+        yield started, told
+
+
+def new_leg(call: str = "call") -> NewLeg:
+    return NewLeg(LegId(call, "1"), Party(Role.CALLER), asyncio.get_running_loop().time())
+
+
+def children(of: str = "bridge.worker") -> list[int]:
+    """The worker processes; `of`: what is to stand in their command line."""
+    tasks = Path("/proc/self/task").iterdir()
+    pids = [int(one) for task in tasks for one in (task / "children").read_text().split()]
+    return [pid for pid in pids if of.encode() in Path(f"/proc/{pid}/cmdline").read_bytes()]
+
+
+async def begun(all_workers: Workers, call: str = "call") -> tuple[DistantDesk, int]:
+    """A desk and its port."""
+    desk = await all_workers.begin(new_leg(call))
+    return desk, await desk.open_port()
+
+
+@pytest.mark.timeout(30)
+async def test_a_leg_lives_and_ends_in_its_worker() -> None:
+    async with running(1) as (all_workers, told):
+        desk, port = await begun(all_workers)
+        assert port > 0
+        await desk.lock("127.0.0.1", 40_000)
+        desk.end("hung up")
+        await desk.run()
+        assert [event.type for event in told] == ["rtzr.leg.started", "rtzr.leg.ended"]
+    assert children() == []
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+async def test_a_worker_that_is_dead_or_frozen_is_put_back_and_its_desks_are_lost(
+    monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    monkeypatch.setattr(workers, "_SILENT_S", 1.5)
+    async with running(1) as (all_workers, _):
+        desk, _port = await begun(all_workers)
+        (pid,) = children()
+        with capture_logs() as logs:
+            os.kill(pid, number)
+            with pytest.raises(DeskLost):
+                await desk.run()
+            with pytest.raises(DeskLost):
+                await desk.open_port()
+            again, port = await begun(all_workers)
+        assert (desk.report.reasons, port > 0) == (["worker lost"], True)
+        assert children() != [pid]
+        assert "worker lost; starting another" in [line["event"] for line in logs]
+        again.end("hung up")
+        await again.run()
+
+
+@pytest.mark.timeout(30)
+async def test_the_other_workers_desks_go_on() -> None:
+    async with running(2) as (all_workers, _):
+        desks = {call: await begun(all_workers, call) for call in map(str, range(8))}
+        places = {call: choose(call, ["worker 0", "worker 1"]) for call in desks}
+        assert set(places.values()) == {"worker 0", "worker 1"}
+        (victim,) = children("worker=0")
+        os.kill(victim, signal.SIGKILL)
+        for call, (desk, _port) in desks.items():
+            if places[call] == "worker 0":
+                with pytest.raises(DeskLost):
+                    await desk.run()
+            else:
+                desk.end("hung up")
+                await desk.run()
+                assert desk.report.reasons == []
