@@ -37,6 +37,7 @@ class Aside:
         # What a part costs is not told by an event loop in debug mode, which the tests ask for.
         self._environ = {key: value for key, value in os.environ.items() if key != _DEBUG} | environ
         self._process: asyncio.subprocess.Process | None = None
+        self._asking = asyncio.Lock()
         self.greeting: Any = None
         """What it said first."""
 
@@ -68,12 +69,13 @@ class Aside:
             await process.wait()
 
     async def ask(self, question: str, argument: Any = None) -> Any:
-        """Raises AsideError."""
+        """One question at a time, whoever asks. Raises AsideError."""
         stdin = self._running().stdin
         if stdin is None:
             raise AsideError(f"{self._module} cannot be asked")
-        stdin.write(json.dumps([question, argument]).encode() + b"\n")
-        return await self._answer()
+        async with self._asking:
+            stdin.write(json.dumps([question, argument]).encode() + b"\n")
+            return await self._answer()
 
     async def _answer(self) -> Any:
         stdout = self._running().stdout

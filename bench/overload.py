@@ -56,9 +56,10 @@ async def beset(one: Rig, admitted: int, seconds: float) -> dict[str, Any]:
     """The row of the legs let in, while calls of half their number knock within `seconds`."""
     calls = min(admitted // 4, int(seconds * _CALLS_PER_S * 0.9))
     one.load = replace(one.load, legs=admitted)
-    knocking = asyncio.create_task(_knock(one, calls))
-    row = await interval(one, seconds)
-    await knocking
+    async with asyncio.TaskGroup() as group:
+        group.create_task(_knock(one, calls))
+        measuring = group.create_task(interval(one, seconds))
+    row = measuring.result()
     now = await one.sink.ask("streams")
     return {"name": "beset", "offered": admitted + 2 * calls, "after": now} | row
 
