@@ -13,8 +13,7 @@ from typing import Protocol
 import structlog
 
 from bridge.call import Leg, LegReport, LegSettings
-from bridge.metrics import difference
-from bridge.net.rtp import PortPool, PortsExhausted, RtpPort
+from bridge.net.rtp import FATES, PortPool, PortsExhausted, RtpPort
 from bridge.permit import Speech
 from bridge.ring import Ring
 from bridge.spool import LegSpool, Spool
@@ -104,6 +103,9 @@ class DeskSettings:
     legs: LegSettings
 
 
+_NOTHING = (0,) * len(FATES)
+
+
 class LocalDesk:
     """A desk in this process."""
 
@@ -116,7 +118,7 @@ class LocalDesk:
         self._settings = settings
         self._cause = "unknown"
         self._port: RtpPort | None = None
-        self._counted: dict[str, int] = {}
+        self._counted = _NOTHING
         self.ring = Ring(settings.codec, settings.ring_ms)
         for reason in new.flaws:
             self.ring.flaw(reason)
@@ -159,7 +161,7 @@ class LocalDesk:
             self._port = self._desks.ports.open(receiver, self.now_ms, self.ring.push)
         except (PortsExhausted, OSError) as error:
             raise NoPort(str(error)) from None
-        self._counted = {}
+        self._counted = _NOTHING
         return self._port.port
 
     async def lock(self, address: str, port: int) -> None:
@@ -177,7 +179,7 @@ class LocalDesk:
         port.drain()
         if port.dropped_by_kernel:
             self.ring.flaw("packets dropped")
-        self._desks.fates.update(self._grown(port))
+        self._count(port)
         port.close()
 
     def prepare(self) -> None:
@@ -193,13 +195,17 @@ class LocalDesk:
         self._cause = cause
         self.ring.end()
 
-    def grown(self) -> Mapping[str, int]:
-        """What became of the packets since the last time."""
-        return {} if self._port is None else self._grown(self._port)
+    def count(self) -> None:
+        """Add what became of the packets since the last time."""
+        if self._port is not None:
+            self._count(self._port)
 
-    def _grown(self, port: RtpPort) -> Mapping[str, int]:
-        before, self._counted = self._counted, port.fates()
-        return {fate: int(number) for fate, number in difference(before, self._counted).items()}
+    def _count(self, port: RtpPort) -> None:
+        before, self._counted = self._counted, port.tally()
+        fates = self._desks.fates
+        for fate, old, new in zip(FATES, before, self._counted, strict=True):
+            if new != old:
+                fates[fate] += new - old
 
 
 def _clock(origin_s: float) -> Callable[[], float]:
@@ -232,7 +238,7 @@ class LocalDesks:
         self.spool = spool
         self.unix = unix
         self.fates = Counter[str]()
-        """Of ports that were closed since `counts` was asked."""
+        """Since `counts` was asked."""
         self._sessions = sessions
         self._door = door
         self._desks: dict[LegId, LocalDesk] = {}
@@ -262,9 +268,9 @@ class LocalDesks:
         return self._door.refuses(len(self._desks), legs)
 
     def counts(self) -> Counts:
-        fates, self.fates = self.fates, Counter[str]()
         for desk in self._desks.values():
-            fates.update(desk.grown())
+            desk.count()
+        fates, self.fates = self.fates, Counter[str]()
         opened = self._sessions()
         return Counts(opened[0], opened[1], fates)
 

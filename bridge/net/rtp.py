@@ -12,12 +12,14 @@ import struct
 from collections import Counter, deque
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from math import inf
+from operator import attrgetter
 from time import monotonic
 from typing import NamedTuple
 
 from bridge.types import Frame
+from bridge.wire.fates import RTP_FATES, numbers
 from bridge.wire.receiver import Receiver
 
 BATCH = 32
@@ -60,6 +62,12 @@ class PortCounters:
     """Came more than `KEPT_MS` before the source was known."""
     discarded: int = 0
     """Kept, but the source was never known."""
+
+
+_PORT_FATES = tuple(field.name for field in fields(PortCounters))
+_numbers = attrgetter(*_PORT_FATES)
+FATES = RTP_FATES + _PORT_FATES
+"""What a port counts, by name."""
 
 
 class _Kept(NamedTuple):
@@ -116,9 +124,9 @@ class RtpPort:
         """The socket's descriptor, -1 once closed."""
         return self._sock.fileno()
 
-    def fates(self) -> dict[str, int]:
-        """All counters of this port and its receiver by name, for who exports them by tick."""
-        return asdict(self.receiver.counters) | asdict(self.counters)
+    def tally(self) -> tuple[int, ...]:
+        """All counters of this port and its receiver, in the order of `FATES`, for who exports them by tick."""
+        return (*numbers(self.receiver.counters), *_numbers(self.counters))
 
     def lock(self, address: str, port: int) -> None:
         """Only this source is heard from now on; of what was kept, its packets are played in order.

@@ -3,7 +3,8 @@
 Plain numbers that only grow; who exports them takes differences by tick.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from operator import attrgetter
 
 
 @dataclass(slots=True)
@@ -41,3 +42,8 @@ class RtpCounters:
     """Times the timeline was set anew, because the source's clock had left the arrival clock."""
     slips: int = 0
     """Times the timeline was moved forward a little, to follow a slow source or one that swallowed frames."""
+
+
+RTP_FATES: tuple[str, ...] = tuple(field.name for field in fields(RtpCounters))
+numbers = attrgetter(*RTP_FATES)
+"""The counters as a tuple, in the order of `RTP_FATES`: a tick asks every leg, so this is to be quick."""

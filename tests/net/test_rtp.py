@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from bridge.net.rtp import BATCH, KEPT, KEPT_EACH, PortPool, PortsExhausted, RtpPort
+from bridge.net.rtp import BATCH, FATES, KEPT, KEPT_EACH, PortPool, PortsExhausted, RtpPort
 from bridge.types import Codec, Frame
 from bridge.wire.receiver import Receiver
 from bridge.wire.rtp import Packet, build
@@ -254,7 +254,7 @@ async def test_a_closed_port_stays_closed_and_counts_once(bench: Bench) -> None:
     bench.port.close()
     bench.port.drain()
     assert (bench.pool.in_use, bench.port.counters.discarded) == (0, 1)
-    assert bench.port.fates()["discarded"] == 1
+    assert dict(zip(FATES, bench.port.tally(), strict=True))["discarded"] == 1
     assert not bench.frames
 
 
