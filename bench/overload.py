@@ -14,8 +14,10 @@ from bench.load import Load, Rig, interval, rig
 from bench.outcome import Advance, Outcome
 
 STEPS = 3
-_MOST_LEGS = 1600
+_MOST_LEGS = 2000
 _BATCH = 40
+_FULL = 4
+"""So many batches in a row that were refused."""
 _FULL_AT = 0.85
 _SECONDS = 10.0
 _LATER_MS = 5.0
@@ -41,15 +43,19 @@ async def run(advance: Advance) -> Outcome:
 
 
 async def fill(one: Rig, most: int) -> int:
-    """Offer calls until one is refused; how many legs were let in."""
-    offered = 0
-    while offered < most:
+    """Offer calls until none is let in any more, or until `most`; how many legs were let in.
+
+    The door may say no in the rush and yes after it: only when it has said no for a while it is full.
+    """
+    streams = refusing = 0
+    for _ in range(0, most, _BATCH):
         await one.pbx.ask("ring", _BATCH // 2)
-        offered += _BATCH
         await asyncio.sleep(1.0)
-        if (streams := await one.sink.ask("streams")) < offered:
-            return int(streams)
-    return offered
+        before, streams = streams, int(await one.sink.ask("streams"))
+        refusing = refusing + 1 if streams - before <= _BATCH // 10 else 0
+        if refusing == _FULL:
+            break
+    return streams
 
 
 async def beset(one: Rig, admitted: int, seconds: float) -> dict[str, Any]:

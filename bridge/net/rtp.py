@@ -125,7 +125,7 @@ class RtpPort:
         return self._sock.fileno()
 
     def tally(self) -> tuple[int, ...]:
-        """All counters of this port and its receiver, in the order of `FATES`, for who exports them by tick."""
+        """All counters of this port and its receiver so far, in the order of `FATES`."""
         return (*numbers(self.receiver.counters), *_numbers(self.counters))
 
     def lock(self, address: str, port: int) -> None:
