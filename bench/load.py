@@ -20,7 +20,6 @@ from bench import machine
 from bench.aside import Aside
 from bench.outcome import percentile
 
-_CALLS_PER_S = 25
 _FIRST_PORT = 20_000
 
 
@@ -37,6 +36,7 @@ class Load:
     partials_s: float = 0
     workers: int = 1
     full_at: float = 1.0
+    calls_per_s: int = 15
     settle_s: float = 3.0
     measure_s: float = 12.0
 
@@ -77,7 +77,7 @@ async def rig(load: Load) -> AsyncIterator[Rig]:
         folder = Path(name)
         tls = _certificate(folder) if load.tls else None
         sink_settings = {"tls": tls, "partials_s": load.partials_s}
-        pbx_settings = {"codec": load.codec, "per_s": 2 * _CALLS_PER_S}
+        pbx_settings = {"codec": load.codec, "per_s": 2 * load.calls_per_s}
         async with (
             Aside("bench.sink", sink_settings, others) as sink,
             Aside("bench.pbx", pbx_settings, others) as pbx,

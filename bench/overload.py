@@ -28,14 +28,14 @@ _KEYS = ("legs", "offered", "core_share", "added_ms_p50", "added_ms_p99", "packe
 
 async def run(advance: Advance) -> Outcome:
     """Two rows: with others at the door, and without."""
-    load = Load(legs=_MOST_LEGS, full_at=_FULL_AT, measure_s=_SECONDS)
+    load = Load(legs=_MOST_LEGS, full_at=_FULL_AT, calls_per_s=_CALLS_PER_S)
     async with rig(load) as one:
         admitted = await fill(one, _MOST_LEGS)
         advance(1)
         crowded = await beset(one, admitted, _SECONDS)
         advance(1)
     async with rig(replace(load, legs=admitted, full_at=1.0)) as one:
-        await one.ring(admitted)
+        await fill(one, admitted)
         await asyncio.sleep(load.settle_s)
         alone = {"name": "alone", "offered": admitted} | await interval(one, _SECONDS)
         advance(1)

@@ -11,8 +11,6 @@ from collections.abc import Callable
 
 _TICK_S = 0.05
 _TICKS = 5
-_YOUNG, _NEVER = 10_000, 1_000_000
-"""Objects made since the last look at the young ones, and looks at the young before one at the others."""
 _LOOK_S, _HOUR_S = 60.0, 3600.0
 
 Observe = Callable[[float, float], None]
@@ -35,13 +33,20 @@ async def watch_load(observe: Observe) -> None:
 async def collect_seldom(legs: Callable[[], int]) -> None:
     """Until cancelled, look for garbage where it costs no call its latency; `legs` counts those live.
 
-    Python looks through all objects whenever enough were made, and legs keep many: half of a small
-    message's price, and pauses of 50 ms at 200 legs, were that. Nothing of a leg is in a cycle, so young
-    objects are looked through, and the rest only while there is no leg, or once an hour.
+    Python looks through objects whenever enough were made, and legs keep many: half of a small message's
+    price, and pauses of 50 ms at 200 legs, were that. Nothing that comes and goes with calls is in a cycle
+    (`make soak` tells when something is), so it looks only while there is no leg, or once an hour.
     """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(_YOUNG, _NEVER, _NEVER)
+    gc.disable()
+    try:
+        await _collect(legs)
+    finally:
+        gc.enable()
+
+
+async def _collect(legs: Callable[[], int]) -> None:
     loop = asyncio.get_running_loop()
     collected_s = loop.time()
     while True:

@@ -34,6 +34,7 @@ BACKOFF_CAP_S = 30.0
 _STABLE_S = 10.0
 """A connection that ends sooner counts as failed: a PBX that closes at once is knocked at ever less."""
 _KEEPALIVE_S = 10.0
+_READ = httpx.ByteStream(b"")
 """Asterisk closes an idle connection after 15 s (session_keep_alive); ours must be given up before that."""
 _QUEUE = 16_384
 """Events that may wait for the consumer; when it is full we stop reading, and Asterisk drops us."""
@@ -281,6 +282,9 @@ class Ari:
         except (httpx.HTTPError, TimeoutError) as error:
             self.counters.failed += 1
             raise AriUnreachable(type(error).__name__) from None
+        # A reply and its stream keep each other, and all of the request: no one else would ever free them
+        # while the collector is put off (`load.collect_seldom`).
+        reply.stream = _READ
         if reply.status_code == 404:
             raise Gone(request.path)
         if reply.status_code >= 300:
