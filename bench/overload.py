@@ -31,6 +31,7 @@ async def run(advance: Advance) -> Outcome:
     load = Load(legs=_MOST_LEGS, full_at=_FULL_AT, calls_per_s=_CALLS_PER_S)
     async with rig(load) as one:
         admitted = await fill(one, _MOST_LEGS)
+        await asyncio.sleep(load.settle_s)
         advance(1)
         crowded = await beset(one, admitted, _SECONDS)
         advance(1)

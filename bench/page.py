@@ -7,9 +7,11 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from bench.outcome import RESULTS
+from bench.ratio import ACCEPTED
 
 DOCS = Path(__file__).parent.parent / "docs"
 PAGE = "performance.md"
@@ -74,6 +76,17 @@ def overload_table(data: Mapping[str, Any]) -> str:
     return table(columns, rows)
 
 
+def ratio_table(data: Mapping[str, Any]) -> str:
+    """The daemon beside the floor and the bare libraries."""
+
+    def row(name: str, key: str, found: Mapping[str, Any]) -> list[object]:
+        daemon, other = (median(one[which] for one in found["rounds"]) for which in ("daemon", key))
+        return [name, found["legs"], f"{other:.2f}", f"{daemon:.2f}", found["ratio"]]
+
+    rows = [row("receive, mask, send", "floor", data), row("uvloop and websockets", "bare", data["bare"])]
+    return table(["", "legs", "it, ms a leg-s", "the daemon, ms a leg-s", "times"], rows)
+
+
 def plot(rows: Sequence[Mapping[str, Any]]) -> str:
     """An SVG of what a leg-second costs, by the number of legs."""
     points = [(row["legs"], row["cpu_ms_per_leg_s"]) for row in rows if row["name"] == "base"]
@@ -122,6 +135,7 @@ def main() -> None:
     """Write the page and the plot."""
     path, legs = DOCS / PAGE, _kept("legs")
     page = replaced(path.read_text(encoding="utf-8"), "legs", legs_table(legs))
+    page = replaced(page, "ratio", ratio_table(json.loads(ACCEPTED.read_text(encoding="utf-8"))))
     for name, made in (("parts", parts_table), ("bill", bill_table), ("overload", overload_table)):
         page = replaced(page, name, made(_kept(name)))
     path.write_text(page, encoding="utf-8")

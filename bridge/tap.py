@@ -73,7 +73,7 @@ class Tap:
                 await self._tap_once()
                 lived_s = asyncio.get_running_loop().time() - started
                 attempt = 0 if lived_s > _SETTLED_S else attempt + 1
-                if attempt == _HOPELESS:
+                if attempt == _HOPELESS and not self._told:
                     self._complain()
                 await self._rest(attempt)
         finally:
