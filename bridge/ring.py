@@ -166,7 +166,8 @@ class Ring:
     async def over(self, timeout_s: float | None) -> None:
         """Wait until the stream ends, at most `timeout_s`."""
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._over.wait(), timeout_s)
+            async with asyncio.timeout(timeout_s):
+                await self._over.wait()
 
     async def wanted(self) -> bool:
         """Wait until a session is wanted; False when the stream ended before."""

@@ -177,7 +177,8 @@ class Switchboard:
         """No new legs; live ones go on for `patience_s`, then their streams end and are worked off."""
         self._draining = True
         try:
-            await asyncio.wait_for(self._idle.wait(), patience_s)
+            async with asyncio.timeout(patience_s):
+                await self._idle.wait()
         except TimeoutError:
             for live in self._live.values():
                 live.end("bridge stopped")

@@ -172,9 +172,10 @@ class Tap:
         if self._hung_up.is_set() or not attempt:
             return
         base_s, cap_s = _PUT_BACK_S
+        pause_s = full_jitter(attempt, base_s, cap_s, random())  # noqa: S311 - jitter is no secret
         with suppress(TimeoutError):
-            pause_s = full_jitter(attempt, base_s, cap_s, random())  # noqa: S311 - jitter is no secret
-            await asyncio.wait_for(self._hung_up.wait(), pause_s)
+            async with asyncio.timeout(pause_s):
+                await self._hung_up.wait()
 
 
 def tap_prefix(app: str) -> str:

@@ -60,7 +60,8 @@ class DistantDesk:
         except asyncio.CancelledError:
             self._link.tell(wire.Stop(self._leg))
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._over.wait(), _LAST_WORDS_S)
+                async with asyncio.timeout(_LAST_WORDS_S):
+                    await self._over.wait()
             raise
         if self._lost:
             raise DeskLost
@@ -107,24 +108,30 @@ class DistantDesk:
 class _Channels:
     """What one life of a worker holds of the account's channels."""
 
-    def __init__(self, governor: Governor[Any], link: Callable[[], Link]) -> None:
+    def __init__(self, governor: Governor[Any], link: Link) -> None:
         self._governor = governor
         self._link = link
+        self._over = False
         self._held: dict[int, tuple[Permit[None], asyncio.Task[None]]] = {}
 
     async def want(self, want: wire.WantSession) -> None:
         """Wait for a channel, and have the worker dial. Raises `Refused`, `Unreachable` and LinkLost."""
         before = None if want.instead_of is None else self._drop(want.instead_of)
-        link = self._link()
         permit: Permit[None] = await self._governor.admit(
-            lambda: link.ask(wire.Dial(want.session)), want.priority, since_s=want.since_s, instead_of=before
+            lambda: self._link.ask(wire.Dial(want.session)),
+            want.priority,
+            since_s=want.since_s,
+            instead_of=before,
         )
+        if self._over:
+            permit.release()
+            raise LinkLost
         watching = asyncio.get_running_loop().create_task(self._watch(want.session, permit))
         self._held[want.session] = permit, watching
 
     async def _watch(self, session: int, permit: Permit[None]) -> None:
         await permit.evicted.wait()
-        self._link().tell(wire.Evict(session))
+        self._link.tell(wire.Evict(session))
 
     def leave(self, session: int, *, failed_at_once: bool) -> None:
         permit = self._drop(session)
@@ -140,6 +147,8 @@ class _Channels:
         return permit
 
     def leave_all(self) -> None:
+        """The life is over, and what it still waits for is nobody's."""
+        self._over = True
         for session in tuple(self._held):
             self.leave(session, failed_at_once=False)
 
@@ -153,7 +162,8 @@ class _Worker:
         self._link: Link | None = None
         self._up = asyncio.Event()
         self._desks: dict[LegId, DistantDesk] = {}
-        self._channels = _Channels(workers.governor, self._living)
+        self._channels: _Channels
+        """This life's."""
         self._door = Door(workers.config.overload.full_at)
         self._heard_s = 0.0
         self._opened_before = 0
@@ -180,6 +190,7 @@ class _Worker:
         """One life; the exit code."""
         ours, theirs = socket.socketpair()
         link = self._link = Link(self._take, self._answer)
+        self._channels = _Channels(self._workers.governor, link)
         await link.connect(ours)
         try:
             with theirs:
@@ -206,7 +217,8 @@ class _Worker:
         loop = asyncio.get_running_loop()
         while loop.time() - self._heard_s < _SILENT_S:
             with suppress(TimeoutError):
-                await asyncio.wait_for(link.lost.wait(), 1.0)
+                async with asyncio.timeout(1.0):
+                    await link.lost.wait()
                 return
         _log.error("worker does not answer; given up", worker=self.number, silent_s=_SILENT_S)
 
@@ -275,13 +287,17 @@ class _Worker:
 
 
 async def _end(process: Process) -> int:
-    """With its link gone it ends by itself; the exit code."""
+    """With its link gone it ends by itself, or is ended; the exit code. Reaped also when cancelled."""
     try:
-        return await asyncio.wait_for(process.wait(), _PATIENCE_S)
-    except TimeoutError:
-        with suppress(ProcessLookupError):
-            process.kill()
-    return await process.wait()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_PATIENCE_S):
+                await process.wait()
+    finally:
+        if process.returncode is None:
+            with suppress(ProcessLookupError):
+                process.kill()
+        code = await process.wait()
+    return code
 
 
 class Workers:

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -22,9 +23,9 @@ from bridge.wire.rendezvous import choose
 from bridge.workers import DistantDesk, Workers
 
 
-class _NoTokens:
+class _Tokens:
     async def get(self, refused: Token | None = None) -> Token:
-        raise AssertionError("no leg was to dial")
+        return Token("token", time.time() + 3600)
 
 
 class _NoSpeech:
@@ -33,12 +34,18 @@ class _NoSpeech:
 
 
 @asynccontextmanager
-async def running(number: int) -> AsyncIterator[tuple[Workers, list[Event]]]:
+async def running(
+    number: int, settings: QuotaSettings | None = None, rtzr: int = 9
+) -> AsyncIterator[tuple[Workers, list[Event]]]:
+    """`rtzr`: the port of what is there instead."""
     told: list[Event] = []
     clock = asyncio.get_running_loop().time
-    governor = Governor(_NoSpeech(), QuotaSettings(), clock=clock, random01=random)
-    config = Config.model_validate({"workers": number, "gate": {"mode": "vad"}})
-    async with Workers(config, number, _NoTokens(), governor, told.append) as started:
+    governor = Governor(_NoSpeech(), settings or QuotaSettings(), clock=clock, random01=random)
+    stream_url = f"ws://127.0.0.1:{rtzr}/v1/transcribe:streaming"
+    config = Config.model_validate(
+        {"workers": number, "gate": {"mode": "immediate"}, "rtzr": {"stream_url": stream_url}}
+    )
+    async with Workers(config, number, _Tokens(), governor, told.append) as started:
         yield started, told
 
 
@@ -110,3 +117,43 @@ async def test_the_other_workers_desks_go_on() -> None:
                 desk.end("hung up")
                 await desk.run()
                 assert desk.report.reasons == []
+
+
+@pytest.mark.timeout(30)
+async def test_a_channel_that_a_dead_worker_was_dialling_is_free_again() -> None:
+    dialled: asyncio.Queue[int] = asyncio.Queue()
+
+    async def mute(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        dialled.put_nowait(1)
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(mute, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    async with server, running(1, QuotaSettings(max_sessions=1), port) as (all_workers, _):
+        for _attempt in range(3):
+            desk, _port = await begun(all_workers)
+            desk.answer(0.0)
+            await dialled.get()
+            (pid,) = children()
+            assert all_workers.governor.counters.held + all_workers.governor.counters.dialling == 1
+            os.kill(pid, signal.SIGKILL)
+            with pytest.raises(DeskLost):
+                await desk.run()
+        counters = all_workers.governor.counters
+        assert (counters.held, counters.dialling, counters.waiting) == (0, 0, 0)
+
+
+@pytest.mark.timeout(30)
+async def test_a_worker_that_dies_while_it_is_asked_loses_the_desk_and_nothing_waits() -> None:
+    async with running(1) as (all_workers, _):
+        for _attempt in range(3):
+            desk = await all_workers.begin(new_leg())
+            asking = asyncio.create_task(desk.open_port())
+            await asyncio.sleep(0)
+            for pid in children():
+                os.kill(pid, signal.SIGKILL)
+            with pytest.raises(DeskLost):
+                await asking
+            with pytest.raises(DeskLost):
+                await desk.run()
