@@ -31,15 +31,20 @@ async def server(answer: Answer, tls: ssl.SSLContext | None = None) -> AsyncIter
     try:
         yield listening.sockets[0].getsockname()[1]
     finally:
+        await _turns()  # Python 3.11 leaves a connection open that is taken while the server closes
         listening.close()
-        for _ in range(_TURNS):
-            await asyncio.sleep(0)
+        await _turns()
         for task in serving:
             task.cancel()
         await asyncio.gather(*serving, return_exceptions=True)
         for writer in serving.values():
             with suppress(ConnectionError, ssl.SSLError):
                 await writer.wait_closed()
+
+
+async def _turns() -> None:
+    for _ in range(_TURNS):
+        await asyncio.sleep(0)
 
 
 def answering(response: bytes) -> Answer:
