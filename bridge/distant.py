@@ -87,6 +87,8 @@ class DistantSpeech:
             raise
         finally:
             del self._wanted[number]
+            if before is not None:  # told also where the daemon has let go of it: it may never have begun to
+                self._leave(before, False)
         permit = self._permits[number] = DistantPermit(number, wanted.session, self._leave)
         return permit
 

@@ -67,7 +67,8 @@ class Link(asyncio.Protocol):
             self.tell(Withdraw(number))
             raise
         finally:
-            del self._questions[number]
+            # An error keeps this frame, which would keep the error: a cycle that no one frees for an hour.
+            del self._questions[number], answered
 
     def close(self) -> None:
         """Let go; what was written still goes out."""
@@ -131,3 +132,4 @@ class Link(asyncio.Protocol):
         except Exception as error:  # it is the asker's to judge
             reply = Answer(number, error=error)
         self.tell(reply)
+        del reply  # as above
