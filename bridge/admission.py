@@ -1,6 +1,7 @@
 """Which new calls are let in: what is over capacity is refused whole, at its first leg, and told.
 
-A call that was refused stays so, for half a call is of no use. The processes' own judgement is `wire.door`'s.
+A call that was refused stays so, for half a call is of no use; but one that was live before us is half a call
+anyhow, and is asked for again. The processes' own judgement is `wire.door`'s.
 """
 
 import asyncio
@@ -13,6 +14,7 @@ from bridge import events
 from bridge.desk import Desks
 from bridge.types import CallId, Event
 from bridge.wire.door import Refusal
+from bridge.wire.promises import Promises
 
 _log = structlog.get_logger()
 
@@ -31,36 +33,61 @@ class Admission:
         self._desks = desks
         self._max_legs = max_legs
         self._publish = publish
+        self._promises = Promises()
         self._refused: dict[CallId, None] = {}
         self._untold = 0
         self._told_s = -_TELL_S
         self.refused = Counter[str]()
         """Calls, by the reason."""
 
-    def admits(self, call: CallId, at_ms: float, legs: int) -> bool:
-        """Whether this call, now `at_ms` old, is let in where there are `legs` already."""
-        if call in self._refused:
+    def admits(self, call: CallId, at_ms: float, legs: int, *, again: bool = False) -> bool:
+        """Whether this call, now `at_ms` old, is let in where there are `legs` already.
+
+        `again`: it may have been refused before. It is told once.
+        """
+        if call in self._refused and not again:
             return False
-        refusal = self._full(legs) or self._desks.refusal(call, _LEGS)
-        if refusal is None:
-            return True
+        refusal = self._full(legs) or self._desks.admit(call, _LEGS)
+        if refusal is not None:
+            self._refuse(call, at_ms, refusal)
+            return False
+        self._refused.pop(call, None)
+        self._promises.make(call, _LEGS, _now_s())
+        return True
+
+    def began(self, call: CallId) -> None:
+        """A leg of a call that was let in: it is one of `legs` from now on."""
+        self._promises.take(call)
+
+    def over(self, call: CallId) -> None:
+        """A call that was let in has no legs any more."""
+        self._promises.drop(call)
+        self._desks.over(call)
+
+    def _refuse(self, call: CallId, at_ms: float, refusal: Refusal) -> None:
+        if call in self._refused:
+            return
         self._refused[call] = None
         if len(self._refused) > _REMEMBERED:
             del self._refused[next(iter(self._refused))]
         self.refused[refusal.reason] += 1
         self._publish(events.call_refused(call, at_ms, refusal.reason))
         self._tell(refusal)
-        return False
 
     def _full(self, legs: int) -> Refusal | None:
+        legs += self._promises.places(_now_s())
         if not self._max_legs or legs + _LEGS <= self._max_legs:
             return None
-        return Refusal("max_legs", f"{legs} legs, and overload.max_legs is {self._max_legs}")
+        return Refusal("max_legs", f"{legs} legs begun or to come, and overload.max_legs is {self._max_legs}")
 
     def _tell(self, refusal: Refusal) -> None:
         self._untold += 1
-        now_s = asyncio.get_running_loop().time()
+        now_s = _now_s()
         if now_s - self._told_s < _TELL_S:
             return
         _log.warning("calls refused", calls=self._untold, reason=refusal.text)
         self._untold, self._told_s = 0, now_s
+
+
+def _now_s() -> float:
+    return asyncio.get_running_loop().time()

@@ -236,7 +236,7 @@ class Leg:
                 self._codec, self._settings.priority, since_s=self._since_s, instead_of=self._last
             )
         except (Refused, Unreachable) as error:
-            return error
+            return error.with_traceback(None)  # its frames keep this leg, which keeps what comes of the try
         finally:
             self._last = None
         _log.info("socket opened", ms=round(1000 * (_now_s() - started_s)))
@@ -325,7 +325,7 @@ class Leg:
 
     def _let_go(self) -> None:
         """However the leg came to its end: no socket and no channel stays."""
-        opening = self._opening
+        opening, self._opening = self._opening, None
         if opening is not None and opening.done() and not opening.cancelled() and not opening.exception():
             outcome = opening.result()
             if not isinstance(outcome, Refused | Unreachable):

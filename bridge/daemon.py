@@ -34,6 +34,7 @@ from bridge.wiring import (
     build_switchboard,
     build_tokens,
     ports_of,
+    settled,
     workers_of,
 )
 from bridge.workers import Workers
@@ -49,6 +50,7 @@ async def run(config: Config, console: Console | None = None) -> int:
 
     `console` is where live transcripts are printed: standard output, if none is given.
     """
+    config = settled(config)
     _check_bind(config.media.bind)
     raise_file_limit()
     stop, force = asyncio.Event(), asyncio.Event()

@@ -88,9 +88,13 @@ class Desks(Protocol):
     def mix(self, host: LegId, guest: LegId) -> None:
         """From now on the guest's audio goes out in the host's stream too."""
 
-    def refusal(self, call: CallId, legs: int) -> Refusal | None:
-        """Why so many legs of a call that is new are not to be begun; None when they may be."""
+    def admit(self, call: CallId, legs: int) -> Refusal | None:
+        """Why so many legs of a call that is new are not to be begun; None when they may be: places for them
+        are kept for a while."""
         ...
+
+    def over(self, call: CallId) -> None:
+        """The call has no legs any more, and needs no place."""
 
     def counts(self) -> Counts: ...
 
@@ -250,6 +254,7 @@ class LocalDesks:
     def place(self, new: NewLeg) -> LocalDesk:
         """A desk for a leg."""
         desk = self._desks[new.leg] = LocalDesk(new, self)
+        self._door.promises.take(new.leg.call)
         return desk
 
     def find(self, leg: LegId) -> LocalDesk | None:
@@ -264,8 +269,11 @@ class LocalDesks:
         """As `load.watch_load` tells it."""
         self._door.observe(asyncio.get_running_loop().time(), cpu_s, len(self._desks), lag_ms)
 
-    def refusal(self, call: CallId, legs: int) -> Refusal | None:  # noqa: ARG002 - any call comes here
-        return self._door.refuses(len(self._desks), legs)
+    def admit(self, call: CallId, legs: int) -> Refusal | None:
+        return self._door.admit(call, len(self._desks), legs, asyncio.get_running_loop().time())
+
+    def over(self, call: CallId) -> None:
+        self._door.promises.drop(call)
 
     def counts(self) -> Counts:
         for desk in self._desks.values():

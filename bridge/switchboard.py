@@ -8,21 +8,22 @@ audio and no transcript passes here.
 import asyncio
 import time
 from collections.abc import Callable, Coroutine, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import count
 
 import structlog
 
 from bridge import events, metrics
 from bridge.admission import Admission
-from bridge.desk import Desk, DeskLost, Desks
+from bridge.desk import DeskLost, Desks
 from bridge.events import LegEvents
+from bridge.live import Call, Live
 from bridge.net.ari import Ari, AriRefused, AriUnreachable, Connected, Disconnected, Gone
 from bridge.tap import Tap, TapSettings, tap_prefix
 from bridge.types import CallId, Event, LegId, NewLeg, Party, Role
 from bridge.wire import ari as wire
 from bridge.wire.cost import Price, Spending
-from bridge.wire.ledger import Ledger, LegReport
+from bridge.wire.ledger import Ledger
 from bridge.wire.pbxclock import PbxClock
 from bridge.wire.roster import (
     AnswerLeg,
@@ -41,6 +42,8 @@ _log = structlog.get_logger()
 MARK = "RTZR_CALL"
 """The variable that the dialplan's one line leaves on the announcing channel and on those it dials."""
 _COMPARE_AGAIN_S = 1.0
+_ROOM_AGAIN_S = 5.0
+"""Until live calls for which there was no room at a connect are tried once more."""
 _MEMBERS_S = 0.3
 """Dial() calls all members of a ring group within this; only a lone one gets a session ahead of time."""
 
@@ -53,79 +56,6 @@ class SwitchboardSettings:
     preopen: bool
     max_legs: int = 0
     prices: tuple[Price, ...] = ()
-
-
-@dataclass(slots=True)
-class _Live:
-    """A leg that is running."""
-
-    new: NewLeg
-    desk: Desk | None = None
-    tap: Tap | None = None
-    """Both are there while a process hears the leg."""
-    answered_ms: float | None = None
-    prepared: bool = False
-    mixes: bool = False
-    """Another party's audio is in this leg's stream ..."""
-    mixed: bool = False
-    """... and this one's goes out in another's."""
-    cause: str | None = None
-    """Why it is to end, once it is."""
-
-    @property
-    def leg(self) -> LegId:
-        return self.new.leg
-
-    def sit(self, desk: Desk, tap: Tap) -> None:
-        """A desk is had: it is told what has happened until now."""
-        self.desk, self.tap = desk, tap
-        self.mixes = self.mixed = False
-        if self.prepared:
-            desk.prepare()
-        if self.answered_ms is not None:
-            desk.answer(self.answered_ms)
-        if self.cause is not None:
-            tap.hang_up(self.cause)
-
-    def leave(self) -> None:
-        """The desk is gone."""
-        self.desk = self.tap = None
-
-    def prepare(self) -> None:
-        self.prepared = True
-        if self.desk is not None:
-            self.desk.prepare()
-
-    def answer(self, at_ms: float) -> None:
-        if self.answered_ms is None:
-            self.answered_ms = at_ms
-        if self.desk is not None:
-            self.desk.answer(at_ms)
-
-    def end(self, cause: str) -> None:
-        """The channel is gone; the end of the stream goes down behind the last packet."""
-        self.cause = cause
-        if self.tap is not None:
-            self.tap.hang_up(cause)
-
-
-@dataclass(slots=True)
-class _Call:
-    """A call with at least one leg; `origin_s` is when its first channel was created, on our clock."""
-
-    id: CallId
-    origin_s: float
-    live: int = 0
-    legs: int = 0
-    ledger: Ledger = field(default_factory=Ledger)
-    reasons: list[str] = field(default_factory=list)
-
-    def now_ms(self) -> float:
-        return (asyncio.get_running_loop().time() - self.origin_s) * 1000
-
-    def add(self, report: LegReport) -> None:
-        self.ledger.add(report.ledger)
-        self.reasons += report.reasons
 
 
 class Switchboard:
@@ -148,10 +78,10 @@ class Switchboard:
         self._publish = publish
         self._roster = Roster(settings.user_event, tap_prefix(settings.taps.app))
         self._clock = PbxClock(time.time(), asyncio.get_running_loop().time())
-        self._live: dict[str, _Live] = {}
-        self._calls: dict[CallId, _Call] = {}
+        self._live: dict[str, Live] = {}
+        self._calls: dict[CallId, Call] = {}
         self._spending = Spending(settings.prices)
-        self._draining = False
+        self._draining = self._coming_back = False
         self._connection = 0
         self._idle = asyncio.Event()
         self._idle.set()
@@ -255,10 +185,12 @@ class Switchboard:
             return
         call, channel = self._call(start), start.channel
         if call is None:
+            self._turn_away(start)
             return
+        self._admission.began(call.id)
         party = Party(start.role, channel.number, channel.caller_name)
         flaws = ("joined late",) if start.late else ()
-        live = _Live(NewLeg(LegId(call.id, channel.id), party, call.origin_s, flaws))
+        live = Live(NewLeg(LegId(call.id, channel.id), party, call.origin_s, flaws))
         self._live[channel.id] = live
         self._idle.clear()
         call.live += 1
@@ -267,26 +199,41 @@ class Switchboard:
         self._ready(live)
         self._spawn(self._run(live, call))
 
-    def _call(self, start: StartLeg) -> _Call | None:
+    def _call(self, start: StartLeg) -> Call | None:
         """The call of a leg that is to begin; None when there is no room for it."""
         call = self._calls.get(start.call)
         if call is None:
             created_s = self._roster.created_s(start.call, start.channel)
-            call = _Call(start.call, self._clock.monotonic(created_s))
-            if not self._admission.admits(call.id, call.now_ms(), self.legs):
+            call = Call(start.call, self._clock.monotonic(created_s))
+            if not self._admission.admits(call.id, call.now_ms(), self.legs, again=start.late):
                 return None
             self._calls[call.id] = call
             self._publish(events.call_started(call.id, call.now_ms()))
         return call
 
-    def _ready(self, live: _Live) -> None:
+    def _turn_away(self, start: StartLeg) -> None:
+        """A call that was live before us is asked for again: after a start all come at once, and the door
+        learns only then what a leg costs."""
+        if not start.late:
+            return
+        self._roster.forget(start.channel.id)
+        if not self._coming_back:
+            self._coming_back = True
+            self._spawn(self._come_back())
+
+    async def _come_back(self) -> None:
+        await asyncio.sleep(_ROOM_AGAIN_S)
+        self._coming_back = False
+        await self._reconcile()
+
+    def _ready(self, live: Live) -> None:
         """What the leg may begin with before its answer."""
         if self._settings.early_media:
             live.answer(0.0)
         elif self._settings.preopen:
             asyncio.get_running_loop().call_later(_MEMBERS_S, self._prepare, live)
 
-    def _prepare(self, live: _Live) -> None:
+    def _prepare(self, live: Live) -> None:
         """Open ahead of the answer, but never for one of several that ring."""
         ringing = [
             other
@@ -298,20 +245,23 @@ class Switchboard:
         if ringing == [live]:
             live.prepare()
 
-    async def _run(self, live: _Live, call: _Call) -> None:
+    async def _run(self, live: Live, call: Call) -> None:
         """The leg to its end, at another desk if one is lost."""
         try:
             while not await self._hear(live, call):
                 _log.warning("leg's process lost; taken up by another", leg=str(live.leg))
-                live.new = replace(live.new, flaws=("worker lost",))
+                live.new = replace(live.new, flaws=(*live.new.flaws, "worker lost"))
         finally:
             self._forget(live, call)
 
-    async def _hear(self, live: _Live, call: _Call) -> bool:
+    async def _hear(self, live: Live, call: Call) -> bool:
         """The leg at one desk; whether it is over."""
         desk = await self._desks.begin(live.new)
         tap = Tap(live.leg.channel, desk, self._ari, self._settings.taps)
         live.sit(desk, tap)
+        if live.answered_ms is not None:
+            self._mix(live, call)
+        live.catch_up()
         tapping = asyncio.create_task(_guarded(tap.run()))
         try:
             await desk.run()
@@ -326,7 +276,7 @@ class Switchboard:
             await tapping
         return True
 
-    def _tell_lost(self, live: _Live, call: _Call) -> None:
+    def _tell_lost(self, live: Live, call: Call) -> None:
         """What a leg was told of is known, what it had in hand is not: it ends here, with that said."""
         ended = LegEvents(live.leg, live.new.party, call.now_ms())
         self._publish(ended.ended("worker lost", Ledger(), ["worker lost"]))
@@ -336,20 +286,21 @@ class Switchboard:
         if live is not None:
             call = self._calls[live.leg.call]
             at_ms = None if at_s is None else (self._clock.monotonic(at_s) - call.origin_s) * 1000
-            self._mix(live, call)
+            if live.desk is not None:
+                self._mix(live, call)
             live.answer(call.now_ms() if at_ms is None else at_ms)
 
-    def _mix(self, live: _Live, call: _Call) -> None:
+    def _mix(self, live: Live, call: Call) -> None:
         """With `mix_legs`, a leg for which there is no session goes into the stream of its call's other one.
 
-        Decided once, at the answer: what was said before two streams became one has no place in it.
+        Decided once a desk, at the answer: what was said before two streams became one has no place in it.
         """
         others = [one for one in self._live.values() if one is not live and one.answered_ms is not None]
         streams = 1 + sum(not other.mixed for other in others)
         if self._mix_when is None or not self._mix_when(streams) or live.mixes or live.mixed:
             return
         for host in others:
-            if host.leg.call == call.id and not (host.mixes or host.mixed or host.cause):
+            if host.leg.call == call.id and host.desk and not (host.mixes or host.mixed or host.cause):
                 host.mixes = live.mixed = True
                 self._desks.mix(host.leg, live.leg)
                 _log.warning("legs mixed", leg=str(live.leg), into=str(host.leg))
@@ -365,17 +316,18 @@ class Switchboard:
             if live.tap is not None and live.tap.id == tap:
                 live.tap.ended()
 
-    def _forget(self, live: _Live, call: _Call) -> None:
+    def _forget(self, live: Live, call: Call) -> None:
         self._live.pop(live.leg.channel, None)
         self._roster.forget(live.leg.channel)
         call.live -= 1
         if not call.live:
             self._calls.pop(call.id, None)
+            self._admission.over(call.id)
             self._tell_end(call)
         if not self._live:
             self._idle.set()
 
-    def _tell_end(self, call: _Call) -> None:
+    def _tell_end(self, call: Call) -> None:
         cost = self._spending.add(call.ledger, time.strftime("%Y-%m-%d"))
         today = self._spending.today
         _log.info("call ended", call=call.id, won=round(cost.won, 2), today_won=round(today.won))

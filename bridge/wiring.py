@@ -14,7 +14,7 @@ from random import random
 from rich.console import Console
 
 from bridge.call import LegSettings
-from bridge.config import Config
+from bridge.config import Config, ConfigError
 from bridge.conversation import SessionSettings
 from bridge.desk import Desks, DeskSettings, LocalDesks
 from bridge.net.ari import Ari
@@ -180,6 +180,18 @@ def build_desks(
         spool=spool,
         unix=time.time,
     )
+
+
+def settled(config: Config) -> Config:
+    """With `workers: auto` as a number, which is found once and not anew by each worker.
+
+    Raises ConfigError when there are too few ports for so many.
+    """
+    number, media = workers_of(config), config.media
+    if media.last_port - media.first_port < number - 1:
+        fault = f"workers: {number} are more than there are ports; widen media.first_port to media.last_port"
+        raise ConfigError([fault])
+    return config.model_copy(update={"workers": number})
 
 
 def workers_of(config: Config) -> int:

@@ -164,7 +164,7 @@ class _Worker:
         self._desks: dict[LegId, DistantDesk] = {}
         self._channels: _Channels
         """This life's."""
-        self._door = Door(workers.config.overload.full_at)
+        self.door = Door(workers.config.overload.full_at)
         self._heard_s = 0.0
         self._opened_before = 0
         self._counts = wire.Counts(0.0, 0.0, 0, 0, {})
@@ -206,28 +206,34 @@ class _Worker:
         link.tell(wire.Hello(self.number, self._workers.config))
         self._heard_s = asyncio.get_running_loop().time()
         self._up.set()
+        patience_s = _PATIENCE_S
         try:
-            await self._until_gone(link)
+            if not await self._until_gone(link):
+                patience_s = 0.0
         finally:
             self._lose(link)
-            code = await _end(process)
+            try:
+                code = await _end(process, patience_s)
+            finally:
+                self._channels.leave_all()  # only now: until its end its sessions are open
         return code
 
-    async def _until_gone(self, link: Link) -> None:
+    async def _until_gone(self, link: Link) -> bool:
+        """Until it has let go of its link; False when it is silent instead."""
         loop = asyncio.get_running_loop()
         while loop.time() - self._heard_s < _SILENT_S:
             with suppress(TimeoutError):
                 async with asyncio.timeout(1.0):
                     await link.lost.wait()
-                return
+                return True
         _log.error("worker does not answer; given up", worker=self.number, silent_s=_SILENT_S)
+        return False
 
     def _lose(self, link: Link) -> None:
-        """Everything that was in its hands is free, or to be begun anew."""
+        """Everything that was in its hands is to be begun anew."""
         self._up.clear()
         link.close()
-        self._channels.leave_all()
-        self._door.forget()
+        self.door.forget()
         self._opened_before += self._counts.sessions_opened
         self._counts = wire.Counts(0.0, 0.0, 0, 0, {})
         desks, self._desks = self._desks, {}
@@ -239,6 +245,7 @@ class _Worker:
     async def begin(self, new: NewLeg) -> DistantDesk:
         await self._up.wait()
         desk = self._desks[new.leg] = DistantDesk(new.leg, self._living())
+        self.door.promises.take(new.leg.call)
         self._living().tell(wire.Begin(new))
         return desk
 
@@ -246,9 +253,9 @@ class _Worker:
         if self._up.is_set():
             self._living().tell(wire.Mix(host, guest))
 
-    def refusal(self, legs: int) -> Refusal | None:
-        """Why it cannot take so many legs more."""
-        return self._door.refuses(len(self._desks), legs)
+    def admit(self, call: CallId, legs: int) -> Refusal | None:
+        """As `Desks.admit`."""
+        return self.door.admit(call, len(self._desks), legs, asyncio.get_running_loop().time())
 
     def _living(self) -> Link:
         if self._link is None:
@@ -273,7 +280,7 @@ class _Worker:
                 self._channels.leave(session, failed_at_once=failed_at_once)
             case wire.Counts():
                 self._heard_s = asyncio.get_running_loop().time()
-                self._door.observe(self._heard_s, message.cpu_s, len(self._desks), message.lag_ms)
+                self.door.observe(self._heard_s, message.cpu_s, len(self._desks), message.lag_ms)
                 self._counts = message
                 self._fates.update(message.fates)
 
@@ -286,11 +293,11 @@ class _Worker:
         raise ValueError(f"no such question: {type(question).__name__}")
 
 
-async def _end(process: Process) -> int:
+async def _end(process: Process, patience_s: float) -> int:
     """With its link gone it ends by itself, or is ended; the exit code. Reaped also when cancelled."""
     try:
         with suppress(TimeoutError):
-            async with asyncio.timeout(_PATIENCE_S):
+            async with asyncio.timeout(patience_s):
                 await process.wait()
     finally:
         if process.returncode is None:
@@ -337,8 +344,11 @@ class Workers:
     def mix(self, host: LegId, guest: LegId) -> None:
         self._of(host.call).mix(host, guest)
 
-    def refusal(self, call: CallId, legs: int) -> Refusal | None:
-        return self._of(call).refusal(legs)
+    def admit(self, call: CallId, legs: int) -> Refusal | None:
+        return self._of(call).admit(call, legs)
+
+    def over(self, call: CallId) -> None:
+        self._of(call).door.promises.drop(call)
 
     def counts(self) -> Counts:
         total, fates = Counts(), Counter[str]()

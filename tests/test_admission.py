@@ -15,6 +15,7 @@ class _Desks:
 
     def __init__(self, refusal: Refusal | None = None) -> None:
         self.answer = refusal
+        self.ended: list[str] = []
 
     async def begin(self, new: NewLeg) -> Desk:
         raise AssertionError("nothing was to begin")
@@ -22,8 +23,11 @@ class _Desks:
     def mix(self, host: LegId, guest: LegId) -> None:
         raise AssertionError("nothing was to be mixed")
 
-    def refusal(self, call: str, legs: int) -> Refusal | None:
+    def admit(self, call: str, legs: int) -> Refusal | None:
         return self.answer
+
+    def over(self, call: str) -> None:
+        self.ended.append(call)
 
     def counts(self) -> Counts:
         return Counts()
@@ -37,7 +41,7 @@ def admission(desks: _Desks, max_legs: int = 0) -> tuple[Admission, list[Event]]
 async def test_while_there_is_room_calls_are_let_in() -> None:
     one, told = admission(_Desks(), max_legs=4)
     assert one.admits("a", 10, 0)
-    assert one.admits("b", 10, 2)
+    assert one.admits("b", 10, 0)
     assert (told, one.refused) == ([], {})
 
 
@@ -71,3 +75,32 @@ async def test_an_overload_is_a_few_lines_in_the_log_and_an_event_each() -> None
         answers: list[Any] = [one.admits(str(number), 0, 10) for number in range(100)]
     assert not any(answers)
     assert (len(told), len(logs)) == (100, 1)
+
+
+async def test_a_burst_is_not_let_in_whole_before_its_legs_begin() -> None:
+    one, told = admission(_Desks(), max_legs=10)
+    let_in = [call for call in map(str, range(30)) if one.admits(call, 0, 0)]
+    assert (len(let_in), len(told)) == (5, 25)
+    for begun, call in enumerate(let_in):
+        one.began(call)  # its caller; the place of who will be called is kept
+        assert not one.admits(f"late {call}", 0, begun + 1)
+
+
+async def test_the_places_of_a_call_that_is_over_are_free() -> None:
+    desks = _Desks()
+    one, _ = admission(desks, max_legs=4)
+    assert [one.admits(call, 0, 0) for call in "abc"] == [True, True, False]
+    one.began("a")
+    one.over("a")
+    assert one.admits("d", 0, 0)
+    assert desks.ended == ["a"]
+
+
+async def test_a_call_that_was_live_before_us_is_asked_for_again_and_told_once() -> None:
+    desks = _Desks(Refusal("cpu", "full"))
+    one, told = admission(desks)
+    assert not one.admits("a", 0, 10, again=True)
+    assert not one.admits("a", 5, 10, again=True)
+    desks.answer = None
+    assert one.admits("a", 10, 10, again=True)
+    assert (len(told), one.refused) == (1, {"cpu": 1})

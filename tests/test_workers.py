@@ -21,6 +21,8 @@ from bridge.types import Event, LegId, NewLeg, Party, Role, Token
 from bridge.wire.quota import QuotaSettings
 from bridge.wire.rendezvous import choose
 from bridge.workers import DistantDesk, Workers
+from tests.net.handshake import welcome
+from tests.net.tcp import server
 
 
 class _Tokens:
@@ -126,11 +128,8 @@ async def test_a_channel_that_a_dead_worker_was_dialling_is_free_again() -> None
     async def mute(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         dialled.put_nowait(1)
         await reader.read()
-        writer.close()
 
-    server = await asyncio.start_server(mute, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    async with server, running(1, QuotaSettings(max_sessions=1), port) as (all_workers, _):
+    async with server(mute) as port, running(1, QuotaSettings(max_sessions=1), port) as (all_workers, _):
         for _attempt in range(3):
             desk, _port = await begun(all_workers)
             desk.answer(0.0)
@@ -157,3 +156,31 @@ async def test_a_worker_that_dies_while_it_is_asked_loses_the_desk_and_nothing_w
                 await asking
             with pytest.raises(DeskLost):
                 await desk.run()
+
+
+@pytest.mark.timeout(30)
+async def test_a_frozen_workers_channel_is_not_free_before_it_is_dead(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(workers, "_SILENT_S", 1.5)
+    dialled: asyncio.Queue[int] = asyncio.Queue()
+
+    async def welcoming(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await welcome(reader, writer)
+        dialled.put_nowait(1)
+        await reader.read()
+
+    async with server(welcoming) as port, running(1, QuotaSettings(max_sessions=1), port) as (all_workers, _):
+        desk, _port = await begun(all_workers)
+        desk.prepare()
+        await dialled.get()
+        governor = all_workers.governor
+        while governor.counters.held == 0:  # noqa: ASYNC110 - told to the daemon, not to us
+            await asyncio.sleep(0.001)
+        (pid,) = children()
+        os.kill(pid, signal.SIGSTOP)
+        while governor.counters.held:  # noqa: ASYNC110 - as above
+            await asyncio.sleep(0.001)
+        assert pid not in children()
+        with pytest.raises(DeskLost):
+            await desk.run()

@@ -21,6 +21,7 @@ import structlog
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidStatus, WebSocketException
 
+from bridge.net.frames import answer_of, forget_frames
 from bridge.types import Codec
 from bridge.wire import ari
 from bridge.wire.backoff import full_jitter
@@ -33,8 +34,8 @@ BACKOFF_BASE_S = 0.25
 BACKOFF_CAP_S = 30.0
 _STABLE_S = 10.0
 """A connection that ends sooner counts as failed: a PBX that closes at once is knocked at ever less."""
-_KEEPALIVE_S = 10.0
 _READ = httpx.ByteStream(b"")
+_KEEPALIVE_S = 10.0
 """Asterisk closes an idle connection after 15 s (session_keep_alive); ours must be given up before that."""
 _QUEUE = 16_384
 """Events that may wait for the consumer; when it is full we stop reading, and Asterisk drops us."""
@@ -183,10 +184,11 @@ class Ari:
                     async for event in events:
                         yield event
         except InvalidStatus as error:
-            status = error.response.status_code
+            status = answer_of(error).status_code
             self._tell_forbidden(status, "the event connection")
             lost.because(status, f"HTTP {status}")
         except AriRefused as error:
+            forget_frames(error)
             lost.because(error.status, f"HTTP {error}")
         except (
             Gone,
@@ -196,6 +198,7 @@ class Ari:
             TimeoutError,
             ari.AriError,
         ) as error:
+            forget_frames(error)
             lost.reason = f"{type(error).__name__}: {error}".removesuffix(": ")
         self._tell_lost(lost)
 

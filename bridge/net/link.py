@@ -12,7 +12,7 @@ from typing import Any, cast
 
 import structlog
 
-from bridge.wire.link import Answer, Ask, Decoder, LinkError, Withdraw, encode
+from bridge.wire.link import Answer, Ask, Decoder, LinkError, Withdraw, encode, sendable
 
 _log = structlog.get_logger()
 
@@ -115,7 +115,14 @@ class Link(asyncio.Protocol):
                 if (withdrawn := self._answering.get(number)) is not None:
                     withdrawn.cancel()
             case _:
-                self._take(message)
+                self._act_on(message)
+
+    def _act_on(self, message: Any) -> None:
+        """What goes wrong with one message ends neither the link nor its process, and with it all legs."""
+        try:
+            self._take(message)
+        except Exception:
+            _log.exception("message not carried out", kind=type(message).__name__)
 
     def _answered(self, number: int, value: Any, error: Exception | None) -> None:
         question = self._questions.get(number)
@@ -128,8 +135,6 @@ class Link(asyncio.Protocol):
 
     async def _serve(self, number: int, question: Any) -> None:
         try:
-            reply = Answer(number, await self._answer(question))
+            self.tell(Answer(number, await self._answer(question)))
         except Exception as error:  # it is the asker's to judge
-            reply = Answer(number, error=error)
-        self.tell(reply)
-        del reply  # as above
+            self.tell(Answer(number, error=sendable(error)))

@@ -19,6 +19,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketExce
 from websockets.frames import CloseCode
 from websockets.protocol import State
 
+from bridge.net.frames import answer_of, forget_frames
 from bridge.types import Codec, Token
 from bridge.wire import rtzr
 
@@ -214,7 +215,8 @@ class Session:
         while True:
             try:
                 message = await self._connection.recv()
-            except ConnectionClosed:
+            except ConnectionClosed as closed:
+                forget_frames(closed)
                 return
             try:
                 result = rtzr.parse(message)
@@ -286,8 +288,10 @@ class Rtzr:
                 logger=_quiet,
             )
         except InvalidStatus as error:
-            raise rtzr.refusal(error.response.status_code, bytes(error.response.body or b"")) from None
+            answer = answer_of(error)
+            raise rtzr.refusal(answer.status_code, bytes(answer.body or b"")) from None
         except (OSError, TimeoutError, WebSocketException) as error:
+            forget_frames(error)
             raise rtzr.Unreachable(_told("streaming", error)) from None
         self.sessions_opened += 1
         session = Session(connection)

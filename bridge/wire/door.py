@@ -1,12 +1,16 @@
 """Whether a process can bear more legs, so that what is in keeps its latency.
 
 It is told a few times a second how much CPU the process took and how late its loop was, learns from that what
-a leg costs, and says no to legs for which there would be no core left. No clock here, and no call.
+a leg costs, and says no to legs for which there would be no core left. Whom it lets in has a place kept
+until its legs begin. No clock here.
 """
 
 from collections import deque
 from dataclasses import dataclass, field
 from typing import NamedTuple
+
+from bridge.types import CallId
+from bridge.wire.promises import Promises
 
 LEG_MS = 2.5
 """CPU of a leg in a second, in milliseconds, before it was measured: the dearest gate."""
@@ -20,6 +24,8 @@ _OPEN_S = 0.01
 """CPU that a leg's beginning takes at most, for its tap, its session and TLS."""
 _DEARER, _LEARN = 1.0, 0.2
 """How much of a new figure is believed at once: what is dearer than was thought, and what is cheaper."""
+_DOUBT = 0.02
+"""How much of a dear figure is given up each time while too few legs show whether it still holds."""
 _LATE_MS, _IN_TIME_MS = 100.0, 50.0
 _LATE_TIMES = 3
 """So many observations in a row that are late are no accident."""
@@ -49,6 +55,7 @@ class Door:
     base: float = _BASE
     leg_ms: float = LEG_MS
     """What a leg costs in a second, as far as is known."""
+    promises: Promises = field(default_factory=Promises)
     _seen: deque[_Seen] = field(default_factory=deque)
     _late: int = 0
     _is_late: bool = False
@@ -80,8 +87,10 @@ class Door:
         legs = self._legs
         if legs == 0:
             self.base += _LEARN * (min(self.share, self.full_at / 2) - self.base)
-        elif legs >= _ENOUGH_LEGS:
+        if legs >= _ENOUGH_LEGS:
             self._learn_leg(legs)
+        elif self.leg_ms > LEG_MS:  # else one bad moment could keep it shut for ever
+            self.leg_ms += _DOUBT * (LEG_MS - self.leg_ms)
 
     def _learn_leg(self, legs: float) -> None:
         """While legs begin, nobody can say how much of the CPU is theirs: between all of it and what their
@@ -111,7 +120,15 @@ class Door:
     def forget(self) -> None:
         """Another process has taken this one's place."""
         self._seen.clear()
+        self.promises = Promises()
         self._late, self._is_late = 0, False
+
+    def admit(self, call: CallId, legs: int, wanted: int, now_s: float) -> Refusal | None:
+        """As `refuses`; where there is room, it is kept for the legs of this call."""
+        refusal = self.refuses(legs + self.promises.places(now_s), wanted)
+        if refusal is None:
+            self.promises.make(call, wanted, now_s)
+        return refusal
 
     def refuses(self, legs: int, wanted: int) -> Refusal | None:
         """Why `wanted` more legs are not to be begun where there are `legs`; None when they may be."""

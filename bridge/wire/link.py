@@ -215,6 +215,15 @@ class Decoder:
         return end if end <= len(self._waiting) else None
 
 
+def sendable(error: Exception) -> Exception:
+    """The error, if the other end would read it as it is; else one that names it."""
+    try:
+        pickle.loads(pickle.dumps(error))  # noqa: S301 - just made
+    except Exception:  # as below
+        return LinkError(f"{type(error).__name__}: {error}")
+    return error
+
+
 def _message(body: bytes) -> Any:
     try:
         return pickle.loads(body)  # noqa: S301 - from our own process, see above

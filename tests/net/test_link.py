@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 
 from bridge.net import link as net
 from bridge.net.link import Link, LinkLost
-from bridge.wire.link import Flaw, Leave
+from bridge.wire.link import Flaw, Leave, LinkError
 from bridge.wire.rtzr import Unreachable
 
 
@@ -74,6 +74,47 @@ async def test_what_the_other_end_raises_the_asker_gets() -> None:
     async with pair(answer=answer) as (one, _), asyncio.timeout(10):
         with pytest.raises(Unreachable, match="streaming: refused"):
             await one.ask(Leave(1))
+
+
+class _TwoWords(Exception):
+    """Made of two words, but told only one: it could be written and not read."""
+
+    def __init__(self, one: str, other: str) -> None:
+        super().__init__(one + other)
+
+
+async def test_an_error_that_could_not_be_read_there_is_named() -> None:
+    async def answer(_: Any) -> Any:
+        raise _TwoWords("a", "b")
+
+    async with pair(answer=answer) as (one, _), asyncio.timeout(10):
+        with pytest.raises(LinkError, match="_TwoWords: ab"):
+            await one.ask(Leave(1))
+
+
+async def test_an_answer_that_cannot_be_written_is_an_error_of_the_asker() -> None:
+    async def answer(_: Any) -> Any:
+        return lambda: None
+
+    async with pair(answer=answer) as (one, _), asyncio.timeout(10):
+        with pytest.raises(Exception, match="pickle"):
+            await one.ask(Leave(1))
+
+
+async def test_a_message_that_goes_wrong_harms_no_other() -> None:
+    came: asyncio.Queue[Any] = asyncio.Queue()
+
+    def take(message: Any) -> None:
+        if message.session == 1:
+            raise ValueError("not this one")
+        came.put_nowait(message)
+
+    with capture_logs() as logs:
+        async with pair(take) as (one, _), asyncio.timeout(10):
+            for number in range(3):
+                one.tell(Leave(number))
+            assert [await came.get(), await came.get()] == [Leave(0), Leave(2)]
+    assert [(line["event"], line["kind"]) for line in logs] == [("message not carried out", "Leave")]
 
 
 async def test_a_question_that_is_given_up_is_given_up_there_too() -> None:

@@ -155,3 +155,29 @@ def test_another_process_is_not_judged_by_the_last_ones_clock(legs: int) -> None
     assert door.share == pytest.approx(0.04)
     refusal = door.refuses(0, 2)
     assert refusal is None
+
+
+def test_a_spike_with_few_legs_does_not_shut_it_for_ever() -> None:
+    one = Process(1.0, door=Door(full_at=0.25))
+    one.pass_time(5)
+    one.pass_time(10, calls_per_s=10)
+    one.cpu_s += 5 * 0.9  # the machine was elsewhere, and it is taken for the legs'
+    one.pass_time(1)
+    one.legs = 4
+    assert one.door.leg_ms > 2 * LEG_MS
+    one.pass_time(60)
+    one.offer(20)
+    assert one.legs >= 40, one.door.leg_ms
+
+
+def test_who_was_let_in_has_a_place_though_the_legs_have_not_begun() -> None:
+    door = Door()
+    room = next(legs for legs in range(0, 2000, 2) if door.refuses(legs, 2) is not None)
+    door = Door()
+    let_in = [call for call in map(str, range(1000)) if door.admit(call, 0, 2, 0.0) is None]
+    assert 2 * len(let_in) == room
+    door = Door()
+    for number in range(room // 2):
+        assert door.admit(str(number), number, 2, 0.0) is None
+        door.promises.take(str(number))
+        door.promises.drop(str(number))

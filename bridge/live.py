@@ -1,0 +1,85 @@
+"""What the switchboard keeps of a call and of a leg while they live. No decision here, and no task."""
+
+import asyncio
+from dataclasses import dataclass, field
+
+from bridge.desk import Desk
+from bridge.tap import Tap
+from bridge.types import CallId, LegId, NewLeg
+from bridge.wire.ledger import Ledger, LegReport
+
+
+@dataclass(slots=True)
+class Live:
+    """A leg that is running."""
+
+    new: NewLeg
+    desk: Desk | None = None
+    tap: Tap | None = None
+    """Both are there while a process hears the leg."""
+    answered_ms: float | None = None
+    prepared: bool = False
+    mixes: bool = False
+    """Another party's audio is in this leg's stream ..."""
+    mixed: bool = False
+    """... and this one's goes out in another's."""
+    cause: str | None = None
+    """Why it is to end, once it is."""
+
+    @property
+    def leg(self) -> LegId:
+        return self.new.leg
+
+    def sit(self, desk: Desk, tap: Tap) -> None:
+        """A desk is had."""
+        self.desk, self.tap = desk, tap
+        self.mixes = self.mixed = False
+
+    def catch_up(self) -> None:
+        """The desk is told what has happened until now."""
+        if self.prepared:
+            self.prepare()
+        if self.answered_ms is not None:
+            self.answer(self.answered_ms)
+        if self.cause is not None:
+            self.end(self.cause)
+
+    def leave(self) -> None:
+        """The desk is gone."""
+        self.desk = self.tap = None
+
+    def prepare(self) -> None:
+        self.prepared = True
+        if self.desk is not None:
+            self.desk.prepare()
+
+    def answer(self, at_ms: float) -> None:
+        if self.answered_ms is None:
+            self.answered_ms = at_ms
+        if self.desk is not None:
+            self.desk.answer(at_ms)
+
+    def end(self, cause: str) -> None:
+        """The channel is gone; the end of the stream goes down behind the last packet."""
+        self.cause = cause
+        if self.tap is not None:
+            self.tap.hang_up(cause)
+
+
+@dataclass(slots=True)
+class Call:
+    """A call with at least one leg; `origin_s` is when its first channel was created, on our clock."""
+
+    id: CallId
+    origin_s: float
+    live: int = 0
+    legs: int = 0
+    ledger: Ledger = field(default_factory=Ledger)
+    reasons: list[str] = field(default_factory=list)
+
+    def now_ms(self) -> float:
+        return (asyncio.get_running_loop().time() - self.origin_s) * 1000
+
+    def add(self, report: LegReport) -> None:
+        self.ledger.add(report.ledger)
+        self.reasons += report.reasons

@@ -1,0 +1,231 @@
+"""bridge/switchboard.py without a PBX: what is decided when desks are lost, too few, or to be shared."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import pytest
+
+from bridge import switchboard, tap
+from bridge.desk import Counts, DeskLost
+from bridge.net.ari import Ari, Connected
+from bridge.switchboard import MARK, Switchboard, SwitchboardSettings
+from bridge.tap import TapSettings
+from bridge.types import CallId, Codec, Event, LegId, NewLeg
+from bridge.wire import ari as wire
+from bridge.wire.door import Door, Refusal
+from bridge.wire.ledger import LegReport
+
+
+class _Pbx:
+    """What it says is put in by hand; it has the channels it is given, and no tap of it sends."""
+
+    def __init__(self) -> None:
+        self.says: asyncio.Queue[Any] = asyncio.Queue()
+        self.live: tuple[wire.Channel, ...] = ()
+
+    async def events(self) -> AsyncIterator[Any]:
+        while True:
+            yield await self.says.get()
+
+    async def channels(self) -> tuple[wire.Channel, ...]:
+        return self.live
+
+    async def variable(self, channel: str, name: str) -> str | None:
+        said = {
+            MARK: f"{channel}/{channel}",
+            "UNICASTRTP_LOCAL_ADDRESS": "127.0.0.1",
+            "UNICASTRTP_LOCAL_PORT": "9",
+        }
+        return said.get(name)
+
+    async def originate_tap(self, *_: object) -> None: ...
+
+    async def hangup(self, channel: str) -> None: ...
+
+
+class _Desk:
+    def __init__(self, new: NewLeg) -> None:
+        self.new = new
+        self.report = LegReport()
+        self.said: list[str] = []
+        self._over = asyncio.Event()
+        self._lost = False
+
+    async def run(self) -> None:
+        await self._over.wait()
+        if self._lost:
+            raise DeskLost
+
+    def lose(self) -> None:
+        self._lost = True
+        self._over.set()
+
+    async def open_port(self) -> int:
+        return 4000
+
+    async def lock(self, address: str, port: int) -> None: ...
+
+    def close_port(self) -> None: ...
+
+    def flaw(self, reason: str) -> None: ...
+
+    def prepare(self) -> None:
+        self.said.append("prepare")
+
+    def answer(self, at_ms: float) -> None:
+        self.said.append("answer")
+
+    def end(self, cause: str) -> None:
+        self._over.set()
+
+
+@dataclass
+class _Desks:
+    """Where legs sit; all that were ever begun stay in `begun`."""
+
+    door: Door = field(default_factory=Door)
+    begun: dict[str, _Desk] = field(default_factory=dict)
+    mixed: list[tuple[str, str, list[str]]] = field(default_factory=list)
+
+    async def begin(self, new: NewLeg) -> _Desk:
+        await asyncio.sleep(0)
+        desk = self.begun[new.leg.channel] = _Desk(new)
+        self.door.promises.take(new.leg.call)
+        return desk
+
+    def mix(self, host: LegId, guest: LegId) -> None:
+        """With what the guest was told by then."""
+        self.mixed.append((host.channel, guest.channel, list(self.begun[guest.channel].said)))
+
+    def admit(self, call: CallId, legs: int) -> Refusal | None:
+        return self.door.admit(call, len(self.begun), legs, asyncio.get_running_loop().time())
+
+    def over(self, call: CallId) -> None:
+        self.door.promises.drop(call)
+
+    def counts(self) -> Counts:
+        return Counts()
+
+
+@dataclass
+class _Board:
+    pbx: _Pbx
+    desks: _Desks
+    board: Switchboard
+    told: list[Event]
+
+    async def announce(self, name: str, *, up: bool = True) -> None:
+        self.pbx.says.put_nowait(
+            wire.ChannelUserevent(time.time(), channel(name, up=up), "RTZR", {"Call": f"{name}/{name}"})
+        )
+        await turns()
+
+    async def dial(self, caller: str, peer: str, *, up: bool = True) -> None:
+        self.pbx.says.put_nowait(wire.Dial(time.time(), channel(caller), channel(peer, up=up), "ANSWER"))
+        await turns()
+
+    async def lose(self, *names: str) -> None:
+        lost = {name: self.desks.begun[name] for name in names}
+        for desk in lost.values():
+            desk.lose()
+        await until(lambda: all(self.desks.begun[name] is not desk for name, desk in lost.items()))
+        await turns()
+
+
+def channel(name: str, *, up: bool = True) -> wire.Channel:
+    return wire.Channel(name, f"PJSIP/{name}", "Up" if up else "Ring", "1", "", time.time(), "Dial", "")
+
+
+async def turns(number: int = 30) -> None:
+    """Let everything settle that waits for nothing outside."""
+    for _ in range(number):
+        await asyncio.sleep(0)
+
+
+async def until(true: Callable[[], bool]) -> None:
+    async with asyncio.timeout(5):
+        while not true():  # noqa: ASYNC110 - what is awaited tells nobody
+            await asyncio.sleep(0.01)
+
+
+@pytest.fixture(autouse=True)
+def _no_last_packets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is on its way that would have to be awaited."""
+    monkeypatch.setattr(tap, "_LAST_PACKETS_S", 0.0)
+
+
+@asynccontextmanager
+async def running(door: Door | None = None, max_legs: int = 0, *, mix: bool = False) -> AsyncIterator[_Board]:
+    pbx, desks = _Pbx(), _Desks(door or Door())
+    told: list[Event] = []
+    taps = TapSettings("app", "rtzr-tap", "127.0.0.1", Codec.ULAW)
+    settings = SwitchboardSettings(taps, "RTZR", early_media=False, preopen=False, max_legs=max_legs)
+    board = Switchboard(
+        cast("Ari", pbx),  # as much of one as is asked
+        desks,
+        settings,
+        told.append,
+        (lambda streams: streams > 1) if mix else None,
+    )
+    task = asyncio.create_task(board.run())
+    try:
+        yield _Board(pbx, desks, board, told)
+    finally:
+        task.cancel()
+        await asyncio.wait({task})
+
+
+async def test_a_burst_is_let_in_only_as_far_as_there_is_room() -> None:
+    async with running(max_legs=10) as one:
+        for number in range(30):
+            one.pbx.says.put_nowait(
+                wire.ChannelUserevent(time.time(), channel(f"L{number}", up=False), "RTZR",
+                                      {"Call": f"L{number}/L{number}"})
+            )  # fmt: skip
+        await turns(100)
+        for number in range(30):
+            await one.dial(f"L{number}", f"M{number}", up=False)
+        assert one.board.legs == 10
+        assert one.board.refused == {"max_legs": 25}
+
+
+async def test_live_calls_without_room_at_a_connect_are_taken_up_when_there_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(switchboard, "_ROOM_AGAIN_S", 0.01)
+    async with running(Door(full_at=0.1)) as one:
+        one.pbx.live = tuple(channel(f"{number}.0") for number in range(200))
+        one.pbx.says.put_nowait(Connected(wire.Pbx("entity", "22", 1.0)))
+        await turns(300)
+        first = one.board.legs
+        assert 0 < first < 100
+        assert sum(one.board.refused.values()) == 200 - first
+        one.desks.door.full_at = 2.0
+        await until(lambda: one.board.legs == 200)
+        refused = [event for event in one.told if event.type == "rtzr.call.refused"]
+        assert len(refused) == 200 - first, "each is told once"
+
+
+async def test_legs_that_were_mixed_are_mixed_again_at_their_next_desks() -> None:
+    async with running(mix=True) as one:
+        await one.announce("G")
+        await one.dial("G", "H")
+        assert one.desks.mixed == [("G", "H", [])], "the guest had not been told of its answer yet"
+        one.desks.mixed.clear()
+        await one.lose("G", "H")
+        assert [(host, guest) for host, guest, _ in one.desks.mixed] in ([("G", "H")], [("H", "G")])
+        assert [desk.said for desk in one.desks.begun.values()] == [["answer"], ["answer"]]
+
+
+async def test_a_lost_worker_is_one_more_flaw_and_not_the_only_one() -> None:
+    async with running() as one:
+        one.pbx.live = (channel("J"),)
+        one.pbx.says.put_nowait(Connected(wire.Pbx("entity", "22", 1.0)))
+        await turns()
+        await one.lose("J")
+        await one.lose("J")
+        assert one.desks.begun["J"].new.flaws == ("joined late", "worker lost", "worker lost")
