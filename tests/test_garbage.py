@@ -69,7 +69,7 @@ def collected() -> Iterator[Counter[str]]:
 
 
 def ours(found: Counter[str]) -> list[str]:
-    """What is the bridge's. (A socket that is cut while nobody reads it leaves two objects of its library's.)"""
+    """What is the bridge's. (A socket cut while nobody reads it leaves two of its library.)"""
     return [name for name in found if name.startswith("bridge.")]
 
 
