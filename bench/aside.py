@@ -63,7 +63,8 @@ class Aside:
         if process.stdin is not None:
             process.stdin.close()
         try:
-            await asyncio.wait_for(process.wait(), _PATIENCE_S)
+            async with asyncio.timeout(_PATIENCE_S):
+                await process.wait()
         except TimeoutError:
             process.kill()
             await process.wait()
@@ -79,7 +80,8 @@ class Aside:
 
     async def _answer(self) -> Any:
         stdout = self._running().stdout
-        line = b"" if stdout is None else await asyncio.wait_for(stdout.readline(), _PATIENCE_S)
+        async with asyncio.timeout(_PATIENCE_S):
+            line = b"" if stdout is None else await stdout.readline()
         if not line:
             raise AsideError(f"{self._module} has ended; what it complained of is above")
         return json.loads(line)

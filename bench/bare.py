@@ -12,11 +12,9 @@ from typing import Any
 from websockets.asyncio.client import ClientConnection, connect
 
 from bench.aside import serve
-from bridge.loops import new_loop
+from bench.loops import run
+from bench.wires import HEADER, HOST, PACKET, STREAM
 
-_HOST = "127.0.0.1"
-_HEADER, _PACKET = 12, 160
-_PATH = "/v1/transcribe:streaming?sample_rate=8000&encoding=MULAW"
 _WAITING = 100
 
 
@@ -29,7 +27,7 @@ class _Leg(asyncio.DatagramProtocol):
         self._messages: asyncio.Queue[bytes] = asyncio.Queue(_WAITING)
 
     def datagram_received(self, data: bytes, addr: Any) -> None:  # noqa: ARG002 - asyncio's method
-        self._waiting += data[_HEADER:]
+        self._waiting += data[HEADER:]
         if len(self._waiting) >= self._message and not self._messages.full():
             self._messages.put_nowait(bytes(self._waiting))
             self._waiting.clear()
@@ -45,11 +43,11 @@ async def _listen(stream: ClientConnection) -> None:
 
 
 async def _process(settings: dict[str, Any]) -> None:
-    loop, url = asyncio.get_running_loop(), f"ws://{_HOST}:{settings['sink']}{_PATH}"
-    message, ports, tasks = settings["message_ms"] // 20 * _PACKET, [], []
+    loop, url = asyncio.get_running_loop(), f"ws://{HOST}:{settings['sink']}{STREAM}"
+    message, ports, tasks = settings["message_ms"] // 20 * PACKET, [], []
     for _ in range(settings["legs"]):
         stream = await connect(url, compression=None, proxy=None)
-        port, leg = await loop.create_datagram_endpoint(lambda: _Leg(message), (_HOST, 0))
+        port, leg = await loop.create_datagram_endpoint(lambda: _Leg(message), (HOST, 0))
         ports.append(port.get_extra_info("sockname")[1])
         tasks += [asyncio.create_task(leg.speak(stream)), asyncio.create_task(_listen(stream))]
     await serve({"ports": ports}, {})
@@ -58,5 +56,4 @@ async def _process(settings: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    with asyncio.Runner(loop_factory=new_loop) as runner:
-        runner.run(_process(json.loads(sys.argv[1])))
+    run(_process(json.loads(sys.argv[1])))

@@ -59,7 +59,8 @@ class Far:
             return
         process.stdin.close()
         try:
-            await asyncio.wait_for(process.wait(), _PATIENCE_S)
+            async with asyncio.timeout(_PATIENCE_S):
+                await process.wait()
         except TimeoutError:
             process.kill()
             await process.wait()
@@ -74,7 +75,8 @@ class Far:
     async def _answer(self) -> Any:
         if self._process is None or self._process.stdout is None:
             raise FarError("the emulator was not started")
-        line = await asyncio.wait_for(self._process.stdout.readline(), _PATIENCE_S)
+        async with asyncio.timeout(_PATIENCE_S):
+            line = await self._process.stdout.readline()
         if not line:
             raise FarError("the emulator's process has ended")
         return json.loads(line)

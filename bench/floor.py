@@ -19,10 +19,7 @@ from websockets.speedups import apply_mask
 
 from bench.aside import serve
 from bench.loops import run
-
-_HOST = "127.0.0.1"
-_HEADER, _PACKET = 12, 160
-_PATH = "/v1/transcribe:streaming?sample_rate=8000&encoding=MULAW"
+from bench.wires import HEADER, HOST, PACKET, STREAM
 
 
 class _Leg:
@@ -30,14 +27,14 @@ class _Leg:
 
     def __init__(self, sink: int, message: int) -> None:
         self.port = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
-        self.port.bind((_HOST, 0))
+        self.port.bind((HOST, 0))
         self._stream = _stream(sink)
         self._message = message
         self._waiting = bytearray()
 
     def receive(self, buffer: memoryview) -> None:
         size = self.port.recv_into(buffer)
-        self._waiting += buffer[_HEADER:size]
+        self._waiting += buffer[HEADER:size]
         if len(self._waiting) >= self._message:
             mask = os.urandom(4)
             head = b"\x82\xfe" + len(self._waiting).to_bytes(2, "big") + mask
@@ -46,11 +43,11 @@ class _Leg:
 
 
 def _stream(sink: int) -> socket.socket:
-    stream = socket.create_connection((_HOST, sink))
+    stream = socket.create_connection((HOST, sink))
     stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     key = b64encode(os.urandom(16)).decode()
     stream.sendall(
-        f"GET {_PATH} HTTP/1.1\r\nHost: {_HOST}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        f"GET {STREAM} HTTP/1.1\r\nHost: {HOST}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
         f"Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n\r\n".encode()
     )
     answer = b""
@@ -70,7 +67,7 @@ def _work(legs: list[_Leg], stop: threading.Event) -> None:
 
 
 async def _process(settings: dict[str, Any]) -> None:
-    message = settings["message_ms"] // 20 * _PACKET
+    message = settings["message_ms"] // 20 * PACKET
     legs = [_Leg(settings["sink"], message) for _ in range(settings["legs"])]
     stop = threading.Event()
     working = asyncio.get_running_loop().run_in_executor(None, _work, legs, stop)

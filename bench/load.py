@@ -21,6 +21,8 @@ from bench.aside import Aside
 from bench.outcome import percentile
 
 _FIRST_PORT = 20_000
+_SETTLED_S = 2.0
+"""After that a daemon has its token and its workers, and its memory is that of no leg."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +88,10 @@ async def rig(load: Load) -> AsyncIterator[Rig]:
             config.write_text(json.dumps(_config(load, sink.greeting["port"], pbx.greeting["port"], tls)))
             host_settings = {"config": str(config), "uvloop": load.uvloop}
             async with Aside("bench.host", host_settings, mine) as host:
-                yield Rig(load, pbx, sink, host)
+                one = Rig(load, pbx, sink, host)
+                await asyncio.sleep(_SETTLED_S)
+                one.empty_kb = machine.rss_kb(one.daemon())
+                yield one
 
 
 def _config(load: Load, sink: int, pbx: int, tls: dict[str, str] | None) -> dict[str, Any]:
@@ -125,8 +130,6 @@ def _certificate(folder: Path) -> dict[str, str]:
 async def measure(load: Load) -> dict[str, Any]:
     """The row of one load. Raises AsideError and TimeoutError."""
     async with rig(load) as one:
-        await asyncio.sleep(2)
-        one.empty_kb = machine.rss_kb(one.daemon())
         await one.ring(load.legs)
         await asyncio.sleep(load.settle_s)
         return await interval(one, load.measure_s)

@@ -73,8 +73,9 @@ class Sender:
     def __init__(self, codec: Codec) -> None:
         self.codec = codec
         self.slots: list[list[Line]] = [[] for _ in range(20)]
-        self._taps: list[list[Line]] | None = None
-        """The taps' lines, while others are sent on."""
+        self._taps = self.slots
+        self._aimed: dict[tuple[int, ...], tuple[list[list[Line]], list[Line]]] = {}
+        """Lines beside the taps', by their ports."""
         self.late_ms: list[float] = []
         self.sent = self.failed = 0
         self._speech = speech(codec)
@@ -89,19 +90,22 @@ class Sender:
         min(self.slots, key=len).append(line)
         return line
 
-    def aim(self, ports: list[int] | None) -> None:
-        """Send to these ports instead of the taps', until told otherwise; None: to the taps again."""
-        if self._taps is not None:
-            for line in [line for slot in self.slots for line in slot]:
-                line.sock.close()
-            self.slots, self._taps = self._taps, None
-        if ports is not None:
-            self._taps, self.slots = self.slots, [[] for _ in self.slots]
-            for port in ports:
-                self.add(_HOST, port, 0)
+    def aim(self, ports: list[int] | None) -> list[int]:
+        """Send to these ports instead of the taps', until told otherwise; None: to the taps again.
+
+        Returns the ports that are sent from. A line that was sent on before goes on where it was.
+        """
+        if ports is None:
+            self.slots = self._taps
+            return []
+        if tuple(ports) not in self._aimed:
+            self.slots = [[] for _ in self._taps]
+            self._aimed[tuple(ports)] = self.slots, [self.add(_HOST, port, 0) for port in ports]
+        self.slots, lines = self._aimed[tuple(ports)]
+        return [line.sock.getsockname()[1] for line in lines]
 
     def remove(self, line: Line) -> None:
-        for slot in self.slots:
+        for slot in self._taps:
             if line in slot:
                 slot.remove(line)
         line.sock.close()
@@ -305,8 +309,8 @@ async def _process(settings: dict[str, Any]) -> None:
             await asyncio.sleep(2 / settings["per_s"])
         return len(pbx.calls)
 
-    async def aim(ports: list[int] | None) -> None:
-        pbx.sender.aim(ports)
+    async def aim(ports: list[int] | None) -> list[int]:
+        return pbx.sender.aim(ports)
 
     async def reset(_: Any) -> None:
         pbx.sender.late_ms.clear()

@@ -18,6 +18,9 @@ from bridge.net.rtzr import Session
 from bridge.wire import rtp
 
 HOST = "127.0.0.1"
+HEADER, PACKET = 12, 160
+"""Bytes of an RTP header, and of 20 ms of mu-law behind it."""
+STREAM = "/v1/transcribe:streaming?sample_rate=8000&encoding=MULAW"
 
 
 class Line:
