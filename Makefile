@@ -6,6 +6,7 @@
 #                   (CYCLES=100000 for the long churn); results in bench/results, 1 when a target is missed
 #                   BENCH=legs: what a leg costs, by number and setting (FULL=1 longer, LEGS=200 one step);
 #                   BENCH=bill: what a tap costs the PBX; BENCH=overload: more calls than there is room for;
+#                   BENCH=ladder: where the CPU goes, the media path rung by rung under real pacing;
 #                   BENCH=parts: each part of the media path beside the least it can cost
 #   make soak       calls come and go for MINUTES=30: descriptors, tasks and memory must stay flat
 #   make check      ruff and mypy

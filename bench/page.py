@@ -5,11 +5,12 @@ It measures nothing. What the tables mean is written on the page by hand.
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
 
+from bench.ladder import table_rows
 from bench.outcome import RESULTS
 from bench.ratio import ACCEPTED
 
@@ -61,6 +62,12 @@ def parts_table(data: Mapping[str, Any]) -> str:
     return table(columns, rows)
 
 
+def ladder_table(data: Mapping[str, Any]) -> str:
+    """What each rung of the media path adds, beside the floors."""
+    columns = ["rung", "it adds", "ms a leg-s up to here", "of that, this rung", "floor", "times"]
+    return table(columns, table_rows(data))
+
+
 def bill_table(data: Mapping[str, Any]) -> str:
     """What each tap costs the PBX."""
     keys = ("untapped_ms_per_leg_s", "tapped_ms_per_leg_s", "tap_ms_per_leg_s")
@@ -85,6 +92,14 @@ def ratio_table(data: Mapping[str, Any]) -> str:
 
     rows = [row("receive, mask, send", "floor", data), row("uvloop and websockets", "bare", data["bare"])]
     return table(["", "legs", "it, ms a leg-s", "the daemon, ms a leg-s", "times"], rows)
+
+
+_TABLES: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
+    "ladder": ladder_table,
+    "parts": parts_table,
+    "bill": bill_table,
+    "overload": overload_table,
+}
 
 
 def plot(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -136,7 +151,7 @@ def main() -> None:
     path, legs = DOCS / PAGE, _kept("legs")
     page = replaced(path.read_text(encoding="utf-8"), "legs", legs_table(legs))
     page = replaced(page, "ratio", ratio_table(json.loads(ACCEPTED.read_text(encoding="utf-8"))))
-    for name, made in (("parts", parts_table), ("bill", bill_table), ("overload", overload_table)):
+    for name, made in _TABLES.items():
         page = replaced(page, name, made(_kept(name)))
     path.write_text(page, encoding="utf-8")
     (DOCS / PLOT).write_text(plot(legs["rows"]), encoding="utf-8")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bench import __main__ as command
-from bench import churn, latency, outage, tokens
+from bench import churn, ladder, latency, outage, tokens
 from bench.churn import Calls, Held
 from bench.far import Far
 from bench.latency import Times
@@ -223,3 +223,11 @@ def test_an_unknown_name_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         command.main(["latencies"])
     assert "latency, outage, token, churn" in capsys.readouterr().err
+
+
+@pytest.mark.timeout(120)
+async def test_every_rung_hears_what_is_sent_and_the_table_has_them_all() -> None:
+    found = await ladder.measure(legs=10, rounds=1, seconds=0.5)
+    rows = ladder.table_rows(found)
+    assert [row[0] for row in rows] == [*ladder.RUNGS, "daemon"]
+    assert all(cost > 0 for cost in found["ms_per_leg_s"].values())
