@@ -13,6 +13,7 @@ from bench.far import Far
 from bench.latency import Times
 from bench.outage import Row, Scenario
 from bench.outcome import Advance, Outcome
+from bench.rung import RUNGS
 from bench.telephone import Final
 from bench.tokens import Wave
 from bridge.net.rtzr import Rtzr
@@ -229,5 +230,5 @@ def test_an_unknown_name_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
 async def test_every_rung_hears_what_is_sent_and_the_table_has_them_all() -> None:
     found = await ladder.measure(legs=10, rounds=1, seconds=0.5)
     rows = ladder.table_rows(found)
-    assert [row[0] for row in rows] == [*ladder.RUNGS, "daemon"]
+    assert [row[0] for row in rows] == [*RUNGS, "daemon"]
     assert all(cost > 0 for cost in found["ms_per_leg_s"].values())
