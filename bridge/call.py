@@ -81,14 +81,13 @@ class Leg:
         self._patience = 1
         self._catch_up = settings.session.catch_up
         self._attempt = 0
-        self._retry_s = self._give_up_s = 0.0
+        self._retry_s = self._give_up_s = self._since_s = 0.0
         self._missing = GapReason.RING
         """Why audio is lost that does not find a session in time."""
         self._opening: asyncio.Task[_Outcome] | None = None
         self._permit: Permit | None = None
         self._last: Permit | None = None
         """Of the session that was lost: nobody else gets its channel before this leg has asked again."""
-        self._since_s = 0.0
         self._talk: Conversation | None = None
         self._listening: asyncio.Task[None] | None = None
         self._covered_s = self._taken_ms = 0.0
@@ -232,8 +231,9 @@ class Leg:
         started_s = _now_s()
         self._since_s = self._since_s or started_s
         try:
+            want = self._settings
             permit = await self._speech.open(
-                self._codec, self._settings.priority, since_s=self._since_s, instead_of=self._last
+                self._codec, want.priority, options=want.options, since_s=self._since_s, instead_of=self._last
             )
         except (Refused, Unreachable) as error:
             return error.with_traceback(None)  # its frames keep this leg, which keeps what comes of the try

@@ -21,10 +21,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from bridge import daemon, logs
+from bridge import daemon, explain, logs
 from bridge import demo as demonstration
 from bridge import transcribe as transcription
-from bridge.config import Config, ConfigError, load, yamltree
+from bridge.config import DEFAULT_CONFIG, Config, ConfigError, load, yamltree
 from bridge.config.faults import line_of
 from bridge.emulator.knobs import turned
 from bridge.emulator.server import Emulator, Knobs
@@ -32,7 +32,6 @@ from bridge.loops import new_loop
 from bridge.sinks.console import ConsoleSink, log_stream, terminal
 from bridge.sinks.jsonl import JsonlSink
 
-DEFAULT_CONFIG = Path("/etc/rtzr-bridge/bridge.yaml")
 _INTERRUPTED = 130
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 
@@ -365,6 +364,9 @@ def _for_a_file(config: Path | None, *, emulated: bool) -> Config:
     if config is None and not DEFAULT_CONFIG.exists():
         return transcription.defaults(os.environ)
     return load(config or DEFAULT_CONFIG, os.environ, asterisk=False)
+
+
+app.command("explain", short_help="Say which rule chooses a call, and why.")(explain.command)
 
 
 def _say_how_it_went(outcome: transcription.Outcome) -> None:

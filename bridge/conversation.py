@@ -5,7 +5,7 @@ session, reads the PBX's audio or waits for a clock: the leg calls `step` at eve
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Protocol
@@ -87,6 +87,8 @@ class LegSettings:
     outage_ms: float = 60_000.0
     """After hang-up: how long RTZR is tried for while there is something to be sent."""
     priority: int = 0
+    options: Mapping[str, str] | None = None
+    """Of the streaming query, where they differ from what the opener has."""
 
 
 class Conversation:

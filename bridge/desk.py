@@ -105,6 +105,12 @@ class DeskSettings:
     reorder_ms: float
     ring_ms: float
     legs: LegSettings
+    by_rule: Mapping[str, LegSettings] = field(default_factory=dict)
+    """Those of calls that a rule has chosen."""
+
+    def of(self, rule: str) -> LegSettings:
+        """What holds for a call that `rule` has chosen, or none."""
+        return self.by_rule.get(rule, self.legs)
 
 
 _NOTHING = (0,) * len(FATES)
@@ -132,7 +138,7 @@ class LocalDesk:
             settings.codec,
             self.ring,
             desks.speech,
-            settings.legs,
+            settings.of(new.rule),
             clock=self.now_ms,
             publish=desks.publish,
             spool=self._spool(desks),

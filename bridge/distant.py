@@ -5,7 +5,7 @@ sockets to RTZR are opened here, with the daemon's leave.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
@@ -51,6 +51,7 @@ class DistantPermit:
 @dataclass(slots=True)
 class _Wanted:
     codec: Codec
+    options: Mapping[str, str] | None = None
     session: Session | None = None
 
 
@@ -71,9 +72,10 @@ class DistantSpeech:
         *,
         since_s: float | None = None,
         instead_of: Permit | None = None,
+        options: Mapping[str, str] | None = None,
     ) -> DistantPermit:
         """Raises `Refused` and `Unreachable`."""
-        number, wanted = next(self._numbers), _Wanted(codec)
+        number, wanted = next(self._numbers), _Wanted(codec, options)
         before = instead_of.number if isinstance(instead_of, DistantPermit) else None
         self._wanted[number] = wanted
         try:
@@ -95,7 +97,7 @@ class DistantSpeech:
     async def dial(self, number: int) -> None:
         """The leg that wants session `number` may dial now. Raises `Refused` and `Unreachable`."""
         wanted = self._wanted.get(number)
-        session = None if wanted is None else await self._rtzr.open(wanted.codec)
+        session = None if wanted is None else await self._rtzr.open(wanted.codec, wanted.options)
         if wanted is None or session is None or number not in self._wanted:
             if session is not None:
                 session.abort()

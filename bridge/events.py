@@ -19,9 +19,10 @@ def _verdict(reasons: Sequence[str]) -> dict[str, Any]:
     return {"verdict": "partial" if reasons else "complete", "reasons": list(reasons)}
 
 
-def call_started(call: CallId, at_ms: float) -> Event:
-    """`at_ms`: how old the call was when the bridge first saw it."""
-    return Event(f"{call}/started/{round(at_ms)}", "rtzr.call.started", call, _now(), {"at_ms": round(at_ms)})
+def call_started(call: CallId, at_ms: float, rule: str = "") -> Event:
+    """`at_ms`: how old the call was when the bridge first saw it; `rule`: which one chose it, if one did."""
+    data: dict[str, Any] = {"at_ms": round(at_ms)} | ({"rule": rule} if rule else {})
+    return Event(f"{call}/started/{round(at_ms)}", "rtzr.call.started", call, _now(), data)
 
 
 def call_refused(call: CallId, at_ms: float, reason: str) -> Event:

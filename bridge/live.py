@@ -72,6 +72,8 @@ class Call:
 
     id: CallId
     origin_s: float
+    rule: str = ""
+    """Which one chose it, if one did."""
     live: int = 0
     legs: int = 0
     ledger: Ledger = field(default_factory=Ledger)

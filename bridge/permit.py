@@ -4,6 +4,7 @@ Where an account's channels are shared by many legs, `quota` gives permits out.
 """
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -36,8 +37,10 @@ class Speech(Protocol):
         *,
         since_s: float | None = None,
         instead_of: Permit | None = None,
+        options: Mapping[str, str] | None = None,
     ) -> Permit:
-        """`since_s`: when the leg first asked, by the loop. `instead_of`: what it gives back for this."""
+        """`since_s`: when the leg first asked, by the loop. `instead_of`: what it gives back for this.
+        `options`: the streaming query's, if not the usual ones."""
         ...
 
 
@@ -68,6 +71,7 @@ class Ungoverned:
         *,
         since_s: float | None = None,  # noqa: ARG002
         instead_of: Permit | None = None,  # noqa: ARG002
+        options: Mapping[str, str] | None = None,
     ) -> FreePermit:
         """Raises what the opener raises."""
-        return FreePermit(await self._opener.open(codec))
+        return FreePermit(await self._opener.open(codec, options))

@@ -5,7 +5,7 @@ the dials, and the log lines for what an administrator should know, each once an
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Generic, Protocol, TypeVar
 
 import structlog
@@ -24,7 +24,9 @@ T = TypeVar("T")
 class Opener(Protocol[S_co]):
     """What opens sessions. Raises `Refused` and `Unreachable`."""
 
-    async def open(self, codec: Codec) -> S_co: ...
+    async def open(self, codec: Codec, options: Mapping[str, str] | None = None) -> S_co:
+        """With these options of the streaming query, or the opener's own."""
+        ...
 
 
 class Held(Protocol):
@@ -98,10 +100,11 @@ class Governor(Generic[S]):
         *,
         since_s: float | None = None,
         instead_of: Held | None = None,
+        options: Mapping[str, str] | None = None,
     ) -> Permit[S]:
         """Wait for a channel, as long as it takes, and open a session there. As `admit`."""
         return await self.admit(
-            lambda: self._speech.open(codec), priority, since_s=since_s, instead_of=instead_of
+            lambda: self._speech.open(codec, options), priority, since_s=since_s, instead_of=instead_of
         )
 
     async def admit(

@@ -7,7 +7,7 @@ audio and no transcript passes here.
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
 
@@ -32,10 +32,12 @@ from bridge.wire.roster import (
     EndTap,
     LookUp,
     Mark,
+    Pass,
     RemoveStray,
     Roster,
     StartLeg,
 )
+from bridge.wire.rules import CallRule
 
 _log = structlog.get_logger()
 
@@ -56,6 +58,8 @@ class SwitchboardSettings:
     preopen: bool
     max_legs: int = 0
     prices: tuple[Price, ...] = ()
+    rules: tuple[CallRule, ...] = ()
+    trunks: tuple[str, ...] = ()
 
 
 class Switchboard:
@@ -76,7 +80,9 @@ class Switchboard:
         self._admission = Admission(desks, settings.max_legs, publish)
         self._settings = settings
         self._publish = publish
-        self._roster = Roster(settings.user_event, tap_prefix(settings.taps.app))
+        self._roster = Roster(
+            settings.user_event, tap_prefix(settings.taps.app), settings.rules, settings.trunks
+        )
         self._clock = PbxClock(time.time(), asyncio.get_running_loop().time())
         self._live: dict[str, Live] = {}
         self._calls: dict[CallId, Call] = {}
@@ -139,8 +145,10 @@ class Switchboard:
                     self._end_tap(channel)
                 case RemoveStray(channel):
                     self._spawn(self._remove(channel))
-                case LookUp(channel):
-                    self._spawn(self._look_up(channel))
+                case LookUp(channel, rule):
+                    self._spawn(self._look_up(channel, rule))
+                case Pass(channel, choice):
+                    _log.info("call passed", channel=channel, rule=choice.rule, reason=choice.reason)
 
     async def _reconcile(self) -> None:
         """Compare what runs here with what the PBX has: it repeats nothing that was missed."""
@@ -150,14 +158,23 @@ class Switchboard:
                 known = self._roster.known(self._taps())
                 channels = await self._ari.channels()
                 marks = await asyncio.gather(*(self._mark(channel) for channel in channels))
+                found = {c.id: mark for c, mark in zip(channels, marks, strict=True) if mark is not None}
+                families = await self._families([one for one in channels if one.id not in found])
                 break
             except (AriRefused, AriUnreachable, wire.AriError) as error:
                 _log.warning("live calls not compared", reason=_told(error), attempt=attempt)
                 await asyncio.sleep(_COMPARE_AGAIN_S)
             if connection != self._connection:
                 return  # a later connection compares anew
-        found = {c.id: mark for c, mark in zip(channels, marks, strict=True) if mark is not None}
-        self._carry_out(self._roster.reconcile(channels, found, known, self._taps()))
+        self._carry_out(self._roster.reconcile(channels, found, known, self._taps(), families))
+
+    async def _families(self, channels: Sequence[wire.Channel]) -> dict[str, CallId]:
+        """The linkedids of channels that nobody has marked; only rules could choose their calls."""
+        if not self._settings.rules:
+            return {}
+        asked = [self._ari.variable(channel.id, "CHANNEL(linkedid)") for channel in channels]
+        linkedids = await asyncio.gather(*asked)
+        return {one.id: linkedid for one, linkedid in zip(channels, linkedids, strict=True) if linkedid}
 
     def _taps(self) -> frozenset[str]:
         """Our own channels that are in use."""
@@ -170,9 +187,12 @@ class Switchboard:
             _log.warning("channel not read", reason=_told(error))
             return None
 
-    async def _look_up(self, channel: wire.Channel) -> None:
-        linkedid = await self._ari.variable(channel.id, "CHANNEL(linkedid)")
-        self._carry_out(self._roster.start(channel, linkedid or channel.id, Role.CALLER))
+    async def _look_up(self, channel: wire.Channel, rule: str | None) -> None:
+        linkedid = await self._ari.variable(channel.id, "CHANNEL(linkedid)") or channel.id
+        if rule is None:
+            self._carry_out(self._roster.start(channel, linkedid, Role.CALLER))
+        else:
+            self._carry_out(self._roster.chosen(channel, linkedid, rule))
 
     async def _remove(self, channel: str) -> None:
         _log.info("stray tap removed", tap=channel)
@@ -190,7 +210,7 @@ class Switchboard:
         self._admission.began(call.id)
         party = Party(start.role, channel.number, channel.caller_name)
         flaws = ("joined late",) if start.late else ()
-        live = Live(NewLeg(LegId(call.id, channel.id), party, call.origin_s, flaws))
+        live = Live(NewLeg(LegId(call.id, channel.id), party, call.origin_s, flaws, call.rule))
         self._live[channel.id] = live
         self._idle.clear()
         call.live += 1
@@ -204,11 +224,11 @@ class Switchboard:
         call = self._calls.get(start.call)
         if call is None:
             created_s = self._roster.created_s(start.call, start.channel)
-            call = Call(start.call, self._clock.monotonic(created_s))
+            call = Call(start.call, self._clock.monotonic(created_s), start.rule)
             if not self._admission.admits(call.id, call.now_ms(), self.legs, again=start.late):
                 return None
             self._calls[call.id] = call
-            self._publish(events.call_started(call.id, call.now_ms()))
+            self._publish(events.call_started(call.id, call.now_ms(), call.rule))
         return call
 
     def _turn_away(self, start: StartLeg) -> None:

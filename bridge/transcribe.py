@@ -202,10 +202,10 @@ class _Bounded:
         self._config = config
         self._failing_since_s: float | None = None
 
-    async def open(self, codec: Codec) -> Session:
+    async def open(self, codec: Codec, options: Mapping[str, str] | None = None) -> Session:
         """As `Rtzr.open`. Raises TranscribeError where another try would not help or took too long."""
         try:
-            session = await self._speech.open(codec)
+            session = await self._speech.open(codec, options)
         except (Refused, Unreachable) as error:
             if self._over(error):
                 raise TranscribeError(f"{error}; {_mend(error, self._config)}") from None

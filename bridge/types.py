@@ -89,6 +89,8 @@ class NewLeg:
     """When the call's first channel was created, on this machine's monotonic clock."""
     flaws: tuple[str, ...] = ()
     """What is missing already, in a word or two each."""
+    rule: str = ""
+    """The rule whose settings hold for its call; none for those of the whole configuration."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ import asyncio
 import os
 import ssl
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from random import random
 
@@ -131,10 +131,13 @@ def build_ari(config: Config) -> Ari:
         config.secrets.ari_password,
         asterisk.app,
         timeout_s=asterisk.request_timeout_s,
+        variables=any(rule.match.variables for rule in config.rules),
     )
 
 
-def leg_settings(config: Config) -> LegSettings:
+def leg_settings(
+    config: Config, *, priority: int = 0, options: Mapping[str, str] | None = None
+) -> LegSettings:
     gate = config.gate.model_dump()
     return LegSettings(
         gate=GateSettings(**{**gate, "mode": Mode(gate["mode"])}),
@@ -148,7 +151,18 @@ def leg_settings(config: Config) -> LegSettings:
         message_ms=config.media.message_ms,
         ring_ms=config.media.ring_s * 1000,
         outage_ms=config.hangup.outage_s * 1000,
+        priority=priority,
+        options=options,
     )
+
+
+def _by_rule(config: Config) -> dict[str, LegSettings]:
+    """What holds for the calls of each rule."""
+    found = {}
+    for rule in config.rules:
+        changed = config.ruled(rule.name)
+        found[rule.name] = leg_settings(changed, priority=rule.priority, options=stream_options(changed))
+    return found
 
 
 def build_spool(config: Config) -> Spool | None:
@@ -169,7 +183,9 @@ def build_desks(
 ) -> LocalDesks:
     """Desks in this process, which has the UDP `ports`."""
     media = config.media
-    settings = DeskSettings(media.encoding, media.reorder_ms, media.ring_s * 1000, leg_settings(config))
+    settings = DeskSettings(
+        media.encoding, media.reorder_ms, media.ring_s * 1000, leg_settings(config), _by_rule(config)
+    )
     return LocalDesks(
         settings,
         PortPool(media.bind, ports.start, ports.stop - 1, media.port_rest_s),
@@ -230,5 +246,7 @@ def build_switchboard(
         preopen=config.rtzr.preopen == "ring",
         max_legs=config.overload.max_legs,
         prices=tuple(map(Price, config.cost.won_per_h, (*config.cost.up_to_h, None))),
+        rules=tuple(rule.rule() for rule in config.rules),
+        trunks=config.asterisk.trunk_contexts,
     )
     return Switchboard(ari, desks, settings, publish, mix_when)

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
@@ -54,6 +54,7 @@ class Watching(Protocol):
         *,
         since_s: float | None = None,
         instead_of: Permit | None = None,
+        options: Mapping[str, str] | None = None,
     ) -> Permit: ...
 
 

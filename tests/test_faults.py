@@ -35,7 +35,7 @@ class Watched:
         self._client = client
         self._sessions = sessions
 
-    async def open(self, codec: Codec) -> Session:
+    async def open(self, codec: Codec, options: object = None) -> Session:
         session = await self._client.open(codec)
         self._sessions.append(session)
         return session

@@ -216,7 +216,7 @@ class Broken:
     def __init__(self, error: Exception) -> None:
         self.error = error
 
-    async def open(self, codec: Codec) -> None:
+    async def open(self, codec: Codec, options: object = None) -> None:
         raise self.error
 
 

@@ -31,7 +31,7 @@ class _Tokens:
 
 
 class _NoSpeech:
-    async def open(self, codec: object) -> Any:
+    async def open(self, codec: object, options: object = None) -> Any:
         raise AssertionError("the daemon was not to dial")
 
 

@@ -1,23 +1,15 @@
-"""The configuration: every YAML key, its default and its bounds, and `load`, which reads a file whole.
+"""The configuration: the whole of it, and `load`, which reads a file at once.
 
-Models, and the rules between keys. What a single value may be is in `values`, how YAML is read in
-`yamltree`, how secrets are had in `credentials`, how faults become lines in `faults`. Nothing here
-prints, logs or exits.
+Here are the rules between sections. The sections are in `sections`, what a single value may be in `values`,
+how YAML is read in `yamltree`, how secrets are had in `credentials`, how faults become lines in `faults`.
+Nothing here prints, logs or exits.
 """
 
-import ipaddress
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Self
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    PrivateAttr,
-    ValidationError,
-    model_validator,
-)
+from pydantic import Field, PrivateAttr, ValidationError, model_validator
 
 from bridge import credentials
 from bridge.config import yamltree
@@ -31,259 +23,38 @@ from bridge.config.faults import (
     secret_keys,
     without,
 )
-from bridge.config.values import (
-    Address,
-    AnyHttp,
-    CaFile,
-    FilePath,
-    Host,
-    Keywords,
-    Name,
-    Port,
-    Seconds,
-    SecuredHttp,
-    SecuredWs,
-    Silence,
-    Steps,
-    Threshold,
-    WorkerNumber,
+from bridge.config.sections import (
+    Asterisk,
+    Choosing,
+    Cost,
+    Gate,
+    Hangup,
+    Log,
+    Media,
+    Overload,
+    Quota,
+    Rtzr,
+    Section,
+    Sinks,
+    Spool,
+    changed,
 )
+from bridge.config.values import WorkerNumber
 from bridge.credentials import Secrets
-from bridge.types import Codec
 
-__all__ = ["Config", "ConfigError", "Secrets", "load"]
+__all__ = ["DEFAULT_CONFIG", "Config", "ConfigError", "Secrets", "load"]
 
+DEFAULT_CONFIG = Path("/etc/rtzr-bridge/bridge.yaml")
 _BIGGEST_FILE = 1 << 20
 
 
-class _Section(BaseModel):
-    """What all sections share: nothing unknown, nothing converted, nothing changed afterwards."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _empty_is_default(cls, value: Any) -> Any:
-        return {} if value is None else value  # `sinks:` with every key under it commented out
-
-
-class Rtzr(_Section):
-    """The speech-to-text service; the names of its own parameters are RTZR's."""
-
-    auth_url: SecuredHttp = "https://openapi.vito.ai/v1/authenticate"
-    stream_url: SecuredWs = "wss://openapi.vito.ai/v1/transcribe:streaming"
-    file_url: SecuredHttp = "https://openapi.vito.ai/v1/transcribe"
-    model_name: Name = "sommers_ko"
-    domain: Literal["CALL", "MEETING"] = "CALL"
-    language: Name = "ko"
-    use_itn: bool = True
-    use_disfluency_filter: bool = False
-    use_profanity_filter: bool = False
-    use_punctuation: bool = False
-    keywords: Keywords = ()
-    epd_time: Annotated[float, Field(gt=0, le=60)] = 0.5
-    max_utter_duration: Annotated[int, Field(ge=1, le=600)] = 12
-    noise_threshold: Threshold | None = None
-    active_threshold: Threshold | None = None
-    renew_before_s: Annotated[float, Field(ge=0, le=18000)] = 600
-    connect_timeout_s: Seconds = 5
-    preopen: Literal["answer", "ring"] = "answer"
-    catch_up: Annotated[float, Field(ge=1, le=100)] = 2.0
-    keepalive_s: Annotated[float, Field(ge=0, le=3600)] = 10
-    watchdog_s: Annotated[float, Field(ge=0, le=3600)] = 15
-    rotate_s: Annotated[float, Field(ge=0, le=86400)] = 3600
-    proxy: AnyHttp | None = None
-    ca_file: CaFile | None = None
-
-    @model_validator(mode="after")
-    def _whole(self) -> Self:
-        boosts = self.model_name == "sommers_ko" or (self.model_name == "whisper" and self.language == "ko")
-        return keep(
-            self,
-            Rule(
-                not self.keywords or boosts,
-                ("keywords", "model_name"),
-                "are for model_name sommers_ko only; empty the list or change the model",
-            ),
-        )
-
-
-class Asterisk(_Section):
-    """Asterisk's REST interface, and the names that the dialplan shares with us."""
-
-    ari_url: AnyHttp = "http://127.0.0.1:8088/ari"
-    username: Name = "rtzr-bridge"
-    app: Name = "rtzr-bridge"
-    tap_context: Name = "rtzr-tap"
-    user_event: Name = "RTZR"
-    request_timeout_s: Seconds = 5
-
-
-class Media(_Section):
-    """How audio comes from the PBX: one UDP port a leg."""
-
-    bind: Address = "127.0.0.1"
-    advertise: Host | None = None
-    first_port: Port = 40000
-    last_port: Port = 40999
-    codec: Literal["ulaw", "alaw", "slin"] = "ulaw"
-    message_ms: Annotated[int, Field(ge=20, le=100)] = 40
-    reorder_ms: Annotated[int, Field(ge=0, le=500)] = 60
-    ring_s: Annotated[int, Field(ge=5, le=600)] = 60
-    port_rest_s: Annotated[float, Field(ge=0, le=3600)] = 30
-    early_media: bool = False
-
-    @model_validator(mode="after")
-    def _whole(self) -> Self:
-        everywhere = ipaddress.ip_address(self.bind).is_unspecified
-        return keep(
-            self,
-            Rule(
-                self.first_port <= self.last_port,
-                ("first_port", "last_port"),
-                "is above last_port; swap the two or widen the range",
-            ),
-            Rule(
-                not everywhere or self.advertise is not None,
-                ("advertise", "bind"),
-                "must be given when bind is every address; set it to the address the PBX sends audio to",
-            ),
-        )
-
-    @property
-    def advertised(self) -> str:
-        """The address that the PBX is told to send to."""
-        return self.advertise or self.bind
-
-    @property
-    def encoding(self) -> Codec:
-        """`codec` as the bridge's own noun."""
-        return Codec.of(self.codec)
-
-
-class Gate(_Section):
-    """What of the audio is sent, and when an utterance is over. Milliseconds."""
-
-    mode: Literal["immediate", "vad", "hybrid"] = "hybrid"
-    start_ms: Annotated[int, Field(ge=10, le=1000)] = 60
-    silence_ms: Silence = 400
-    preroll_ms: Annotated[int, Field(ge=0, le=5000)] = 300
-    hangover_ms: Annotated[int, Field(ge=0, le=10000)] = 200
-    min_speech_ms: Annotated[int, Field(ge=0, le=5000)] = 100
-    max_utterance_ms: Annotated[int, Field(ge=1000, le=120000)] = 12000
-    aggressiveness: Annotated[int, Field(ge=0, le=3)] = 2
-
-    @model_validator(mode="after")
-    def _whole(self) -> Self:
-        return keep(
-            self,
-            Rule(
-                self.hangover_ms <= self.silence_ms,
-                ("hangover_ms", "silence_ms"),
-                "is longer than silence_ms, which ends the utterance; give silence_ms or less",
-            ),
-            Rule(
-                self.preroll_ms >= self.start_ms,
-                ("preroll_ms", "start_ms"),
-                "is shorter than start_ms, so utterances would lose their first sound; give start_ms or more",
-            ),
-            Rule(
-                self.min_speech_ms < self.max_utterance_ms,
-                ("min_speech_ms", "max_utterance_ms"),
-                "is not shorter than max_utterance_ms; give less",
-            ),
-        )
-
-
-class Hangup(_Section):
-    """What happens when a leg ends."""
-
-    drain_ms: Annotated[int, Field(ge=0, le=60000)] = 5000
-    outage_s: Annotated[float, Field(ge=0, le=3600)] = 60
-
-
-class Console(_Section):
-    """Live transcripts on the terminal."""
-
-    enabled: bool = True
-    partials: bool = True
-
-
-class Jsonl(_Section):
-    """Events as lines of JSON in a file."""
-
-    path: FilePath | None = None
-
-
-class Quota(_Section):
-    """The account's channels: RTZR counts sessions per organisation."""
-
-    max_sessions: Annotated[int, Field(ge=0, le=100_000)] = 0
-    reserve: Annotated[int, Field(ge=0, le=100_000)] = 0
-    on_full: Literal["wait", "lowest_priority_out", "mix_legs"] = "wait"
-    alarm: Annotated[float, Field(gt=0, le=1)] = 0.8
-
-    @model_validator(mode="after")
-    def _whole(self) -> Self:
-        rule = Rule(
-            not self.max_sessions or self.reserve < self.max_sessions,
-            ("reserve", "max_sessions"),
-            "leaves no session for ordinary legs; give less than max_sessions",
-        )
-        return keep(self, rule)
-
-
-class Overload(_Section):
-    """When new calls are refused, so that those that are heard are heard in time."""
-
-    max_legs: Annotated[int, Field(ge=0, le=1_000_000)] = 0
-    full_at: Annotated[float, Field(gt=0, le=1)] = 0.85
-
-
-class Cost(_Section):
-    """What RTZR asks for an hour, by the hours of the month."""
-
-    won_per_h: Steps = (1000, 500, 400, 300)
-    up_to_h: Steps = (1000, 10_000, 25_000)
-
-    @model_validator(mode="after")
-    def _whole(self) -> Self:
-        rule = Rule(
-            len(self.won_per_h) == len(self.up_to_h) + 1 and list(self.up_to_h) == sorted(self.up_to_h),
-            ("up_to_h", "won_per_h"),
-            "must rise and be one shorter than won_per_h, whose last price is for all hours that follow",
-        )
-        return keep(self, rule)
-
-
-class Spool(_Section):
-    """Audio that could not be streamed waits on the disk for RTZR's file API. Off without a folder."""
-
-    folder: FilePath | None = None
-    max_mb: Annotated[int, Field(ge=1, le=10_000_000)] = 1000
-    keep_days: Annotated[float, Field(gt=0, le=3650)] = 7
-
-
-class Sinks(_Section):
-    """Where events go."""
-
-    console: Console = Console()
-    jsonl: Jsonl = Jsonl()
-
-
-class Log(_Section):
-    """The daemon's own log, on standard error."""
-
-    level: Literal["debug", "info", "warning", "error"] = "info"
-    format: Literal["console", "json"] = "console"
-
-
-class Config(_Section):
+class Config(Section):
     """All of it. `Config()` is every default, without secrets."""
 
     rtzr: Rtzr = Rtzr()
     asterisk: Asterisk = Asterisk()
     media: Media = Media()
+    rules: Annotated[tuple[Choosing, ...], Field(strict=False, max_length=1000)] = ()
     gate: Gate = Gate()
     hangup: Hangup = Hangup()
     quota: Quota = Quota()
@@ -318,7 +89,33 @@ class Config(_Section):
                 ("workers", "media.first_port", "media.last_port"),
                 "are more than there are ports; widen media.first_port to media.last_port",
             ),
+            *self._rules_between_rules(),
         )
+
+    def _rules_between_rules(self) -> Iterator[Rule]:
+        names = [rule.name for rule in self.rules]
+        for number, rule in enumerate(self.rules):
+            once = names.index(rule.name) == number
+            yield Rule(once, (f"rules.{number}.name",), "is another rule's name; give it one of its own")
+            if once:
+                yield self._fitting(number, rule.name)
+
+    def _fitting(self, number: int, name: str) -> Rule:
+        """Whether what a rule changes goes together with what it does not."""
+        try:
+            self.ruled(name)
+        except ValidationError as error:
+            why = "; ".join(str(detail["msg"]) for detail in error.errors())
+            return Rule(False, (f"rules.{number}",), f"does not go with the other keys: {why}")
+        return Rule(True, (), "")
+
+    def ruled(self, name: str) -> "Config":
+        """The same configuration with what the rule `name` changes. Raises ValidationError."""
+        for rule in self.rules:
+            if rule.name == name:
+                gate, rtzr = changed(self.gate, rule.gate), changed(self.rtzr, rule.rtzr)
+                return self.model_copy(update={"gate": gate, "rtzr": rtzr})
+        return self
 
     @property
     def secrets(self) -> Secrets:
@@ -383,7 +180,7 @@ def _validated(tree: yamltree.Tree) -> tuple[Config | None, list[yamltree.Fault]
             return Config.model_validate(without(tree.value, touched)), faults
         except ValidationError as error:
             found, places = faults_of(error, Config, tree, touched)
-        faults += found
+        faults += [fault for fault in found if fault not in faults]
         if places <= touched:
             return None, faults
         touched |= places

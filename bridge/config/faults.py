@@ -7,7 +7,7 @@ import difflib
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails, PydanticCustomError
@@ -37,7 +37,11 @@ class Rule:
 
     def places(self, at: Place) -> list[Place]:
         """Where the keys stand in the document, the model standing at `at`."""
-        return [(*at, *key.split(".")) for key in self.keys]
+        return [(*at, *map(_step, key.split("."))) for key in self.keys]
+
+
+def _step(part: str) -> str | int:
+    return int(part) if part.isdigit() else part  # the place in a list
 
 
 def keep(model: Model, *rules: Rule) -> Model:
@@ -141,6 +145,7 @@ def _text(detail: ErrorDetails, model: type[BaseModel]) -> str:
 
 _TEXTS: dict[str, Callable[[dict[str, Any]], str]] = {
     "refused": lambda ctx: str(ctx["text"]),
+    "missing": lambda _: "is missing; give it",
     "string_type": lambda _: "must be text; put it in quotes",
     "string_too_short": lambda _: "is empty; write something, or null",
     "string_pattern_mismatch": lambda _: "is no name; use letters, digits and . _ - only",
@@ -165,7 +170,7 @@ def _unknown(path: Place, model: type[BaseModel]) -> str:
     key = str(path[-1])
     here = model
     for part in path[:-1]:
-        here = _section(here, str(part)) or here
+        here = _section(here, str(part), lists=True) or here
     near = difflib.get_close_matches(key, list(here.model_fields), n=1)
     if near:
         return f"is not a key; did you mean {near[0]}?"
@@ -175,9 +180,12 @@ def _unknown(path: Place, model: type[BaseModel]) -> str:
     return f"is not a key; the keys here are {', '.join(here.model_fields)}"
 
 
-def _section(model: type[BaseModel], key: str) -> type[BaseModel] | None:
+def _section(model: type[BaseModel], key: str, *, lists: bool = False) -> type[BaseModel] | None:
+    """The model of the section `key`; with `lists`, of a list of sections that of each."""
     field = model.model_fields.get(key)
     kind = None if field is None else field.annotation
+    if lists and get_origin(kind) is tuple:
+        kind = get_args(kind)[0]
     return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
 
 

@@ -9,12 +9,14 @@ import ssl
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, PlainValidator
+from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator
 
 from bridge.config.faults import refuse
+from bridge.wire.rules import PatternError, compiled
 
 _VAD_TAIL_MS = 180
 _MOST_WORKERS = 256
+_LONGEST_PATTERN = 200
 
 
 def _loopback(host: str) -> bool:
@@ -106,6 +108,19 @@ def _workers(value: object) -> int | str:
     raise refuse("is neither auto nor a whole number from 1 to {}; begin with 1", _MOST_WORKERS)
 
 
+def _patterns(value: object) -> tuple[str, ...]:
+    """One pattern or a list of them."""
+    given = value if isinstance(value, list | tuple) else [value]
+    for one in given:
+        if not isinstance(one, str) or not one or len(one) > _LONGEST_PATTERN:
+            raise refuse("is no text; put numbers in quotes, or YAML takes their zeros away")
+        try:
+            compiled(one)
+        except PatternError as error:
+            raise refuse("{}", str(error)) from None
+    return tuple(given)
+
+
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
 Seconds = Annotated[float, Field(gt=0, le=60)]
 Port = Annotated[int, Field(ge=1024, le=65535)]
@@ -126,3 +141,5 @@ FilePath = Annotated[str, Field(min_length=1), AfterValidator(_path)]
 Steps = Annotated[
     tuple[Annotated[float, Field(strict=True, ge=0, le=10_000_000)], ...], Field(strict=False, max_length=20)
 ]
+Patterns = Annotated[tuple[str, ...], BeforeValidator(_patterns)]
+RuleName = Annotated[str, Field(pattern=r"^[^\x00-\x1f/\x7f]{1,64}$")]

@@ -23,7 +23,7 @@ from websockets.exceptions import InvalidStatus, WebSocketException
 
 from bridge.net.frames import answer_of, forget_frames
 from bridge.types import Codec
-from bridge.wire import ari
+from bridge.wire import ari, arirequest
 from bridge.wire.backoff import full_jitter
 
 _log = structlog.get_logger()
@@ -112,9 +112,11 @@ class Ari:
         ping_s: float = 2.0,
         tls: ssl.SSLContext | None = None,
         random01: Callable[[], float] = random.random,
+        variables: bool = False,
     ) -> None:
         """`url` is ARI's base, such as http://127.0.0.1:8088/ari; `tls` None is the system's trust.
 
+        `variables`: be told of those that are set, too.
         A link on which nothing is answered any more is noticed after twice `ping_s` seconds at the latest.
         """
         self.counters = AriCounters()
@@ -124,6 +126,7 @@ class Ari:
         self._timeout_s = timeout_s
         self._ping_s = ping_s
         self._random01 = random01
+        self._variables = variables
         self._tls = tls if tls is not None else ssl.create_default_context()
         credentials = base64.b64encode(f"{username}:{password}".encode()).decode()
         self._headers = {"Authorization": f"Basic {credentials}"}
@@ -221,9 +224,9 @@ class Ari:
 
     async def _greet(self) -> Connected:
         """Subscribe, and learn who answers. The subscription comes first: what follows it is not missed."""
-        await self._request(ari.event_filter(self._app))
-        await self._request(ari.subscription(self._app))
-        pbx = ari.pbx(await self._request(ari.Request("GET", "asterisk/info")))
+        await self._request(arirequest.event_filter(self._app, variables=self._variables))
+        await self._request(arirequest.subscription(self._app))
+        pbx = ari.pbx(await self._request(arirequest.Request("GET", "asterisk/info")))
         self.counters.connected += 1
         self._told_absent = self._told_refused = False
         _log.info("ari connected", version=pbx.version, entity=pbx.entity)
@@ -274,7 +277,7 @@ class Ari:
         self.counters.replaced += 1
         _log.error("ari application taken by another client", app=self._app, retry_s=BACKOFF_CAP_S)
 
-    async def _request(self, request: ari.Request) -> bytes:
+    async def _request(self, request: arirequest.Request) -> bytes:
         """The body of the reply. Raises Gone, AriRefused, AriUnreachable."""
         self.counters.requested += 1
         try:
@@ -299,16 +302,16 @@ class Ari:
 
     async def channels(self) -> tuple[ari.Channel, ...]:
         """The live channels. Raises AriRefused, AriUnreachable and AriError, as every request here does."""
-        return ari.channels(await self._request(ari.Request("GET", "channels")))
+        return ari.channels(await self._request(arirequest.Request("GET", "channels")))
 
     async def bridges(self) -> tuple[ari.Bridge, ...]:
         """The live bridges."""
-        return ari.bridges(await self._request(ari.Request("GET", "bridges")))
+        return ari.bridges(await self._request(arirequest.Request("GET", "bridges")))
 
     async def variable(self, channel: str, name: str) -> str | None:
         """A channel's variable; None when the channel has none of that name, or is gone."""
         try:
-            return ari.value(await self._request(ari.variable(channel, name)))
+            return ari.value(await self._request(arirequest.variable(channel, name)))
         except Gone:
             return None
 
@@ -321,13 +324,13 @@ class Ari:
         made, and destroyed at once.
         """
         return ari.one_channel(
-            await self._request(ari.originate_tap(tap, tapped, host, port, codec, context))
+            await self._request(arirequest.originate_tap(tap, tapped, host, port, codec, context))
         )
 
     async def hangup(self, channel: str) -> None:
         """Hang a channel up; one that is gone already is no error."""
         try:
-            await self._request(ari.hangup(channel))
+            await self._request(arirequest.hangup(channel))
         except Gone:
             return
 

@@ -8,7 +8,7 @@ import asyncio
 import logging
 import ssl
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Protocol, Self
 from weakref import WeakSet
 
@@ -248,7 +248,7 @@ class Rtzr:
         self,
         tokens: TokenSource,
         stream_url: str,
-        options: dict[str, str],
+        options: Mapping[str, str],
         *,
         timeout_s: float,
         tls: ssl.SSLContext | None = None,
@@ -263,20 +263,24 @@ class Rtzr:
         self.sessions_opened = 0
         self._sessions: WeakSet[Session] = WeakSet()
 
-    async def open(self, codec: Codec) -> Session:
-        """A fresh session. A 401 renews the token once. Raises `rtzr.Refused` and `rtzr.Unreachable`."""
+    async def open(self, codec: Codec, options: Mapping[str, str] | None = None) -> Session:
+        """A fresh session, with these options of the query if they are not the usual ones.
+
+        A 401 renews the token once. Raises `rtzr.Refused` and `rtzr.Unreachable`.
+        """
+        url = rtzr.stream_url(self._url, codec, self._options if options is None else options)
         token = await self._tokens.get()
         try:
-            return await self._connect(codec, token)
+            return await self._connect(url, token)
         except rtzr.Refused as refused:
             if refused.verdict is not rtzr.Verdict.RENEW:
                 raise
-        return await self._connect(codec, await self._tokens.get(refused=token))
+        return await self._connect(url, await self._tokens.get(refused=token))
 
-    async def _connect(self, codec: Codec, token: Token) -> Session:
+    async def _connect(self, url: str, token: Token) -> Session:
         try:
             connection = await _Dial(
-                rtzr.stream_url(self._url, codec, self._options),
+                url,
                 additional_headers={"Authorization": f"Bearer {token.value}"},
                 compression=None,
                 proxy=self._proxy,

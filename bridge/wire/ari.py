@@ -1,25 +1,18 @@
-"""Asterisk's REST interface as values: events read from text, requests described.
+"""Asterisk's REST interface as values: its events and replies, read from text.
 
-Pure. The sockets are in `bridge.net.ari`; which channel is tapped, and when, is the switchboard's decision.
+Pure. Requests are in `arirequest`, the sockets in `bridge.net.ari`; which channel is tapped, and when, is the
+switchboard's decision.
 Sources: rest-api/api-docs/{events,channels,applications}.json of Asterisk 22; recorded events in
 tests/captures/asterisk/.
 """
 
-import ipaddress
 import json
-import re
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, get_args
-from urllib.parse import quote
-
-from bridge.types import Codec
 
 _MAX_TEXT = 1 << 20
 _MAX_FIELD = 4096
-_HOST = re.compile(r"[A-Za-z0-9.-]{1,253}")
-_CHANNEL_ID = re.compile(r"[!-+\--~]{1,149}")
-"""Printable ASCII without space and comma: the id becomes an argument in the dialplan and a path in a URL."""
 
 
 class AriError(ValueError):
@@ -43,6 +36,29 @@ class Channel:
     application: str
     """What the dialplan runs on it now: Dial, ChanSpy, AppDial (a dialled channel), Stasis, ..."""
     application_data: str = field(repr=False)
+    context: str = ""
+    extension: str = field(default="", repr=False)
+    """Where in the dialplan it is; of a channel that is called, where it would be."""
+
+    @property
+    def calls(self) -> bool:
+        """Whether it came to us by itself, and was not called."""
+        return self.state == "Ring"
+
+    @property
+    def dials(self) -> bool:
+        """Whether it is calling somebody, or talking to whom it called."""
+        return self.application in ("Dial", "Queue")
+
+    @property
+    def dialled(self) -> bool:
+        """Whether it was called by an application (AppDial, AppQueue) and does nothing of its own."""
+        return self.application.startswith("App")
+
+    @property
+    def local(self) -> bool:
+        """A half of a Local channel: nobody's telephone."""
+        return self.name.startswith("Local/")
 
     @property
     def up(self) -> bool:
@@ -88,6 +104,15 @@ class ChannelUserevent:
 
 
 @dataclass(frozen=True, slots=True)
+class ChannelVarset:
+    at: float
+    channel: Channel | None
+    """None: a global variable."""
+    variable: str
+    value: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Dial:
     """`peer` is being dialled, by `caller` (None: by an originate)."""
 
@@ -125,6 +150,7 @@ AriEvent = (
     | ChannelHangupRequest
     | ChannelDestroyed
     | ChannelUserevent
+    | ChannelVarset
     | Dial
     | ChannelEnteredBridge
     | ChannelLeftBridge
@@ -136,7 +162,7 @@ def parse(text: str | bytes) -> AriEvent | None:
     """One message of the event WebSocket; None for a type that is not ours. Raises AriError."""
     event = _object(_decoded(text), "event")
     kind = _text(event, "type")
-    return _read(kind, event, seconds(_text(event, "timestamp"))) if kind in _TYPES else None
+    return _read(kind, event, seconds(_text(event, "timestamp"))) if kind in TYPES else None
 
 
 def channel(value: object) -> Channel:
@@ -153,6 +179,8 @@ def channel(value: object) -> Channel:
         created=seconds(_text(fields, "creationtime")),
         application=_text(dialplan, "app_name", ""),
         application_data=_text(dialplan, "app_data", ""),
+        context=_text(dialplan, "context", ""),
+        extension=_text(dialplan, "exten", ""),
     )
 
 
@@ -222,7 +250,7 @@ def seconds(timestamp: str) -> float:
     return moment.timestamp()
 
 
-_TYPES = tuple(kind.__name__ for kind in get_args(AriEvent))
+TYPES = tuple(kind.__name__ for kind in get_args(AriEvent))
 """ARI's own names, which the classes above carry."""
 
 
@@ -241,6 +269,9 @@ def _read(kind: str, event: dict[str, Any], at: float) -> AriEvent:
             return ChannelUserevent(
                 at, _optional_channel(event, "channel"), _text(event, "eventname"), fields
             )
+        case "ChannelVarset":
+            channel_ = _optional_channel(event, "channel")
+            return ChannelVarset(at, channel_, _text(event, "variable"), _text(event, "value"))
         case "Dial":
             caller = _optional_channel(event, "caller")
             return Dial(at, caller, channel(event.get("peer")), _text(event, "dialstatus"))
@@ -301,85 +332,3 @@ def _cause(event: dict[str, Any]) -> int:
 
 def _bridge_id(event: dict[str, Any]) -> str:
     return _text(_object(event.get("bridge"), "bridge"), "id")
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """One request, relative to ARI's base URL. The path is quoted already, the query is not."""
-
-    method: str
-    path: str
-    query: dict[str, str] = field(default_factory=dict)
-    body: dict[str, Any] | None = field(default=None, repr=False)
-
-
-def subscription(app: str) -> Request:
-    """Ask for the events of all channels and bridges (an empty id is all).
-
-    Never `subscribeAll` on the WebSocket: tearing it down can deadlock ARI (asterisk issue 2170).
-    """
-    query = {"eventSource": "channel:,bridge:"}
-    return Request("POST", f"applications/{quote(app, safe='')}/subscription", query)
-
-
-def event_filter(app: str) -> Request:
-    """Ask for the event types that `parse` knows; ChannelVarset and ChannelDialplan are most of all others.
-
-    A list without ApplicationReplaced would keep that one from us too (seen on 22.10.1).
-    """
-    body = {"allowed": [{"type": name} for name in _TYPES]}
-    return Request("PUT", f"applications/{quote(app, safe='')}/eventFilter", body=body)
-
-
-def originate_tap(tap: str, tapped: str, host: str, port: int, codec: Codec, context: str) -> Request:
-    """Start a UnicastRTP channel `tap`, sending to `host`:`port`, in the dialplan's `context` that spies on
-    `tapped`.
-
-    It leaves no call record, and ends by itself with the tapped channel. Raises AriError for a value that
-    could be taken for more than one argument.
-    """
-    query = {
-        "endpoint": f"UnicastRTP/{_host(host)}:{_port(port)}/c({codec.label})",
-        "context": context,
-        "extension": "s",
-        "priority": "1",
-        "channelId": _checked_id(tap),
-        "formats": codec.label,
-    }
-    variables = {"RTZR_CHAN": _checked_id(tapped), "CDR_PROP(disable)": "1"}
-    return Request("POST", "channels", query, {"variables": variables})
-
-
-def hangup(channel_id: str) -> Request:
-    """Raises AriError for what cannot be a channel's id, as the next one does."""
-    return Request("DELETE", f"channels/{quote(_checked_id(channel_id), safe='')}")
-
-
-def variable(channel_id: str, name: str) -> Request:
-    """Ask for a channel's variable or function, whether the channel is in Stasis or not.
-
-    Any id will do, quoted: others may have given theirs a space or a comma.
-    """
-    return Request("GET", f"channels/{quote(channel_id, safe='')}/variable", {"variable": name})
-
-
-def _checked_id(text: str) -> str:
-    if not _CHANNEL_ID.fullmatch(text):
-        raise AriError("not a channel id")
-    return text
-
-
-def _host(host: str) -> str:
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        if not _HOST.fullmatch(host):
-            raise AriError("not a host name or address") from None
-        return host
-    return f"[{host}]" if address.version == 6 else host
-
-
-def _port(port: int) -> int:
-    if not 0 < port < 65536:
-        raise AriError("not a port")
-    return port

@@ -1,14 +1,16 @@
 """Which of Asterisk's channels are legs, of which call and in which role: ARI events in, decisions out.
 
-A call is ours once its dialplan has said so (`UserEvent(RTZR,...)`): the announcing channel is the caller's
-leg, and every channel that a leg dials is a callee's. Decisions only; the switchboard carries them out.
+A call is ours once its dialplan has said so (`UserEvent(RTZR,...)`) or a rule has chosen it: the channel that
+announced or calls is the caller's leg, and every channel that a leg dials is a callee's. Decisions only; the
+switchboard carries them out.
 """
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from bridge.types import CallId, Role
 from bridge.wire import ari
+from bridge.wire.rules import CallRule, Choice, Direction, Facts, choose, matches
 
 _DIALLING = ("", "RINGING", "PROGRESS", "PROCEEDING", "ANSWER")
 """A dial of any other status is over, and a leg on its channel would never be told to end."""
@@ -38,6 +40,8 @@ class StartLeg:
     role: Role
     late: bool = False
     """Whether it was up already when it was found: what was said before is not known."""
+    rule: str = ""
+    """Which one chose the call, if one did."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,12 +73,21 @@ class RemoveStray:
 
 @dataclass(frozen=True, slots=True)
 class LookUp:
-    """Announced without a readable mark: the PBX has to be asked for the linkedid."""
+    """The PBX has to be asked for the linkedid: announced without a readable mark, or chosen by `rule`."""
 
     channel: ari.Channel
+    rule: str | None = None
 
 
-Decision = StartLeg | AnswerLeg | EndLeg | EndTap | RemoveStray | LookUp
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """A rule has chosen the call not to be heard."""
+
+    channel: str
+    choice: Choice
+
+
+Decision = StartLeg | AnswerLeg | EndLeg | EndTap | RemoveStray | LookUp | Pass
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,11 +106,22 @@ class Roster:
     user_event: str
     own_prefix: str
     """How the ids of our own channels begin."""
+    rules: tuple[CallRule, ...] = ()
+    trunks: tuple[str, ...] = ()
+    """Patterns of the contexts in which calls come from outside."""
     _legs: dict[str, CallId] = field(default_factory=dict)
     _created: dict[str, float] = field(default_factory=dict)
     _up: set[str] = field(default_factory=set)
     _gone: dict[str, None] = field(default_factory=dict)
     """The newest channels that were destroyed: what is still on its way about them comes too late."""
+    _facts: dict[str, Facts] = field(default_factory=dict)
+    """Of channels that call and that no rule has chosen yet."""
+    _decided: dict[str, Choice] = field(default_factory=dict)
+    """What a rule said of a channel that calls."""
+    _called: set[str] = field(default_factory=set)
+    """Channels that were dialled: what they do in the dialplan is no call of their own."""
+    _pending: dict[str, list[ari.Channel]] = field(default_factory=dict)
+    """Chosen, and the linkedid asked for: whom they have dialled meanwhile."""
     _heard_s: float | None = None
     _missed_since_s: float | None = None
     """The PBX's time from which on events were missed, when the connection was lost."""
@@ -108,29 +132,100 @@ class Roster:
         match event:
             case ari.ChannelCreated(channel=channel):
                 self._created[channel.id] = channel.created
+                return self._asked(channel) if channel.calls else []
             case ari.ChannelUserevent(name=name, channel=ari.Channel() as channel) if name == self.user_event:
                 return self._announced(channel, Mark.read(event.fields.get("Call")))
             case ari.Dial(caller=ari.Channel() as caller, peer=peer, status=status) if status in _DIALLING:
                 return self._dialed(caller, peer)
             case ari.ChannelStateChange(channel=channel) if channel.up:
                 self._up.add(channel.id)
-                return [AnswerLeg(channel.id, event.at)] if channel.id in self._legs else []
+                if channel.id in self._legs:
+                    return [AnswerLeg(channel.id, event.at)]
+                return self._asked(channel) if channel.id in self._facts else []
+            case ari.ChannelVarset(channel=ari.Channel() as channel, variable=name, value=value):
+                return self._set(channel, name, value)
             case ari.ChannelDestroyed(channel=channel):
                 return self._destroyed(channel.id, f"cause {event.cause}")
         return []
 
     def _announced(self, channel: ari.Channel, mark: Mark | None) -> list[Decision]:
+        choice = self._choice(channel, None) if self.rules else None
+        if choice is not None and not choice.tap:
+            return []
         if mark is None or mark.announcer != channel.id:
             return [LookUp(channel)]
-        return self.start(channel, mark.call, Role.CALLER)
+        rule = "" if choice is None else choice.rule
+        return self.start(channel, mark.call, Role.CALLER, rule=rule)
 
     def _dialed(self, caller: ari.Channel, peer: ari.Channel) -> list[Decision]:
+        decisions = self._asked(caller, peer)
+        if self.rules:
+            self._called.add(peer.id)
+        if caller.id in self._pending:
+            self._pending[caller.id].append(peer)
         call = self._legs.get(caller.id)
-        return self.start(peer, call, Role.CALLEE) if call is not None else []
+        return decisions + (self.start(peer, call, Role.CALLEE) if call is not None else [])
+
+    # Rules.
+
+    def _asked(self, channel: ari.Channel, peer: ari.Channel | None = None) -> list[Decision]:
+        """Ask the rules about a channel that calls, and perhaps now dials `peer`, until one has chosen it."""
+        known = channel.id in self._decided or channel.id in self._legs or channel.id in self._called
+        if not self.rules or known or self._own(channel):
+            return []
+        choice = self._choice(channel, peer)
+        if choice is None:
+            return []
+        if not choice.tap:
+            return [Pass(channel.id, choice)]
+        self._pending[channel.id] = []
+        return [LookUp(channel, choice.rule)]
+
+    def _set(self, channel: ari.Channel, name: str, value: str) -> list[Decision]:
+        """A variable is one more fact of a channel that calls."""
+        facts = self._facts.get(channel.id)
+        if facts is None:
+            return []
+        self._facts[channel.id] = replace(facts, variables={**facts.variables, name: value})
+        return self._asked(channel)
+
+    def _choice(self, channel: ari.Channel, peer: ari.Channel | None) -> Choice | None:
+        if channel.id in self._decided:
+            return self._decided[channel.id]
+        facts = self._facts[channel.id] = self._learnt(channel, peer)
+        choice = choose(self.rules, facts, channel.id)
+        if choice is not None:
+            self._decided[channel.id] = choice
+            del self._facts[channel.id]
+        return choice
+
+    def _learnt(self, channel: ari.Channel, peer: ari.Channel | None) -> Facts:
+        """What is known now; where it was taken up and what was dialled there do not change."""
+        facts = self._facts.get(channel.id)
+        if facts is None:
+            facts = facts_of(channel, self.trunks)
+        if not facts.caller:  # some channels get their number only after they were made
+            facts = replace(facts, caller=channel.number)
+        if facts.direction is None and peer is not None and not peer.local:
+            outside = matches(self.trunks, peer.context)
+            facts = replace(facts, direction=Direction.OUT if outside else Direction.INTERNAL)
+        if channel.application == "Queue":
+            facts = replace(facts, queue=channel.application_data.partition(",")[0])
+        return facts
+
+    def chosen(self, channel: ari.Channel, linkedid: CallId, rule: str) -> list[Decision]:
+        """The answer to a `LookUp` of a channel that a rule has chosen: a leg, unless its call is followed
+        already (then it is a Local channel on the way to somebody who is called)."""
+        peers = self._pending.pop(channel.id, [])
+        if linkedid in self._legs.values():
+            return []
+        decisions = self.start(channel, linkedid, Role.CALLER, rule=rule)
+        for peer in peers if decisions else ():
+            decisions += self.start(peer, linkedid, Role.CALLEE)
+        return decisions
 
     def _destroyed(self, channel: str, cause: str) -> list[Decision]:
-        self._created.pop(channel, None)
-        self._up.discard(channel)
+        self._drop(channel)
         if channel.startswith(self.own_prefix):
             return [EndTap(channel)]
         self._gone[channel] = None
@@ -138,14 +233,26 @@ class Roster:
             del self._gone[next(iter(self._gone))]
         return [EndLeg(channel, cause)] if self._legs.pop(channel, None) is not None else []
 
-    def start(self, channel: ari.Channel, call: CallId, role: Role, *, found: bool = False) -> list[Decision]:
+    def _drop(self, channel: str) -> None:
+        """It is gone, and so is what was known of it."""
+        for known in (self._created, self._facts, self._decided, self._pending):
+            known.pop(channel, None)
+        self._up.discard(channel)
+        self._called.discard(channel)
+
+    def start(
+        self, channel: ari.Channel, call: CallId, role: Role, *, found: bool = False, rule: str = ""
+    ) -> list[Decision]:
         """A leg on this channel, unless there is one, the channel is ours, or it is gone by now."""
-        if channel.id in self._legs or channel.id in self._gone or channel.id.startswith(self.own_prefix):
+        if channel.id in self._legs or channel.id in self._gone or self._own(channel):
             return []
         self._legs[channel.id] = call
         answered = channel.up or channel.id in self._up
-        start = StartLeg(channel, call, role, late=found and answered)
+        start = StartLeg(channel, call, role, late=found and answered, rule=rule)
         return [start, AnswerLeg(channel.id, None)] if answered else [start]
+
+    def _own(self, channel: ari.Channel) -> bool:
+        return channel.id.startswith(self.own_prefix)
 
     def lost(self) -> None:
         """The connection is lost: what happens from now on is missed."""
@@ -170,15 +277,16 @@ class Roster:
         marks: Mapping[str, Mark],
         known: Known,
         taps: frozenset[str] = frozenset(),
+        families: Mapping[str, CallId] | None = None,
     ) -> list[Decision]:
         """Decide on all that the PBX has; `known` is from before it was asked, `taps` are in use now.
+        `families` has the linkedids of channels without a mark, where rules may choose them.
 
         What began since need not be in `channels`, and is not gone for that; nor is it a stray if it is.
         """
         here = {channel.id: channel for channel in channels}
         for missed in known.channels - here.keys():
-            self._created.pop(missed, None)
-            self._up.discard(missed)
+            self._drop(missed)
         self._created |= {channel.id: channel.created for channel in here.values()}
         decisions: list[Decision] = []
         for gone in known.legs - here.keys():
@@ -186,6 +294,8 @@ class Roster:
         decisions += [EndTap(tap) for tap in known.taps - here.keys()]
         for channel in here.values():
             decisions += self._found(channel, marks.get(channel.id), known.taps | taps)
+        if families:
+            decisions += self._unmarked(here, families)
         self._missed_since_s = None
         return decisions
 
@@ -200,3 +310,33 @@ class Roster:
             return []  # the far half of a dialed Local channel carries the mark too, but no party's voice
         role = Role.CALLER if mark.announcer == channel.id else Role.CALLEE
         return self.start(channel, mark.call, role, found=True)
+
+    def _unmarked(self, here: Mapping[str, ari.Channel], families: Mapping[str, CallId]) -> list[Decision]:
+        """Calls that nobody announced and that were there before us: the rules choose by what they do now."""
+        decisions: list[Decision] = []
+        ours = [one for one in here.values() if one.id in families and not self._own(one)]
+        for one in ours:
+            call = families[one.id]
+            if not one.dialled and (one.dials or not one.local) and call not in self._legs.values():
+                decisions += self._adopted(one, call)
+        for one in ours:
+            if one.dialled and families[one.id] in self._legs.values():
+                decisions += self.start(one, families[one.id], Role.CALLEE, found=True)
+        return decisions
+
+    def _adopted(self, channel: ari.Channel, call: CallId) -> list[Decision]:
+        choice = self._choice(channel, None)
+        if choice is None or not choice.tap:
+            return []
+        return self.start(channel, call, Role.CALLER, found=True, rule=choice.rule)
+
+
+def facts_of(channel: ari.Channel, trunks: Sequence[str]) -> Facts:
+    """What a channel that calls tells of its call by itself."""
+    return Facts(
+        context=channel.context,
+        extension=channel.extension,
+        caller=channel.number,
+        channel=channel.name,
+        direction=Direction.IN if matches(trunks, channel.context) else None,
+    )

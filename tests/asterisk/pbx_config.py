@@ -104,6 +104,21 @@ exten => _X.,1,NoOp()
 exten => _X.,1,Dial(Local/${{EXTEN}}@phones/n,60)
  same => n,Hangup()
 
+; From outside, to a variable and to a queue: nothing of the bridge in any of them.
+[outside]
+exten => _X.,1,Dial(Local/${{EXTEN}}@phones/n,60)
+ same => n,Hangup()
+
+[tenant]
+exten => _X.,1,Set(TENANT=acme)
+ same => n,Dial(Local/${{EXTEN}}@phones/n,60)
+ same => n,Hangup()
+
+[to-queue]
+exten => _X.,1,Answer()
+ same => n,Queue(sales,,,,30)
+ same => n,Hangup()
+
 ; A call that is over before anybody can do anything about it.
 [hasty]
 exten => _X.,1,NoOp()
@@ -200,7 +215,7 @@ def files(places: Places, modules: list[str]) -> dict[str, str]:
         "cdr_custom.conf": CDR,
         "logger.conf": "[general]\n[logfiles]\nmessages => notice,warning,error,verbose(3)\n",
         "confbridge.conf": "[general]\n[default_user]\ntype=user\n[default_bridge]\ntype=bridge\n",
-        "queues.conf": "[general]\n",
+        "queues.conf": "[general]\n[sales]\nstrategy=ringall\nmember => Local/7001@phones/n\n",
         "features.conf": "[general]\n",
         "res_parking.conf": "[general]\n",
         "musiconhold.conf": "[general]\n",

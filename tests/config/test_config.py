@@ -11,7 +11,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
-from bridge.config import Config, ConfigError, Media, load
+from bridge.config import Config, ConfigError, load
+from bridge.config.sections import Media
 from bridge.credentials import Secrets
 from bridge.types import Codec
 
@@ -131,7 +132,7 @@ ONE_FAULT = {
         "FILE:3: sinks.console.colour: is not a key; the keys here are enabled, partials"
     ),
     "1: 2": (
-        "FILE:1: 1: is not a key; the keys here are rtzr, asterisk, media, gate, hangup, quota, cost, "
+        "FILE:1: 1: is not a key; the keys here are rtzr, asterisk, media, rules, gate, hangup, quota, cost, "
         "spool, workers, overload, drain_s, sinks, log"
     ),
     # given twice

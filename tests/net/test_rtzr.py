@@ -496,7 +496,7 @@ async def test_an_unknown_certificate_is_refused_on_both_doors(
         with pytest.raises(rtzr.Unreachable):
             await tokens.get()
         with pytest.raises(rtzr.Unreachable):
-            await speech._connect(Codec.ULAW, Token("no.such.token", 2e9))
+            await speech._connect(speech._url, Token("no.such.token", 2e9))
         stats = emulator.stats()
     assert (stats.tokens_issued, stats.sockets_opened) == (0, 0)
 
@@ -511,7 +511,7 @@ async def test_a_trusted_certificate_of_another_host_is_refused(certificate: Pat
         with pytest.raises(rtzr.Unreachable):
             await tokens.get()
         with pytest.raises(rtzr.Unreachable):
-            await speech._connect(Codec.ULAW, Token("no.such.token", 2e9))
+            await speech._connect(speech._url, Token("no.such.token", 2e9))
 
 
 async def test_through_a_proxy(certificate: Path) -> None:
@@ -544,7 +544,7 @@ async def test_a_proxy_that_refuses_is_unreachable() -> None:
         with pytest.raises(rtzr.Unreachable):
             await tokens.get()
         with pytest.raises(rtzr.Unreachable):
-            await speech._connect(Codec.ULAW, Token("no.such.token", 2e9))
+            await speech._connect(speech._url, Token("no.such.token", 2e9))
 
 
 async def test_no_proxy_is_taken_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

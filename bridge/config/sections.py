@@ -1,0 +1,332 @@
+"""The sections of the YAML: every key, its default and its bounds, and the rules between keys of one section.
+
+The whole, and how it is read, is the package's own `__init__`; what a single value may be is in `values`.
+"""
+
+import ipaddress
+from typing import Annotated, Any, Literal, Self, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from bridge.config.faults import Rule, keep
+from bridge.config.values import (
+    Address,
+    AnyHttp,
+    CaFile,
+    FilePath,
+    Host,
+    Keywords,
+    Name,
+    Patterns,
+    Port,
+    RuleName,
+    Seconds,
+    SecuredHttp,
+    SecuredWs,
+    Silence,
+    Steps,
+    Threshold,
+)
+from bridge.types import Codec
+from bridge.wire.rules import KEYS, CallRule, Condition
+
+
+class Section(BaseModel):
+    """What all sections share: nothing unknown, nothing converted, nothing changed afterwards."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _empty_is_default(cls, value: Any) -> Any:
+        return {} if value is None else value  # `sinks:` with every key under it commented out
+
+
+class Rtzr(Section):
+    """The speech-to-text service; the names of its own parameters are RTZR's."""
+
+    auth_url: SecuredHttp = "https://openapi.vito.ai/v1/authenticate"
+    stream_url: SecuredWs = "wss://openapi.vito.ai/v1/transcribe:streaming"
+    file_url: SecuredHttp = "https://openapi.vito.ai/v1/transcribe"
+    model_name: Name = "sommers_ko"
+    domain: Literal["CALL", "MEETING"] = "CALL"
+    language: Name = "ko"
+    use_itn: bool = True
+    use_disfluency_filter: bool = False
+    use_profanity_filter: bool = False
+    use_punctuation: bool = False
+    keywords: Keywords = ()
+    epd_time: Annotated[float, Field(gt=0, le=60)] = 0.5
+    max_utter_duration: Annotated[int, Field(ge=1, le=600)] = 12
+    noise_threshold: Threshold | None = None
+    active_threshold: Threshold | None = None
+    renew_before_s: Annotated[float, Field(ge=0, le=18000)] = 600
+    connect_timeout_s: Seconds = 5
+    preopen: Literal["answer", "ring"] = "answer"
+    catch_up: Annotated[float, Field(ge=1, le=100)] = 2.0
+    keepalive_s: Annotated[float, Field(ge=0, le=3600)] = 10
+    watchdog_s: Annotated[float, Field(ge=0, le=3600)] = 15
+    rotate_s: Annotated[float, Field(ge=0, le=86400)] = 3600
+    proxy: AnyHttp | None = None
+    ca_file: CaFile | None = None
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        boosts = self.model_name == "sommers_ko" or (self.model_name == "whisper" and self.language == "ko")
+        return keep(
+            self,
+            Rule(
+                not self.keywords or boosts,
+                ("keywords", "model_name"),
+                "are for model_name sommers_ko only; empty the list or change the model",
+            ),
+        )
+
+
+class Asterisk(Section):
+    """Asterisk's REST interface, and the names that the dialplan shares with us."""
+
+    ari_url: AnyHttp = "http://127.0.0.1:8088/ari"
+    username: Name = "rtzr-bridge"
+    app: Name = "rtzr-bridge"
+    tap_context: Name = "rtzr-tap"
+    user_event: Name = "RTZR"
+    request_timeout_s: Seconds = 5
+    trunk_contexts: Patterns = ("from-trunk*", "from-pstn*", "from-did*", "from-sip-external", "from-dahdi*")
+
+
+class Media(Section):
+    """How audio comes from the PBX: one UDP port a leg."""
+
+    bind: Address = "127.0.0.1"
+    advertise: Host | None = None
+    first_port: Port = 40000
+    last_port: Port = 40999
+    codec: Literal["ulaw", "alaw", "slin"] = "ulaw"
+    message_ms: Annotated[int, Field(ge=20, le=100)] = 40
+    reorder_ms: Annotated[int, Field(ge=0, le=500)] = 60
+    ring_s: Annotated[int, Field(ge=5, le=600)] = 60
+    port_rest_s: Annotated[float, Field(ge=0, le=3600)] = 30
+    early_media: bool = False
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        everywhere = ipaddress.ip_address(self.bind).is_unspecified
+        return keep(
+            self,
+            Rule(
+                self.first_port <= self.last_port,
+                ("first_port", "last_port"),
+                "is above last_port; swap the two or widen the range",
+            ),
+            Rule(
+                not everywhere or self.advertise is not None,
+                ("advertise", "bind"),
+                "must be given when bind is every address; set it to the address the PBX sends audio to",
+            ),
+        )
+
+    @property
+    def advertised(self) -> str:
+        """The address that the PBX is told to send to."""
+        return self.advertise or self.bind
+
+    @property
+    def encoding(self) -> Codec:
+        """`codec` as the bridge's own noun."""
+        return Codec.of(self.codec)
+
+
+class Gate(Section):
+    """What of the audio is sent, and when an utterance is over. Milliseconds."""
+
+    mode: Literal["immediate", "vad", "hybrid"] = "hybrid"
+    start_ms: Annotated[int, Field(ge=10, le=1000)] = 60
+    silence_ms: Silence = 400
+    preroll_ms: Annotated[int, Field(ge=0, le=5000)] = 300
+    hangover_ms: Annotated[int, Field(ge=0, le=10000)] = 200
+    min_speech_ms: Annotated[int, Field(ge=0, le=5000)] = 100
+    max_utterance_ms: Annotated[int, Field(ge=1000, le=120000)] = 12000
+    aggressiveness: Annotated[int, Field(ge=0, le=3)] = 2
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        return keep(
+            self,
+            Rule(
+                self.hangover_ms <= self.silence_ms,
+                ("hangover_ms", "silence_ms"),
+                "is longer than silence_ms, which ends the utterance; give silence_ms or less",
+            ),
+            Rule(
+                self.preroll_ms >= self.start_ms,
+                ("preroll_ms", "start_ms"),
+                "is shorter than start_ms, so utterances would lose their first sound; give start_ms or more",
+            ),
+            Rule(
+                self.min_speech_ms < self.max_utterance_ms,
+                ("min_speech_ms", "max_utterance_ms"),
+                "is not shorter than max_utterance_ms; give less",
+            ),
+        )
+
+
+class Hangup(Section):
+    """What happens when a leg ends."""
+
+    drain_ms: Annotated[int, Field(ge=0, le=60000)] = 5000
+    outage_s: Annotated[float, Field(ge=0, le=3600)] = 60
+
+
+class Console(Section):
+    """Live transcripts on the terminal."""
+
+    enabled: bool = True
+    partials: bool = True
+
+
+class Jsonl(Section):
+    """Events as lines of JSON in a file."""
+
+    path: FilePath | None = None
+
+
+class Quota(Section):
+    """The account's channels: RTZR counts sessions per organisation."""
+
+    max_sessions: Annotated[int, Field(ge=0, le=100_000)] = 0
+    reserve: Annotated[int, Field(ge=0, le=100_000)] = 0
+    on_full: Literal["wait", "lowest_priority_out", "mix_legs"] = "wait"
+    alarm: Annotated[float, Field(gt=0, le=1)] = 0.8
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        rule = Rule(
+            not self.max_sessions or self.reserve < self.max_sessions,
+            ("reserve", "max_sessions"),
+            "leaves no session for ordinary legs; give less than max_sessions",
+        )
+        return keep(self, rule)
+
+
+class Overload(Section):
+    """When new calls are refused, so that those that are heard are heard in time."""
+
+    max_legs: Annotated[int, Field(ge=0, le=1_000_000)] = 0
+    full_at: Annotated[float, Field(gt=0, le=1)] = 0.85
+
+
+class Cost(Section):
+    """What RTZR asks for an hour, by the hours of the month."""
+
+    won_per_h: Steps = (1000, 500, 400, 300)
+    up_to_h: Steps = (1000, 10_000, 25_000)
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        rule = Rule(
+            len(self.won_per_h) == len(self.up_to_h) + 1 and list(self.up_to_h) == sorted(self.up_to_h),
+            ("up_to_h", "won_per_h"),
+            "must rise and be one shorter than won_per_h, whose last price is for all hours that follow",
+        )
+        return keep(self, rule)
+
+
+class Spool(Section):
+    """Audio that could not be streamed waits on the disk for RTZR's file API. Off without a folder."""
+
+    folder: FilePath | None = None
+    max_mb: Annotated[int, Field(ge=1, le=10_000_000)] = 1000
+    keep_days: Annotated[float, Field(gt=0, le=3650)] = 7
+
+
+class Sinks(Section):
+    """Where events go."""
+
+    console: Console = Console()
+    jsonl: Jsonl = Jsonl()
+
+
+class Log(Section):
+    """The daemon's own log, on standard error."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["console", "json"] = "console"
+
+
+class Match(Section):
+    """What has to be known of a call; all of what is given must hold, and of a list any one."""
+
+    context: Patterns = ()
+    extension: Patterns = ()
+    did: Patterns = ()
+    queue: Patterns = ()
+    caller: Patterns = ()
+    channel: Patterns = ()
+    direction: Annotated[tuple[Literal["in", "out", "internal"], ...], Field(strict=False)] = ()
+    variables: dict[Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$")], Patterns] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_direction(cls, value: Any) -> Any:
+        if isinstance(value, dict) and isinstance(value.get("direction"), str):
+            return {**value, "direction": [value["direction"]]}
+        return value
+
+    def conditions(self) -> tuple[Condition, ...]:
+        """As the rules want them."""
+        named = [(key, getattr(self, key)) for key in KEYS]
+        named += [(f"variables.{name}", patterns) for name, patterns in self.variables.items()]
+        return tuple(Condition(key, tuple(patterns)) for key, patterns in named if patterns)
+
+
+class GateChanges(Section):
+    """What a rule changes of `gate`."""
+
+    mode: Literal["immediate", "vad", "hybrid"] | None = None
+    silence_ms: Silence | None = None
+    preroll_ms: Annotated[int, Field(ge=0, le=5000)] | None = None
+    hangover_ms: Annotated[int, Field(ge=0, le=10000)] | None = None
+    min_speech_ms: Annotated[int, Field(ge=0, le=5000)] | None = None
+    max_utterance_ms: Annotated[int, Field(ge=1000, le=120000)] | None = None
+    aggressiveness: Annotated[int, Field(ge=0, le=3)] | None = None
+
+
+class RtzrChanges(Section):
+    """What a rule changes of `rtzr`."""
+
+    model_name: Name | None = None
+    domain: Literal["CALL", "MEETING"] | None = None
+    language: Name | None = None
+    use_itn: bool | None = None
+    use_disfluency_filter: bool | None = None
+    use_profanity_filter: bool | None = None
+    use_punctuation: bool | None = None
+    keywords: Keywords | None = None
+    epd_time: Annotated[float, Field(gt=0, le=60)] | None = None
+    max_utter_duration: Annotated[int, Field(ge=1, le=600)] | None = None
+
+
+_Changed = TypeVar("_Changed", bound=Section)
+
+
+def changed(base: _Changed, changes: Section) -> _Changed:
+    """The section with what is given in `changes`. Raises ValidationError where that does not go together."""
+    given = changes.model_dump(mode="json", exclude_none=True)
+    return type(base).model_validate(base.model_dump(mode="json") | given)
+
+
+class Choosing(Section):
+    """A rule: which calls it chooses, and what is different for them."""
+
+    name: RuleName
+    match: Match = Match()
+    tap: bool = True
+    sample: Annotated[float, Field(ge=0, le=100)] = 100
+    priority: Annotated[int, Field(ge=-100, le=100)] = 0
+    gate: GateChanges = GateChanges()
+    rtzr: RtzrChanges = RtzrChanges()
+
+    def rule(self) -> CallRule:
+        """As `wire.rules` wants it."""
+        return CallRule(self.name, self.match.conditions(), self.tap, self.sample)

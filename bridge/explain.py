@@ -1,0 +1,131 @@
+"""`rtzr-bridge explain`: which rule chooses a call, which do not, and why.
+
+The same rules as the daemon's, on what is given by hand or what the PBX tells of a live channel. It changes
+nothing, neither here nor there.
+"""
+
+import asyncio
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bridge.config import DEFAULT_CONFIG, Config, ConfigError, load
+from bridge.loops import new_loop
+from bridge.net.ari import AriRefused, AriUnreachable
+from bridge.types import CallId
+from bridge.wire.ari import AriError
+from bridge.wire.roster import facts_of
+from bridge.wire.rules import CallRule, Direction, Facts, Line, choose, explain, matches
+from bridge.wiring import build_ari
+
+_SIGNS = {True: "hit ", False: "no  ", None: "-   "}
+
+
+class ExplainError(RuntimeError):
+    """The call cannot be explained; the text says why and what to do."""
+
+
+def command(
+    config: Annotated[Path, typer.Option("--config", "-c", help="The YAML file.")] = DEFAULT_CONFIG,
+    channel: Annotated[
+        str, typer.Option(help="A live channel's unique id; what it does now is asked of Asterisk.")
+    ] = "",
+    context: Annotated[str, typer.Option(help="Where the call enters the dialplan.")] = "",
+    extension: Annotated[str, typer.Option(help="What is dialled there.")] = "",
+    caller: Annotated[str, typer.Option(help="The caller's number.")] = "",
+    queue: Annotated[str, typer.Option(help="The queue it is in.")] = "",
+    name: Annotated[str, typer.Option(help="The caller's channel by name: PJSIP/trunk-0000002a.")] = "",
+    direction: Annotated[str, typer.Option(help="in, out or internal; in by itself from a trunk.")] = "",
+    variable: Annotated[list[str] | None, typer.Option(metavar="NAME=VALUE", help="Repeat it.")] = None,
+    json_: Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")] = False,
+) -> None:
+    """Say which rule chooses a call, and of every other why it does not.
+
+    Give a live --channel, or what is known of a call. Exit code: 0 the call is transcribed, 1 it is not.
+    """
+    try:
+        loaded = load(config, os.environ, asterisk=bool(channel))
+        if channel:
+            with asyncio.Runner(loop_factory=new_loop) as runner:
+                call, facts = runner.run(_live(loaded, channel))
+        else:
+            variables = _variables(variable or [])
+            given = Facts(context, extension, queue, caller, name, _direction(direction), variables)
+            call, facts = "call", _entered(given, loaded)
+    except (ConfigError, ExplainError) as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(2) from None
+    rules = [rule.rule() if channel else _of_any_call(rule.rule()) for rule in loaded.rules]
+    lines = explain(rules, facts, call)
+    typer.echo(_json(lines, rules, facts, call) if json_ else _text(lines, rules, facts, call))
+    choice = choose(rules, facts, call)
+    raise typer.Exit(0 if choice is not None and choice.tap else 1)
+
+
+def _of_any_call(rule: CallRule) -> CallRule:
+    """Whether a call that is only described is among a sample, nobody can say."""
+    if not 0 < rule.sample < 100:
+        return rule
+    return replace(rule, name=f"{rule.name} (for {rule.sample:g} % of its calls)", sample=100)
+
+
+def _entered(facts: Facts, config: Config) -> Facts:
+    if facts.direction is None and matches(config.asterisk.trunk_contexts, facts.context):
+        return replace(facts, direction=Direction.IN)
+    return facts
+
+
+def _direction(text: str) -> Direction | None:
+    try:
+        return Direction(text) if text else None
+    except ValueError:
+        raise ExplainError("--direction: is neither in, out nor internal; give one of them") from None
+
+
+def _variables(given: Sequence[str]) -> dict[str, str]:
+    pairs = [one.partition("=") for one in given]
+    if not all(name and sign for name, sign, _ in pairs):
+        raise ExplainError("--variable: is not NAME=VALUE; write it so")
+    return {name: value for name, _, value in pairs}
+
+
+async def _live(config: Config, channel: str) -> tuple[CallId, Facts]:
+    """What the PBX says of a channel now. Raises ExplainError."""
+    async with build_ari(config) as ari:
+        try:
+            found = {one.id: one for one in await ari.channels()}.get(channel)
+            linkedid = await ari.variable(channel, "CHANNEL(linkedid)")
+        except (AriRefused, AriUnreachable, AriError) as error:
+            raise ExplainError(f"asterisk: {type(error).__name__} {error}; see asterisk.ari_url") from None
+    if found is None:
+        raise ExplainError(
+            "--channel: no such live channel; take one from the last field of 'core show channels concise'"
+        )
+    return linkedid or channel, facts_of(found, config.asterisk.trunk_contexts)
+
+
+def _text(lines: Sequence[Line], rules: Sequence[CallRule], facts: Facts, call: CallId) -> str:
+    told = [f"{_SIGNS[line.hit]}{line.rule}: {line.why}" for line in lines]
+    return "\n".join([*told, _verdict(rules, facts, call)])
+
+
+def _verdict(rules: Sequence[CallRule], facts: Facts, call: CallId) -> str:
+    choice = choose(rules, facts, call)
+    if choice is None:
+        return "No rule chooses it: it is transcribed only if the dialplan announces it (UserEvent)."
+    return f"It is transcribed, by {choice.rule}." if choice.tap else f"It is not: {choice.rule} chose so."
+
+
+def _json(lines: Sequence[Line], rules: Sequence[CallRule], facts: Facts, call: CallId) -> str:
+    choice = choose(rules, facts, call)
+    document = {
+        "tapped": choice is not None and choice.tap,
+        "rule": None if choice is None else choice.rule,
+        "rules": [{"rule": line.rule, "hit": line.hit, "why": line.why} for line in lines],
+    }
+    return json.dumps(document, ensure_ascii=False, indent=2)
