@@ -29,6 +29,8 @@ _ROUNDS = 3
 _SETTLE_S, _SECONDS = 2.0, 6.0
 _TALK: Script = [(0.1, "talk")] * 3
 """A prompt of 20 s each."""
+_ALL_CHANNELS = "__AST_CHANNEL_ALL_TOPIC"
+"""How ARI names a subscription to all of them."""
 _PATIENCE_S = 30.0
 _COLUMNS = ("tap", "encoding", "untapped ms/leg-s", "tapped ms/leg-s", "the tap's")
 
@@ -120,10 +122,14 @@ async def _daemon(pbx: Asterisk, codec: str) -> AsyncIterator[Aside]:
 
 
 async def _until_followed(applications: Callable[[], Any]) -> None:
+    """Until the daemon has subscribed to the PBX's channels: it follows from then on."""
+
+    def follows() -> bool:
+        return any(_ALL_CHANNELS in one["channel_ids"] for one in applications())
+
     async with asyncio.timeout(_PATIENCE_S):
-        while not await asyncio.to_thread(applications):  # noqa: ASYNC110 - only the PBX knows
+        while not await asyncio.to_thread(follows):  # noqa: ASYNC110 - only the PBX knows
             await asyncio.sleep(0.1)
-        await asyncio.sleep(1.0)
 
 
 def _config(pbx: Asterisk, sink: int, codec: str) -> dict[str, Any]:

@@ -2,13 +2,15 @@
 
 import asyncio
 import json
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from bench import legs, soak
-from bench.load import Load, measure, rig
+from bench.load import Load, Rig, measure, rig
 from bench.ratio import ACCEPTED, TOLERANCE, ratio
 from bench.stamp import CLOCK_SPAN_US, NUMBERS, Stamp, Stamps
 from bridge.types import Codec
@@ -87,15 +89,25 @@ async def test_the_daemon_costs_no_more_of_the_floor_than_was_accepted() -> None
     assert found["ratio"] <= most, found
 
 
+async def until(one: Rig, question: str, enough: Callable[[Any], bool]) -> Any:
+    """The first answer that is enough: the daemon's `state`, or what RTZR `heard`."""
+    asked = one.host if question == "state" else one.sink
+    async with asyncio.timeout(20):
+        while not enough(answer := await asked.ask(question)):  # noqa: ASYNC110 - it is in another process
+            await asyncio.sleep(0.1)
+    return answer
+
+
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("gate", ["immediate", "hybrid"])
 async def test_nothing_of_a_leg_waits_for_the_collector(gate: str) -> None:
     async with rig(Load(legs=20, gate=gate)) as one:
+        tasks = (await one.host.ask("state"))["tasks"]
         await one.ring(20)
-        await asyncio.sleep(1)
+        await until(one, "heard", lambda heard: heard["messages"] > 200)
         await one.pbx.ask("end", 10)
         await one.wait_for(0)
-        await asyncio.sleep(1)
+        await until(one, "state", lambda state: state["tasks"] <= tasks)
         assert soak.cycles(await one.host.ask("garbage")) == []
 
 
@@ -114,7 +126,5 @@ async def test_calls_over_capacity_are_refused_and_those_admitted_lose_nothing()
         await one.sink.ask("reset")
         streams = await one.sink.ask("streams")
         assert 10 <= streams < 150
-        await asyncio.sleep(2)
-        heard = await one.sink.ask("heard")
-        assert heard["messages"] > 10 * streams
+        heard = await until(one, "heard", lambda heard: heard["messages"] > 10 * streams)
         assert heard["missing"] == 0
