@@ -34,8 +34,9 @@ async def collect_seldom(legs: Callable[[], int]) -> None:
     """Until cancelled, look for garbage where it costs no call its latency; `legs` counts those live.
 
     Python looks through objects whenever enough were made, and legs keep many: half of a small message's
-    price, and pauses of 50 ms at 200 legs, were that. Nothing of ours is in a cycle when a call ends (`make soak` and
-    tests/test_garbage.py tell when something is), so it looks only while there is no leg, or once an hour.
+    price, and pauses of 50 ms at 200 legs, were that. Nothing of ours is in a cycle when a call ends (`make
+    soak` and tests/test_garbage.py tell when something is), so it looks only while there is no leg, or once
+    an hour.
     """
     gc.collect()
     gc.freeze()

@@ -44,8 +44,8 @@ _log = structlog.get_logger()
 MARK = "RTZR_CALL"
 """The variable that the dialplan's one line leaves on the announcing channel and on those it dials."""
 _COMPARE_AGAIN_S = 1.0
-_ROOM_AGAIN_S = 5.0
-"""Until live calls for which there was no room at a connect are tried once more."""
+_ROOM_AGAIN_S, _MOST_ROOM_AGAIN_S = 5.0, 60.0
+"""Until live calls for which there was no room at a connect are tried once more, and ever more seldom."""
 _MEMBERS_S = 0.3
 """Dial() calls all members of a ring group within this; only a lone one gets a session ahead of time."""
 
@@ -88,6 +88,7 @@ class Switchboard:
         self._calls: dict[CallId, Call] = {}
         self._spending = Spending(settings.prices)
         self._draining = self._coming_back = False
+        self._room_again_s = _ROOM_AGAIN_S
         self._connection = 0
         self._idle = asyncio.Event()
         self._idle.set()
@@ -125,6 +126,7 @@ class Switchboard:
     def _take(self, event: wire.AriEvent | Connected | Disconnected) -> None:
         if isinstance(event, Connected):
             self._connection += 1
+            self._room_again_s = _ROOM_AGAIN_S
             self._spawn(self._reconcile())
         elif isinstance(event, Disconnected):
             self._roster.lost()
@@ -188,7 +190,12 @@ class Switchboard:
             return None
 
     async def _look_up(self, channel: wire.Channel, rule: str | None) -> None:
-        linkedid = await self._ari.variable(channel.id, "CHANNEL(linkedid)") or channel.id
+        try:
+            linkedid = await self._ari.variable(channel.id, "CHANNEL(linkedid)") or channel.id
+        except (AriRefused, AriUnreachable):
+            if channel.local:  # it may be of a call that is followed already
+                raise
+            linkedid = channel.id  # as it is for whoever calls from a telephone
         if rule is None:
             self._carry_out(self._roster.start(channel, linkedid, Role.CALLER))
         else:
@@ -242,7 +249,8 @@ class Switchboard:
             self._spawn(self._come_back())
 
     async def _come_back(self) -> None:
-        await asyncio.sleep(_ROOM_AGAIN_S)
+        await asyncio.sleep(self._room_again_s)
+        self._room_again_s = min(2 * self._room_again_s, _MOST_ROOM_AGAIN_S)
         self._coming_back = False
         await self._reconcile()
 

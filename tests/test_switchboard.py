@@ -11,19 +11,21 @@ import pytest
 
 from bridge import switchboard, tap
 from bridge.desk import Counts, DeskLost
-from bridge.net.ari import Ari, Connected
+from bridge.net.ari import Ari, AriUnreachable, Connected
 from bridge.switchboard import MARK, Switchboard, SwitchboardSettings
 from bridge.tap import TapSettings
 from bridge.types import CallId, Codec, Event, LegId, NewLeg
 from bridge.wire import ari as wire
 from bridge.wire.door import Door, Refusal
 from bridge.wire.ledger import LegReport
+from bridge.wire.rules import CallRule
 
 
 class _Pbx:
     """What it says is put in by hand; it has the channels it is given, and no tap of it sends."""
 
     def __init__(self) -> None:
+        self.answers = True
         self.says: asyncio.Queue[Any] = asyncio.Queue()
         self.live: tuple[wire.Channel, ...] = ()
 
@@ -35,6 +37,8 @@ class _Pbx:
         return self.live
 
     async def variable(self, channel: str, name: str) -> str | None:
+        if not self.answers:
+            raise AriUnreachable("ReadTimeout")
         said = {
             MARK: f"{channel}/{channel}",
             "UNICASTRTP_LOCAL_ADDRESS": "127.0.0.1",
@@ -159,11 +163,15 @@ def _no_last_packets(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @asynccontextmanager
-async def running(door: Door | None = None, max_legs: int = 0, *, mix: bool = False) -> AsyncIterator[_Board]:
+async def running(
+    door: Door | None = None, max_legs: int = 0, *, mix: bool = False, rules: tuple[CallRule, ...] = ()
+) -> AsyncIterator[_Board]:
     pbx, desks = _Pbx(), _Desks(door or Door())
     told: list[Event] = []
     taps = TapSettings("app", "rtzr-tap", "127.0.0.1", Codec.ULAW)
-    settings = SwitchboardSettings(taps, "RTZR", early_media=False, preopen=False, max_legs=max_legs)
+    settings = SwitchboardSettings(
+        taps, "RTZR", early_media=False, preopen=False, max_legs=max_legs, rules=rules
+    )
     board = Switchboard(
         cast("Ari", pbx),  # as much of one as is asked
         desks,
@@ -196,14 +204,13 @@ async def test_a_burst_is_let_in_only_as_far_as_there_is_room() -> None:
 async def test_live_calls_without_room_at_a_connect_are_taken_up_when_there_is(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(switchboard, "_ROOM_AGAIN_S", 0.01)
+    monkeypatch.setattr(switchboard, "_ROOM_AGAIN_S", 0.1)
     async with running(Door(full_at=0.1)) as one:
         one.pbx.live = tuple(channel(f"{number}.0") for number in range(200))
         one.pbx.says.put_nowait(Connected(wire.Pbx("entity", "22", 1.0)))
-        await turns(300)
+        await until(lambda: one.board.legs + sum(one.board.refused.values()) == 200)
         first = one.board.legs
         assert 0 < first < 100
-        assert sum(one.board.refused.values()) == 200 - first
         one.desks.door.full_at = 2.0
         await until(lambda: one.board.legs == 200)
         refused = [event for event in one.told if event.type == "rtzr.call.refused"]
@@ -229,3 +236,22 @@ async def test_a_lost_worker_is_one_more_flaw_and_not_the_only_one() -> None:
         await one.lose("J")
         await one.lose("J")
         assert one.desks.begun["J"].new.flaws == ("joined late", "worker lost", "worker lost")
+
+
+async def test_a_chosen_call_is_heard_though_the_pbx_does_not_say_its_linkedid() -> None:
+    async with running(rules=(CallRule("all"),)) as one:
+        one.pbx.answers = False
+        one.pbx.says.put_nowait(wire.ChannelCreated(time.time(), channel("A", up=False)))
+        await until(lambda: "A" in one.desks.begun)
+        assert one.desks.begun["A"].new.leg == LegId("A", "A")
+        assert one.desks.begun["A"].new.rule == "all"
+        (started,) = [event for event in one.told if event.type == "rtzr.call.started"]
+        assert started.data["rule"] == "all"
+
+
+async def test_nobody_of_a_call_that_a_rule_forbids_is_heard() -> None:
+    async with running(rules=(CallRule("none", tap=False),)) as one:
+        one.pbx.says.put_nowait(wire.ChannelCreated(time.time(), channel("A", up=False)))
+        await one.announce("A")
+        await one.dial("A", "B")
+        assert (one.desks.begun, one.told) == ({}, [])
