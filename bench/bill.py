@@ -7,7 +7,7 @@ turns; the difference of the two is the tap's. The daemon and RTZR are other pro
 import asyncio
 import json
 import tempfile
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import Any
 
 from bench import machine
 from bench.aside import Aside
+from bench.load import QUIET, streams, urls
 from bench.outcome import Advance, Outcome
 from bench.pbx import speech
 from bridge.types import Codec
@@ -29,8 +30,6 @@ _ROUNDS = 3
 _SETTLE_S, _SECONDS = 2.0, 6.0
 _TALK: Script = [(0.1, "talk")] * 3
 """A prompt of 20 s each."""
-_ALL_CHANNELS = "__AST_CHANNEL_ALL_TOPIC"
-"""How ARI names a subscription to all of them."""
 _PATIENCE_S = 30.0
 _COLUMNS = ("tap", "encoding", "untapped ms/leg-s", "tapped ms/leg-s", "the tap's")
 
@@ -92,20 +91,14 @@ async def _cost(pbx: Asterisk, sink: Aside, size: Size, context: str) -> float:
     legs = 2 * size.calls
     for _ in range(size.calls):
         await asyncio.to_thread(pbx.two_party_call, _TALK, _TALK, ring_s=0.2, context=context)
-    await _until(sink, legs if context == "from-phones" else 0)
+    await streams(sink, legs if context == "from-phones" else 0)
     await asyncio.sleep(_SETTLE_S)
     before = machine.cpu_ms([pbx.pid])
     await asyncio.sleep(size.seconds)
     cost = (machine.cpu_ms([pbx.pid]) - before) / size.seconds / legs
     await asyncio.to_thread(pbx.hangup_all)
-    await _until(sink, 0)
+    await streams(sink, 0)
     return cost
-
-
-async def _until(sink: Aside, streams: int) -> None:
-    async with asyncio.timeout(_PATIENCE_S):
-        while (await sink.ask("streams")) != streams:  # noqa: ASYNC110 - it is in another process
-            await asyncio.sleep(0.1)
 
 
 @asynccontextmanager
@@ -117,39 +110,34 @@ async def _daemon(pbx: Asterisk, codec: str) -> AsyncIterator[Aside]:
             config.write_text(json.dumps(_config(pbx, sink.greeting["port"], codec)))
             settings = {"config": str(config), "uvloop": True, "secrets": {"ARI_PASSWORD": pbx.password}}
             async with Aside("bench.host", settings):
-                await _until_followed(lambda: pbx.ari("GET", "applications"))
+                await _followed(pbx)
                 yield sink
 
 
-async def _until_followed(applications: Callable[[], Any]) -> None:
-    """Until the daemon has subscribed to the PBX's channels: it follows from then on."""
-
-    def follows() -> bool:
-        return any(_ALL_CHANNELS in one["channel_ids"] for one in applications())
-
+async def _followed(pbx: Asterisk) -> None:
+    """Wait until the daemon has subscribed to this PBX's channels. Raises TimeoutError."""
     async with asyncio.timeout(_PATIENCE_S):
-        while not await asyncio.to_thread(follows):  # noqa: ASYNC110 - only the PBX knows
+        while not any(app["channel_ids"] for app in await asyncio.to_thread(pbx.ari, "GET", "applications")):
             await asyncio.sleep(0.1)
 
 
 def _config(pbx: Asterisk, sink: int, codec: str) -> dict[str, Any]:
     return {
-        "rtzr": {
-            "auth_url": f"http://127.0.0.1:{sink}/v1/authenticate",
-            "stream_url": f"ws://127.0.0.1:{sink}/v1/transcribe:streaming",
-        },
+        "rtzr": urls(sink),
         "asterisk": {"ari_url": pbx.ari_url, "username": pbx.username},
         "media": {"first_port": 51_000, "last_port": 51_400, "codec": codec, "port_rest_s": 2},
         "gate": {"mode": "immediate"},
-        "drain_s": 0,
-        "sinks": {"console": {"enabled": False}},
-        "log": {"level": "error"},
+        **QUIET,
     }
 
 
 def outcome(rows: list[dict[str, Any]]) -> Outcome:
     """The rows as a table. There is no target: it is for who chooses a tap."""
-    keys = ("untapped_ms_per_leg_s", "tapped_ms_per_leg_s", "tap_ms_per_leg_s")
-    cells = [[row["tap"], row["codec"], *(f"{row[key]:.2f}" for key in keys)] for row in rows]
     note = "untapped: two Local channels a leg, one of which plays; no network, no SIP"
-    return Outcome({"machine": machine.described(), "rows": rows}, _COLUMNS, cells, [note])
+    return Outcome({"machine": machine.described(), "rows": rows}, _COLUMNS, table_rows(rows), [note])
+
+
+def table_rows(rows: Sequence[Mapping[str, Any]]) -> list[list[str]]:
+    """A row's cells, in the order of the columns."""
+    keys = ("untapped_ms_per_leg_s", "tapped_ms_per_leg_s", "tap_ms_per_leg_s")
+    return [[row["tap"], row["codec"], *(f"{row[key]:.2f}" for key in keys)] for row in rows]

@@ -2,7 +2,7 @@
 
 `python -m bench.floor '{"legs": 100, "sink": 1234, "message_ms": 100}'` is the process: bare sockets and
 epoll, no loop, no library but for the masking. It looks at no packet. What the daemon costs is told as a
-multiple of it.
+multiple of it. With a `message_ms` of null nothing is sent: what is left is receiving.
 """
 
 import asyncio
@@ -22,12 +22,24 @@ from bench.loops import run
 from bench.wires import HEADER, HOST, PACKET, STREAM
 
 
-class _Leg:
+class _Ear:
+    """A UDP port, and nothing behind it."""
+
+    def __init__(self) -> None:
+        self.port = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+        self.port.bind((HOST, 0))
+        self.packets = 0
+
+    def receive(self, buffer: memoryview) -> None:
+        self.port.recv_into(buffer)
+        self.packets += 1
+
+
+class _Leg(_Ear):
     """A UDP port and a stream."""
 
     def __init__(self, sink: int, message: int) -> None:
-        self.port = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
-        self.port.bind((HOST, 0))
+        super().__init__()
         self._stream = _stream(sink)
         self._message = message
         self._waiting = bytearray()
@@ -56,7 +68,7 @@ def _stream(sink: int) -> socket.socket:
     return stream
 
 
-def _work(legs: list[_Leg], stop: threading.Event) -> None:
+def _work(legs: list[_Ear], stop: threading.Event) -> None:
     poll, by_number = select.epoll(), {leg.port.fileno(): leg for leg in legs}
     for number in by_number:
         poll.register(number, select.EPOLLIN)
@@ -67,11 +79,18 @@ def _work(legs: list[_Leg], stop: threading.Event) -> None:
 
 
 async def _process(settings: dict[str, Any]) -> None:
-    message = settings["message_ms"] // 20 * PACKET
-    legs = [_Leg(settings["sink"], message) for _ in range(settings["legs"])]
+    message_ms = settings["message_ms"]
+    legs = [
+        _Leg(settings["sink"], message_ms // 20 * PACKET) if message_ms else _Ear()
+        for _ in range(settings["legs"])
+    ]
+
+    async def reached(_: Any) -> float:
+        return 20 * sum(leg.packets for leg in legs)
+
     stop = threading.Event()
     working = asyncio.get_running_loop().run_in_executor(None, _work, legs, stop)
-    await serve({"ports": [leg.port.getsockname()[1] for leg in legs]}, {})
+    await serve({"ports": [leg.port.getsockname()[1] for leg in legs]}, {"reached": reached})
     stop.set()
     await working
 

@@ -10,7 +10,7 @@ import json
 import os
 import subprocess
 import tempfile
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,7 @@ from bench.aside import Aside
 from bench.outcome import percentile
 
 _FIRST_PORT = 20_000
+_PATIENCE_S = 30.0
 _SETTLED_S = 2.0
 """After that a daemon has its token and its workers, and its memory is that of no leg."""
 
@@ -64,9 +65,31 @@ class Rig:
 
     async def wait_for(self, legs: int) -> None:
         """Until RTZR has so many streams. Raises TimeoutError."""
-        async with asyncio.timeout(30):
-            while (await self.sink.ask("streams")) != legs:  # noqa: ASYNC110 - it is in another process
-                await asyncio.sleep(0.2)
+        await streams(self.sink, legs)
+
+
+async def streams(sink: Aside, legs: int) -> None:
+    """Wait until RTZR has so many streams. Raises TimeoutError."""
+    async with asyncio.timeout(_PATIENCE_S):
+        while (await sink.ask("streams")) != legs:  # noqa: ASYNC110 - it is in another process
+            await asyncio.sleep(0.1)
+
+
+def urls(sink: int, *, tls: bool = False) -> dict[str, str]:
+    """Where a daemon's configuration is to look for that RTZR."""
+    web, stream = ("https", "wss") if tls else ("http", "ws")
+    return {
+        "auth_url": f"{web}://127.0.0.1:{sink}/v1/authenticate",
+        "stream_url": f"{stream}://127.0.0.1:{sink}/v1/transcribe:streaming",
+    }
+
+
+QUIET: Mapping[str, Any] = {
+    "drain_s": 0,
+    "sinks": {"console": {"enabled": False}},
+    "log": {"level": "error"},
+}
+"""Of a configuration: it ends at once, and prints nothing."""
 
 
 @asynccontextmanager
@@ -95,13 +118,8 @@ async def rig(load: Load) -> AsyncIterator[Rig]:
 
 
 def _config(load: Load, sink: int, pbx: int, tls: dict[str, str] | None) -> dict[str, Any]:
-    web, stream = ("https", "wss") if tls else ("http", "ws")
     return {
-        "rtzr": {
-            "auth_url": f"{web}://127.0.0.1:{sink}/v1/authenticate",
-            "stream_url": f"{stream}://127.0.0.1:{sink}/v1/transcribe:streaming",
-            **({"ca_file": tls["cert"]} if tls else {}),
-        },
+        "rtzr": urls(sink, tls=tls is not None) | ({"ca_file": tls["cert"]} if tls else {}),
         "asterisk": {"ari_url": f"http://127.0.0.1:{pbx}/ari"},
         "media": {
             "first_port": _FIRST_PORT,
@@ -112,9 +130,7 @@ def _config(load: Load, sink: int, pbx: int, tls: dict[str, str] | None) -> dict
         "gate": {"mode": load.gate},
         "workers": load.workers,
         "overload": {"full_at": load.full_at},
-        "drain_s": 0,
-        "sinks": {"console": {"enabled": False}},
-        "log": {"level": "error"},
+        **QUIET,
     }
 
 

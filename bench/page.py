@@ -10,7 +10,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from bench.ladder import table_rows
+from bench import bill, ladder
 from bench.outcome import RESULTS
 from bench.ratio import ACCEPTED
 
@@ -64,15 +64,22 @@ def parts_table(data: Mapping[str, Any]) -> str:
 
 def ladder_table(data: Mapping[str, Any]) -> str:
     """What each rung of the media path adds, beside the floors."""
-    columns = ["rung", "it adds", "ms a leg-s up to here", "of that, this rung", "floor", "times"]
-    return table(columns, table_rows(data))
+    columns = [
+        "rung",
+        "it adds",
+        "ms a leg-s up to here",
+        "of that, this rung",
+        "floor",
+        "times",
+        "the kernel's",
+    ]
+    return table(columns, ladder.table_rows(data))
 
 
 def bill_table(data: Mapping[str, Any]) -> str:
     """What each tap costs the PBX."""
-    keys = ("untapped_ms_per_leg_s", "tapped_ms_per_leg_s", "tap_ms_per_leg_s")
-    rows = [[row["tap"], row["codec"], *(f"{row[key]:.2f}" for key in keys)] for row in data["rows"]]
-    return table(["tap", "encoding", "untapped, ms a leg-s", "tapped, ms a leg-s", "the tap's"], rows)
+    columns = ["tap", "encoding", "untapped, ms a leg-s", "tapped, ms a leg-s", "the tap's"]
+    return table(columns, bill.table_rows(data["rows"]))
 
 
 def overload_table(data: Mapping[str, Any]) -> str:

@@ -10,7 +10,6 @@ import socket
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack
 from typing import Any
 
 from bench.aside import serve
@@ -18,6 +17,7 @@ from bench.loops import run
 from bench.wires import HOST
 from bridge import logs
 from bridge.config import Config
+from bridge.load import collect_seldom
 from bridge.net.rtp import PortPool, RtpPort
 from bridge.permit import Speech
 from bridge.quota import Governor, Permit
@@ -33,10 +33,12 @@ _FIRST_PORT, _LAST_PORT = 40_000, 49_999
 _MESSAGE_MS = 100
 _FINAL_MS = 4000
 """As often as the false RTZR tells a final."""
+_FILLED = Codec.ULAW.silence(20)
+"""What the gate puts where no packet came; what the false PBX sends is never quite silent."""
 
 
 class _Rung:
-    """What all have: legs that hear from a known source, and a count of what reached the top."""
+    """What all have: legs that hear from a known source, and what of it reached the top."""
 
     def __init__(self) -> None:
         self.tasks = asyncio.TaskGroup()
@@ -146,11 +148,13 @@ class _Deaf:
 
     clean = True
 
-    def __init__(self) -> None:
+    def __init__(self, take: Callable[[bytes], None]) -> None:
+        self._take = take
         self._sent = self._told = 0.0
         self._finals: asyncio.Queue[rtzr.Result] = asyncio.Queue()
 
     def send(self, audio: bytes) -> bool:
+        self._take(audio)
         self._sent += Codec.ULAW.ms(len(audio))
         if self._sent - self._told >= _FINAL_MS:
             self._finals.put_nowait(
@@ -175,8 +179,11 @@ class _Deaf:
 
 
 class _DeafSpeech:
+    def __init__(self, take: Callable[[bytes], None]) -> None:
+        self._take = take
+
     async def open(self, codec: Codec, priority: int = 0, **_: Any) -> Permit[_Deaf]:  # noqa: ARG002 - Speech's
-        return Permit(_Deaf(), lambda _: None)
+        return Permit(_Deaf(self._take), lambda _: None)
 
 
 class _Tokens:
@@ -203,7 +210,11 @@ class Legs(_Rung):
         self._desks: list[Any] = []
 
     def speech(self) -> Speech:
-        return _DeafSpeech()
+        return _DeafSpeech(self._count)
+
+    def _count(self, audio: bytes) -> None:
+        if not audio.endswith(_FILLED):
+            self.reached_ms += Codec.ULAW.ms(len(audio))
 
     async def open(self) -> None:
         number, now_s = len(self._desks), asyncio.get_running_loop().time()
@@ -217,12 +228,9 @@ class Legs(_Rung):
         for desk, source in zip(self._desks, sources, strict=True):
             await desk.lock(HOST, source)
 
-    def reached(self) -> float:
-        return float(sum(desk.ring.arrived_ms for desk in self._desks))
-
 
 class Send(Legs):
-    """The same with the real sockets to RTZR."""
+    """The same with the real sockets to RTZR, at whose end is seen what came."""
 
     def speech(self) -> Speech:
         speech: Governor[Any] = self._governor
@@ -250,8 +258,8 @@ async def _process(settings: dict[str, Any]) -> None:
     async def reached(_: Any) -> float:
         return rung.reached()
 
-    async with AsyncExitStack() as stack:
-        await stack.enter_async_context(rung.tasks)
+    async with rung.tasks as tasks:
+        tasks.create_task(collect_seldom(lambda: len(rung.ports)))  # as in the daemon
         for _ in range(settings["legs"]):
             await rung.open()
         await serve({"ports": rung.ports}, {"lock": lock, "reached": reached})

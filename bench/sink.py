@@ -230,9 +230,13 @@ async def _process(settings: dict[str, Any]) -> None:
     async def streams(_: Any) -> int:
         return heard.streams
 
+    async def timed(_: Any) -> int:
+        return len(heard.added_ms)
+
     async with server:
         await serve(
-            {"port": server.sockets[0].getsockname()[1]}, {"reset": reset, "heard": tell, "streams": streams}
+            {"port": server.sockets[0].getsockname()[1]},
+            {"reset": reset, "heard": tell, "streams": streams, "timed": timed},
         )
 
 

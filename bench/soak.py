@@ -16,7 +16,7 @@ from bench.loops import run
 _LEGS = 60
 _TURN_S = 10.0
 _MORE = 1.05
-_LEFT = 6
+LEFT = 6
 """Descriptors and tasks that may come and go with idle connections to the PBX."""
 
 
@@ -60,7 +60,7 @@ def faults(empty: dict[str, int], first: dict[str, int], second: dict[str, int])
         f"{name}: {state[name]} after load {number}, {empty[name]} before any"
         for name in ("fds", "tasks")
         for number, state in enumerate((first, second), 1)
-        if state[name] > empty[name] + _LEFT
+        if state[name] > empty[name] + LEFT
     ]
     if second["rss_kb"] > _MORE * first["rss_kb"]:
         found.append(f"memory: {second['rss_kb']} kB after load 2, {first['rss_kb']} kB after load 1")

@@ -4,7 +4,8 @@ import asyncio
 
 import pytest
 
-from bench.far import Far, FarError
+from bench.aside import AsideError
+from bench.far import Far
 from bench.telephone import CODEC
 from bench.truth import mark
 from bridge.emulator.server import Knobs
@@ -32,5 +33,5 @@ async def test_it_counts_and_tells_which_packets_it_told() -> None:
 
 
 async def test_who_did_not_start_it_cannot_ask() -> None:
-    with pytest.raises(FarError, match="not started"):
+    with pytest.raises(AsideError, match="not started"):
         await Far(KNOBS).ask("stats")
