@@ -116,8 +116,12 @@ async def _daemon(pbx: Asterisk, codec: str) -> AsyncIterator[Aside]:
 
 async def _followed(pbx: Asterisk) -> None:
     """Wait until the daemon has subscribed to this PBX's channels. Raises TimeoutError."""
+
+    def follows() -> bool:
+        return any(app["channel_ids"] for app in pbx.ari("GET", "applications"))
+
     async with asyncio.timeout(_PATIENCE_S):
-        while not any(app["channel_ids"] for app in await asyncio.to_thread(pbx.ari, "GET", "applications")):
+        while not await asyncio.to_thread(follows):  # noqa: ASYNC110 - only the PBX knows
             await asyncio.sleep(0.1)
 
 

@@ -1,7 +1,7 @@
 """RTZR's emulator in a process of its own, so that its work does not stand in the bridge's way.
 
-Both sides of it: `Far` starts the process; `python -m bench.far KNOBS` is the process. What it heard leaves as
-marks (`truth`), never as audio.
+Both sides of it: `Far` starts the process; `python -m bench.far KNOBS` is the process. What it heard leaves
+as marks (`truth`), never as audio.
 """
 
 import json
