@@ -30,6 +30,8 @@ _ROUNDS = 3
 _SETTLE_S, _SECONDS = 2.0, 6.0
 _TALK: Script = [(0.1, "talk")] * 3
 """A prompt of 20 s each."""
+_ALL_CHANNELS = "__AST_CHANNEL_ALL_TOPIC"
+"""How ARI names a subscription to all of them."""
 _PATIENCE_S = 30.0
 _COLUMNS = ("tap", "encoding", "untapped ms/leg-s", "tapped ms/leg-s", "the tap's")
 
@@ -118,7 +120,7 @@ async def _followed(pbx: Asterisk) -> None:
     """Wait until the daemon has subscribed to this PBX's channels. Raises TimeoutError."""
 
     def follows() -> bool:
-        return any(app["channel_ids"] for app in pbx.ari("GET", "applications"))
+        return any(_ALL_CHANNELS in app["channel_ids"] for app in pbx.ari("GET", "applications"))
 
     async with asyncio.timeout(_PATIENCE_S):
         while not await asyncio.to_thread(follows):  # noqa: ASYNC110 - only the PBX knows
