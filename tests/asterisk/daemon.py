@@ -108,6 +108,7 @@ class BridgeProcess(_Process):
     def __init__(self, pbx: Asterisk, emulator: EmulatorProcess, folder: Path, **changes: Any) -> None:
         super().__init__(folder / "bridge.log")
         self.events_path = folder / "events.jsonl"
+        self._pbx = pbx
         self._config = folder / "bridge.yaml"
         self._config.write_text(json.dumps(self._settings(pbx, emulator, changes)), encoding="utf-8")
 
@@ -166,12 +167,22 @@ class BridgeProcess(_Process):
         ]
 
     def wait(self, condition: Callable[[], bool], timeout_s: float = 10) -> None:
-        """Until `condition` holds; the log is the complaint when it does not."""
+        """Until `condition` holds; what is open, in the PBX and here, is the complaint when it does not."""
         wait_for(condition, timeout_s, self._told)
 
     def _told(self) -> str:
-        finals = [(e["subject"], e["data"]["text"]) for e in self.events("transcript.final")]
-        return f"{finals[-20:]}\n{self.printed()[-3000:]}"
+        started = [event["data"]["leg"] for event in self.events("leg.started")]
+        ended = [event["data"]["leg"] for event in self.events("leg.ended")]
+        lines = self.printed().splitlines()
+        grave = [line for line in lines if '"level": "info"' not in line]
+        return "\n".join(
+            [
+                f"legs open: {[leg for leg in started if leg not in ended]}",
+                f"channels: {self._pbx.cli('core show channels concise')}",
+                *grave[-30:],
+                *lines[-20:],
+            ]
+        )
 
     def wait_for_end(self, call: str, timeout_s: float = 20) -> dict[str, Any]:
         """The data of the call's `call.ended`."""
