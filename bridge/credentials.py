@@ -12,6 +12,7 @@ VARIABLES = {
     "client_id": "RTZR_CLIENT_ID",
     "client_secret": "RTZR_CLIENT_SECRET",
     "ari_password": "ARI_PASSWORD",
+    "ami_secret": "AMI_SECRET",
 }
 """Field of `Secrets` -> environment variable; each may be given as `<variable>_FILE` instead."""
 
@@ -28,6 +29,7 @@ class Secrets:
     client_id: str = field(default="", repr=False)
     client_secret: str = field(default="", repr=False)
     ari_password: str = field(default="", repr=False)
+    ami_secret: str = field(default="", repr=False)
 
 
 class _Unusable(ValueError):

@@ -24,7 +24,6 @@ from bridge.spool import Spool
 from bridge.switchboard import Switchboard
 from bridge.types import Event
 from bridge.wiring import (
-    build_ari,
     build_desks,
     build_files,
     build_governor,
@@ -33,6 +32,7 @@ from bridge.wiring import (
     build_spool,
     build_switchboard,
     build_tokens,
+    open_pbx,
     ports_of,
     settled,
     workers_of,
@@ -62,7 +62,7 @@ async def run(config: Config, console: Console | None = None) -> int:
         tokens = await opened.enter_async_context(build_tokens(config))
         speech = build_rtzr(config, tokens)
         governor = build_governor(config, speech)
-        ari = await opened.enter_async_context(build_ari(config))
+        pbx = await opened.enter_async_context(open_pbx(config))
         publish = fan_out(sinks)
         spool = await _open_spool(config, opened)
         works: list[Coroutine[None, None, None]] = [tokens.keep_fresh()]
@@ -72,8 +72,8 @@ async def run(config: Config, console: Console | None = None) -> int:
             works += [watch_load(local.observe), collect_seldom(local.__len__)]
         else:
             desks = await opened.enter_async_context(Workers(config, number, tokens, governor, publish))
-        switchboard = build_switchboard(config, ari, desks, publish, _mix_when(config, governor))
-        meter = Meter(switchboard, desks, ari, tokens, governor, sinks)
+        switchboard = build_switchboard(config, pbx, desks, publish, _mix_when(config, governor))
+        meter = Meter(switchboard, desks, pbx, tokens, governor, sinks)
         works += [switchboard.run(), meter.run()]
         if spool is not None:
             files = await opened.enter_async_context(build_files(config, tokens))

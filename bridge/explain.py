@@ -16,12 +16,11 @@ import typer
 
 from bridge.config import DEFAULT_CONFIG, Config, ConfigError, load
 from bridge.loops import new_loop
-from bridge.net.ari import AriRefused, AriUnreachable
 from bridge.types import CallId
-from bridge.wire.ari import AriError
+from bridge.wire.pbxevents import PbxError, PbxRefused, PbxUnreachable
 from bridge.wire.roster import facts_of
 from bridge.wire.rules import CallRule, Direction, Facts, Line, choose, explain, matches
-from bridge.wiring import build_ari
+from bridge.wiring import open_pbx
 
 _SIGNS = {True: "hit ", False: "no  ", None: "-   "}
 
@@ -96,11 +95,11 @@ def _variables(given: Sequence[str]) -> dict[str, str]:
 
 async def _live(config: Config, channel: str) -> tuple[CallId, Facts]:
     """What the PBX says of a channel now. Raises ExplainError."""
-    async with build_ari(config) as ari:
+    async with open_pbx(config) as pbx:
         try:
-            found = {one.id: one for one in await ari.channels()}.get(channel)
-            linkedid = await ari.variable(channel, "CHANNEL(linkedid)")
-        except (AriRefused, AriUnreachable, AriError) as error:
+            found = {one.id: one for one in await pbx.channels()}.get(channel)
+            linkedid = await pbx.variable(channel, "CHANNEL(linkedid)")
+        except (PbxRefused, PbxUnreachable, PbxError) as error:
             raise ExplainError(f"asterisk: {type(error).__name__} {error}; see asterisk.ari_url") from None
     if found is None:
         raise ExplainError(

@@ -11,8 +11,8 @@ from prometheus_client import Counter
 
 from bridge import metrics
 from bridge.desk import Desks
-from bridge.net.ari import Ari
 from bridge.net.rtzr import Session, Tokens
+from bridge.pbx import Pbx
 from bridge.quota import Governor
 from bridge.sinks.queued import QueuedSink
 from bridge.switchboard import Switchboard
@@ -27,13 +27,13 @@ class Meter:
         self,
         switchboard: Switchboard,
         desks: Desks,
-        ari: Ari,
+        pbx: Pbx,
         tokens: Tokens,
         governor: Governor[Session],
         sinks: Sequence[QueuedSink],
     ) -> None:
-        self._ari = ari
-        self._ari_told: dict[str, int] = {}
+        self._pbx = pbx
+        self._pbx_told: dict[str, int] = {}
         self._switchboard = switchboard
         self._tokens = tokens
         self._desks = desks
@@ -52,7 +52,7 @@ class Meter:
         counts = self._desks.counts()
         metrics.SESSIONS.set(counts.sessions_open)
         metrics.bump(counts.fates)
-        self._tell_ari()
+        self._tell_pbx()
         self._tell_quota()
         for reason, calls in self._switchboard.refused.items():
             self._tell(metrics.CALLS_REFUSED, (reason,), calls)
@@ -75,10 +75,10 @@ class Meter:
         for code, number in counters.refused.items():
             self._tell(metrics.REFUSED, (code,), number)
 
-    def _tell_ari(self) -> None:
-        fates = asdict(self._ari.counters)
-        metrics.export(self._ari_told, fates, metrics.ARI)
-        self._ari_told = fates
+    def _tell_pbx(self) -> None:
+        fates = asdict(self._pbx.counters)
+        metrics.export(self._pbx_told, fates, metrics.PBX)
+        self._pbx_told = fates
 
     def _tell(self, counter: Counter, labels: tuple[str, ...], total: int) -> None:
         grown = total - self._told.get((counter, labels), 0)

@@ -55,9 +55,9 @@ EVENTS = Counter(
 )
 
 
-ARI = Counter(
-    "rtzr_bridge_ari",
-    "ARI connections, events and requests by what became of them",
+PBX = Counter(
+    "rtzr_bridge_pbx",
+    "Connections to the PBX, events and requests by what became of them",
     ["fate"],
     registry=REGISTRY,
 )

@@ -18,13 +18,14 @@ from bridge.admission import Admission
 from bridge.desk import DeskLost, Desks
 from bridge.events import LegEvents
 from bridge.live import Call, Live
-from bridge.net.ari import Ari, AriRefused, AriUnreachable, Connected, Disconnected, Gone
+from bridge.pbx import Pbx
 from bridge.tap import Tap, TapSettings, tap_prefix
 from bridge.types import CallId, Event, LegId, NewLeg, Party, Role
-from bridge.wire import ari as wire
+from bridge.wire import pbxevents as wire
 from bridge.wire.cost import Price, Spending
 from bridge.wire.ledger import Ledger
 from bridge.wire.pbxclock import PbxClock
+from bridge.wire.pbxevents import Connected, Disconnected, Gone, PbxRefused, PbxUnreachable
 from bridge.wire.roster import (
     AnswerLeg,
     Decision,
@@ -67,14 +68,14 @@ class Switchboard:
 
     def __init__(
         self,
-        ari: Ari,
+        pbx: Pbx,
         desks: Desks,
         settings: SwitchboardSettings,
         publish: Callable[[Event], None],
         mix_when: Callable[[int], bool] | None = None,
     ) -> None:
         """`mix_when`: whether, of so many answered legs, the last is to share its call's other stream."""
-        self._ari = ari
+        self._pbx = pbx
         self._desks = desks
         self._mix_when = mix_when
         self._admission = Admission(desks, settings.max_legs, publish)
@@ -107,7 +108,7 @@ class Switchboard:
     async def run(self) -> None:
         """Follow the PBX until cancelled."""
         async with self._tasks:
-            async for event in self._ari.events():
+            async for event in self._pbx.events():
                 self._take(event)
 
     async def drain(self, patience_s: float) -> None:
@@ -123,7 +124,7 @@ class Switchboard:
 
     # Decisions.
 
-    def _take(self, event: wire.AriEvent | Connected | Disconnected) -> None:
+    def _take(self, event: wire.PbxEvent | Connected | Disconnected) -> None:
         if isinstance(event, Connected):
             self._connection += 1
             self._room_again_s = _ROOM_AGAIN_S
@@ -158,12 +159,12 @@ class Switchboard:
         for attempt in count():
             try:
                 known = self._roster.known(self._taps())
-                channels = await self._ari.channels()
+                channels = await self._pbx.channels()
                 marks = await asyncio.gather(*(self._mark(channel) for channel in channels))
                 found = {c.id: mark for c, mark in zip(channels, marks, strict=True) if mark is not None}
                 families = await self._families([one for one in channels if one.id not in found])
                 break
-            except (AriRefused, AriUnreachable, wire.AriError) as error:
+            except (PbxRefused, PbxUnreachable, wire.PbxError) as error:
                 _log.warning("live calls not compared", reason=_told(error), attempt=attempt)
                 await asyncio.sleep(_COMPARE_AGAIN_S)
             if connection != self._connection:
@@ -174,7 +175,7 @@ class Switchboard:
         """The linkedids of channels that nobody has marked; only rules could choose their calls."""
         if not self._settings.rules:
             return {}
-        asked = [self._ari.variable(channel.id, "CHANNEL(linkedid)") for channel in channels]
+        asked = [self._pbx.variable(channel.id, "CHANNEL(linkedid)") for channel in channels]
         linkedids = await asyncio.gather(*asked)
         return {one.id: linkedid for one, linkedid in zip(channels, linkedids, strict=True) if linkedid}
 
@@ -184,15 +185,15 @@ class Switchboard:
 
     async def _mark(self, channel: wire.Channel) -> Mark | None:
         try:
-            return Mark.read(await self._ari.variable(channel.id, MARK))
-        except (AriRefused, wire.AriError) as error:
+            return Mark.read(await self._pbx.variable(channel.id, MARK))
+        except (PbxRefused, wire.PbxError) as error:
             _log.warning("channel not read", reason=_told(error))
             return None
 
     async def _look_up(self, channel: wire.Channel, rule: str | None) -> None:
         try:
-            linkedid = await self._ari.variable(channel.id, "CHANNEL(linkedid)") or channel.id
-        except (AriRefused, AriUnreachable):
+            linkedid = await self._pbx.variable(channel.id, "CHANNEL(linkedid)") or channel.id
+        except (PbxRefused, PbxUnreachable):
             if channel.local:  # it may be of a call that is followed already
                 raise
             linkedid = channel.id  # as it is for whoever calls from a telephone
@@ -203,7 +204,7 @@ class Switchboard:
 
     async def _remove(self, channel: str) -> None:
         _log.info("stray tap removed", tap=channel)
-        await self._ari.hangup(channel)
+        await self._pbx.hangup(channel)
 
     # Legs.
 
@@ -285,7 +286,7 @@ class Switchboard:
     async def _hear(self, live: Live, call: Call) -> bool:
         """The leg at one desk; whether it is over."""
         desk = await self._desks.begin(live.new)
-        tap = Tap(live.leg.channel, desk, self._ari, self._settings.taps)
+        tap = Tap(live.leg.channel, desk, self._pbx, self._settings.taps)
         live.sit(desk, tap)
         if live.answered_ms is not None:
             self._mix(live, call)
@@ -374,7 +375,7 @@ def _told(error: Exception) -> str:
 async def _guarded(work: Coroutine[None, None, None]) -> None:
     try:
         await work
-    except (AriRefused, AriUnreachable, Gone, wire.AriError) as error:
+    except (PbxRefused, PbxUnreachable, Gone, wire.PbxError) as error:
         _log.warning("request to the pbx failed", reason=_told(error))
     except Exception:
         _log.exception("failed beside the events")

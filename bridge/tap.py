@@ -13,10 +13,10 @@ from uuid import uuid4
 import structlog
 
 from bridge.desk import Desk, DeskLost, NoPort
-from bridge.net.ari import Ari, AriRefused, AriUnreachable, Gone
+from bridge.pbx import Pbx
 from bridge.types import Codec
-from bridge.wire.ari import AriError
 from bridge.wire.backoff import full_jitter
+from bridge.wire.pbxevents import Gone, PbxError, PbxRefused, PbxUnreachable
 
 _log = structlog.get_logger()
 
@@ -26,6 +26,10 @@ _SETTLED_S = 5.0
 """A tap that lived this long was a good one: the next try starts without delay."""
 _HOPELESS = 3
 """So many short-lived taps of one channel in a row are no accident."""
+_PASTE = (
+    "is the context loaded? paste dialplan/asterisk/extensions.conf, then 'asterisk -rx \"dialplan reload\"'"
+)
+_LOAD = "are app_chanspy and chan_rtp loaded? see 'asterisk -rx \"module show like chan\"'"
 _PUT_BACK_S = (0.1, 5.0)
 """Base and cap of the pause before a tap is put back."""
 
@@ -34,6 +38,7 @@ _PUT_BACK_S = (0.1, 5.0)
 class TapSettings:
     app: str
     context: str
+    """The dialplan's, where the tap runs in it; empty where it needs none."""
     advertise: str
     codec: Codec
 
@@ -41,10 +46,10 @@ class TapSettings:
 class Tap:
     """Runs until the tapped channel is gone; then the stream is ended and nothing of ours is left."""
 
-    def __init__(self, channel: str, desk: Desk, ari: Ari, settings: TapSettings) -> None:
+    def __init__(self, channel: str, desk: Desk, pbx: Pbx, settings: TapSettings) -> None:
         self._channel = channel
         self._desk = desk
-        self._ari = ari
+        self._pbx = pbx
         self._settings = settings
         self._cause = "unknown"
         self._hung_up = asyncio.Event()
@@ -98,7 +103,7 @@ class Tap:
             await self._ask_after_channel()
         except DeskLost:
             pass
-        except (AriRefused, AriUnreachable, AriError, NoPort, ValueError) as error:
+        except (PbxRefused, PbxUnreachable, PbxError, NoPort, ValueError) as error:
             self._tell(f"{type(error).__name__} {error}".strip())
         finally:
             self._desk.close_port()
@@ -112,21 +117,16 @@ class Tap:
 
     def _complain(self) -> None:
         """Once for a leg: what keeps a tap from staying is nearly always a missing context."""
-        _log.error(
-            "taps do not stay; is the context loaded? paste dialplan/asterisk/extensions.conf, then "
-            "'asterisk -rx \"dialplan reload\"'",
-            context=self._settings.context,
-            channel=self._channel,
-        )
+        context = self._settings.context
+        mend = _PASTE if context else _LOAD
+        _log.error(f"taps do not stay; {mend}", context=context or None, channel=self._channel)
 
     async def _attach(self, port: int) -> None:
         """Have the PBX send, and learn from it where the packets will come from."""
         settings = self._settings
-        await self._ari.originate_tap(
-            self.id, self._channel, settings.advertise, port, settings.codec, settings.context
-        )
-        address = await self._ari.variable(self.id, "UNICASTRTP_LOCAL_ADDRESS")
-        source = await self._ari.variable(self.id, "UNICASTRTP_LOCAL_PORT")
+        await self._pbx.originate_tap(self.id, self._channel, settings.advertise, port, settings.codec)
+        address = await self._pbx.variable(self.id, "UNICASTRTP_LOCAL_ADDRESS")
+        source = await self._pbx.variable(self.id, "UNICASTRTP_LOCAL_PORT")
         if not address or not source:
             raise Gone("the tap ended before it was attached")
         await self._desk.lock(address, int(source))
@@ -150,8 +150,8 @@ class Tap:
     async def _ask_after_channel(self) -> None:
         """The tap ended first: alone, or because its channel did."""
         try:
-            state = await self._ari.variable(self._channel, "CHANNEL(state)")
-        except (AriRefused, AriUnreachable):
+            state = await self._pbx.variable(self._channel, "CHANNEL(state)")
+        except (PbxRefused, PbxUnreachable):
             return
         if state is None:
             self._hung_up.set()
@@ -163,8 +163,8 @@ class Tap:
         if self._over.is_set():
             return
         try:
-            await self._ari.hangup(self.id)
-        except (AriRefused, AriUnreachable) as error:
+            await self._pbx.hangup(self.id)
+        except (PbxRefused, PbxUnreachable) as error:
             _log.warning("tap left to the PBX", reason=str(error))
 
     async def _rest(self, attempt: int) -> None:

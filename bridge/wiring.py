@@ -7,7 +7,8 @@ import asyncio
 import os
 import ssl
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from pathlib import Path
 from random import random
 
@@ -17,10 +18,12 @@ from bridge.call import LegSettings
 from bridge.config import Config, ConfigError
 from bridge.conversation import SessionSettings
 from bridge.desk import Desks, DeskSettings, LocalDesks
+from bridge.net.ami import Ami
 from bridge.net.ari import Ari
 from bridge.net.filestt import FileStt
 from bridge.net.rtp import PortPool
 from bridge.net.rtzr import Rtzr, Session, Tokens, TokenSource
+from bridge.pbx import Pbx
 from bridge.permit import Speech
 from bridge.quota import Governor
 from bridge.sinks.console import ConsoleSink
@@ -123,15 +126,35 @@ def _spelled(value: object) -> str:
     return ",".join(value) if isinstance(value, tuple) else str(value)
 
 
-def build_ari(config: Config) -> Ari:
+@asynccontextmanager
+async def open_pbx(config: Config) -> AsyncIterator[Pbx]:
+    """The way to Asterisk that `asterisk.via` names, for as long as it is used."""
+    async with build_pbx(config) as pbx:
+        yield pbx
+
+
+def build_pbx(config: Config) -> Ari | Ami:
+    """As `open_pbx`, not entered."""
     asterisk = config.asterisk
+    variables = any(rule.match.variables for rule in config.rules)
+    if asterisk.via == "ami":
+        return Ami(
+            asterisk.ami_host,
+            asterisk.ami_port,
+            asterisk.username,
+            config.secrets.ami_secret,
+            timeout_s=asterisk.request_timeout_s,
+            tls=ssl.create_default_context() if asterisk.ami_tls else None,
+            variables=variables,
+        )
     return Ari(
         asterisk.ari_url,
         asterisk.username,
         config.secrets.ari_password,
         asterisk.app,
         timeout_s=asterisk.request_timeout_s,
-        variables=any(rule.match.variables for rule in config.rules),
+        variables=variables,
+        tap_context=asterisk.tap_context,
     )
 
 
@@ -227,7 +250,7 @@ def ports_of(config: Config, worker: int) -> range:
 
 def build_switchboard(
     config: Config,
-    ari: Ari,
+    pbx: Pbx,
     desks: Desks,
     publish: Callable[[Event], None],
     mix_when: Callable[[int], bool] | None = None,
@@ -235,7 +258,7 @@ def build_switchboard(
     media = config.media
     taps = TapSettings(
         app=config.asterisk.app,
-        context=config.asterisk.tap_context,
+        context=config.asterisk.tap_context if config.asterisk.via == "ari" else "",
         advertise=media.advertised,
         codec=media.encoding,
     )
@@ -249,4 +272,4 @@ def build_switchboard(
         rules=tuple(rule.rule() for rule in config.rules),
         trunks=config.asterisk.trunk_contexts,
     )
-    return Switchboard(ari, desks, settings, publish, mix_when)
+    return Switchboard(pbx, desks, settings, publish, mix_when)

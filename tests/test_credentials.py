@@ -26,12 +26,15 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / "secret"
 
 
-def test_all_three_from_variables() -> None:
+def test_all_from_variables() -> None:
     environ = {variable: f"value of {variable}" for variable in VARIABLES.values()}
     secrets, faults = read(environ, tuple(VARIABLES))
     assert faults == []
     assert secrets == Secrets(
-        "value of RTZR_CLIENT_ID", "value of RTZR_CLIENT_SECRET", "value of ARI_PASSWORD"
+        "value of RTZR_CLIENT_ID",
+        "value of RTZR_CLIENT_SECRET",
+        "value of ARI_PASSWORD",
+        "value of AMI_SECRET",
     )
 
 
@@ -40,7 +43,7 @@ def test_what_is_not_needed_is_not_read() -> None:
 
 
 def test_repr_hides_all() -> None:
-    assert repr(Secrets("hunter1", "hunter2", "hunter3")) == "Secrets()"
+    assert repr(Secrets("hunter1", "hunter2", "hunter3", "hunter4")) == "Secrets()"
 
 
 @pytest.mark.parametrize("end", ["", "\n", "\r\n", "\n\n"])

@@ -66,7 +66,7 @@ def test_a_script_gets_one_document(config: Path) -> None:
     [
         (("--direction", "up"), "--direction: is neither in, out nor internal"),
         (("--variable", "TENANT"), "--variable: is not NAME=VALUE"),
-        (("--channel", "1.1"), "asterisk: AriUnreachable"),
+        (("--channel", "1.1"), "asterisk: PbxUnreachable"),
     ],
 )
 def test_what_cannot_be_explained_is_said_and_ends_with_2(

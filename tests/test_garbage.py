@@ -114,8 +114,8 @@ async def test_nor_does_one_without_a_token() -> None:
 
 @pytest.mark.parametrize("serve", [_refuses, _hangs_up])
 async def test_nor_do_the_tries_to_reach_a_pbx(serve: Answer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bridge.net.ari.BACKOFF_BASE_S", 0.001)
-    monkeypatch.setattr("bridge.net.ari.BACKOFF_CAP_S", 0.001)
+    monkeypatch.setattr("bridge.net.lasting.BACKOFF_BASE_S", 0.001)
+    monkeypatch.setattr("bridge.net.lasting.BACKOFF_CAP_S", 0.001)
 
     async def follow(ari: Ari) -> None:
         async for _ in ari.events():

@@ -6,9 +6,9 @@ from bridge.meter import Meter
 from bridge.sinks.queued import QueuedSink
 from bridge.types import Event
 from bridge.wiring import (
-    build_ari,
     build_desks,
     build_governor,
+    build_pbx,
     build_rtzr,
     build_switchboard,
     build_tokens,
@@ -29,7 +29,7 @@ async def test_a_tick_tells_what_has_grown_since_the_last() -> None:
     config = Config().with_secrets(Secrets("id", "secret", "password"))
     tokens = build_tokens(config)
     speech = build_rtzr(config, tokens)
-    async with tokens, build_ari(config) as ari:
+    async with tokens, build_pbx(config) as ari:
         sink = _Sink(bound=1)
         governor = build_governor(config, speech)
         desks = build_desks(config, ports_of(config, 0), governor, speech, sink.deliver)
@@ -37,7 +37,7 @@ async def test_a_tick_tells_what_has_grown_since_the_last() -> None:
         meter = Meter(switchboard, desks, ari, tokens, governor, [sink])
         issued = value("rtzr_bridge_tokens_issued_total")
         dropped = value("rtzr_bridge_events_total", sink="_", fate="dropped")
-        requested = value("rtzr_bridge_ari_total", fate="requested")
+        requested = value("rtzr_bridge_pbx_total", fate="requested")
         tokens.issued = 2
         ari.counters.requested = 3
         for number in range(3):
@@ -46,6 +46,6 @@ async def test_a_tick_tells_what_has_grown_since_the_last() -> None:
         meter.tick()
         assert value("rtzr_bridge_tokens_issued_total") - issued == 2
         assert value("rtzr_bridge_events_total", sink="_", fate="dropped") - dropped == 2
-        assert value("rtzr_bridge_ari_total", fate="requested") - requested == 3
+        assert value("rtzr_bridge_pbx_total", fate="requested") - requested == 3
         assert value("rtzr_bridge_legs") == 0
         assert value("rtzr_bridge_sessions") == 0

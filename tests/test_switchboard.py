@@ -11,13 +11,14 @@ import pytest
 
 from bridge import switchboard, tap
 from bridge.desk import Counts, DeskLost
-from bridge.net.ari import Ari, AriUnreachable, Connected
+from bridge.net.ari import Ari
 from bridge.switchboard import MARK, Switchboard, SwitchboardSettings
 from bridge.tap import TapSettings
 from bridge.types import CallId, Codec, Event, LegId, NewLeg
-from bridge.wire import ari as wire
+from bridge.wire import pbxevents as wire
 from bridge.wire.door import Door, Refusal
 from bridge.wire.ledger import LegReport
+from bridge.wire.pbxevents import Connected, PbxUnreachable
 from bridge.wire.rules import CallRule
 
 
@@ -38,7 +39,7 @@ class _Pbx:
 
     async def variable(self, channel: str, name: str) -> str | None:
         if not self.answers:
-            raise AriUnreachable("ReadTimeout")
+            raise PbxUnreachable("ReadTimeout")
         said = {
             MARK: f"{channel}/{channel}",
             "UNICASTRTP_LOCAL_ADDRESS": "127.0.0.1",
@@ -207,7 +208,7 @@ async def test_live_calls_without_room_at_a_connect_are_taken_up_when_there_is(
     monkeypatch.setattr(switchboard, "_ROOM_AGAIN_S", 0.1)
     async with running(Door(full_at=0.1)) as one:
         one.pbx.live = tuple(channel(f"{number}.0") for number in range(200))
-        one.pbx.says.put_nowait(Connected(wire.Pbx("entity", "22", 1.0)))
+        one.pbx.says.put_nowait(Connected(wire.PbxInfo("entity", "22", 1.0)))
         await until(lambda: one.board.legs + sum(one.board.refused.values()) == 200)
         first = one.board.legs
         assert 0 < first < 100
@@ -231,7 +232,7 @@ async def test_legs_that_were_mixed_are_mixed_again_at_their_next_desks() -> Non
 async def test_a_lost_worker_is_one_more_flaw_and_not_the_only_one() -> None:
     async with running() as one:
         one.pbx.live = (channel("J"),)
-        one.pbx.says.put_nowait(Connected(wire.Pbx("entity", "22", 1.0)))
+        one.pbx.says.put_nowait(Connected(wire.PbxInfo("entity", "22", 1.0)))
         await turns()
         await one.lose("J")
         await one.lose("J")

@@ -130,13 +130,15 @@ class Config(Section):
 
 
 def load(path: Path, environ: Mapping[str, str], *, asterisk: bool = True) -> Config:
-    """The configuration in `path`, with the secrets of `environ` (ARI's only if `asterisk`).
+    """The configuration in `path`, with the secrets of `environ` (the PBX's only if `asterisk`).
 
     Raises ConfigError, whose text is one line a fault: every fault of the file and the environment at once.
     """
-    needed = tuple(name for name in credentials.VARIABLES if asterisk or name != "ari_password")
-    secrets, missing = credentials.read(environ, needed)
-    tree = yamltree.parse(_text(path, missing))
+    text, unread = _text(path)
+    tree = yamltree.parse(text)
+    secrets, missing = credentials.read(environ, _needed(tree.value, asterisk=asterisk))
+    if unread is not None:
+        raise ConfigError([line_of(path, unread), *_environment(missing)])
     config, faults = _validated(tree)
     faults.sort(key=lambda fault: fault.line or 0)
     lines = [line_of(path, fault) for fault in faults]
@@ -146,8 +148,18 @@ def load(path: Path, environ: Mapping[str, str], *, asterisk: bool = True) -> Co
     return config.with_secrets(secrets)
 
 
-def _text(path: Path, missing: list[str]) -> str:
-    """The file's text. Raises ConfigError, with what is `missing` in the environment told too."""
+def _needed(tree: object, *, asterisk: bool) -> tuple[str, ...]:
+    """The secrets that a run needs: of the PBX's, the one of the way it is reached."""
+    section = tree.get("asterisk") if isinstance(tree, dict) else None
+    via = section.get("via") if isinstance(section, dict) else None
+    theirs = {"ari_password": via != "ami", "ami_secret": via == "ami"}
+    return tuple(
+        name for name in credentials.VARIABLES if theirs.get(name, True) and (asterisk or name not in theirs)
+    )
+
+
+def _text(path: Path) -> tuple[str, yamltree.Fault | None]:
+    """The file's text, or why it cannot be had."""
     line = None
     try:
         with path.open("rb") as stream:
@@ -155,14 +167,13 @@ def _text(path: Path, missing: list[str]) -> str:
         if len(raw) > _BIGGEST_FILE:
             text = "is over 1 MiB, which no configuration is; give the YAML file"
         else:
-            return raw.decode("utf-8-sig")
+            return raw.decode("utf-8-sig"), None
     except UnicodeDecodeError as error:
         line = 1 + raw.count(b"\n", 0, error.start)
         text = "is not UTF-8; save the file as UTF-8"
     except (OSError, ValueError) as error:
         text = f"cannot be read ({getattr(error, 'strerror', None) or 'no path'}); give --config FILE"
-    fault = line_of(path, yamltree.Fault((), text, line))
-    raise ConfigError([fault, *_environment(missing)])
+    return "", yamltree.Fault((), text, line)
 
 
 def _environment(missing: list[str]) -> list[str]:

@@ -84,9 +84,13 @@ class Rtzr(Section):
 
 
 class Asterisk(Section):
-    """Asterisk's REST interface, and the names that the dialplan shares with us."""
+    """How Asterisk is reached, and the names that the dialplan shares with us."""
 
+    via: Literal["ari", "ami"] = "ari"
     ari_url: AnyHttp = "http://127.0.0.1:8088/ari"
+    ami_host: Host = "127.0.0.1"
+    ami_port: Annotated[int, Field(ge=1, le=65535)] = 5038
+    ami_tls: bool = False
     username: Name = "rtzr-bridge"
     app: Name = "rtzr-bridge"
     tap_context: Name = "rtzr-tap"

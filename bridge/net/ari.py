@@ -22,18 +22,15 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidStatus, WebSocketException
 
 from bridge.net.frames import answer_of, forget_frames
+from bridge.net.lasting import BACKOFF_CAP_S, Lost, lasting
 from bridge.types import Codec
 from bridge.wire import ari, arirequest
-from bridge.wire.backoff import full_jitter
+from bridge.wire.pbxevents import Channel, Connected, Disconnected, Gone, PbxEvent, PbxRefused, PbxUnreachable
 
 _log = structlog.get_logger()
 _quiet = logging.getLogger("bridge.net.ari.websocket")
 _quiet.setLevel(logging.ERROR)  # at DEBUG the library prints headers, and one of them holds the password
 
-BACKOFF_BASE_S = 0.25
-BACKOFF_CAP_S = 30.0
-_STABLE_S = 10.0
-"""A connection that ends sooner counts as failed: a PBX that closes at once is knocked at ever less."""
 _READ = httpx.ByteStream(b"")
 _KEEPALIVE_S = 10.0
 """Asterisk closes an idle connection after 15 s (session_keep_alive); ours must be given up before that."""
@@ -50,34 +47,12 @@ _MENDS = {
 """What to do about a status, where the PBX's own words do not say it."""
 
 
-class Gone(Exception):
-    """The PBX has no such channel (any more)."""
-
-
-class AriRefused(Exception):
-    """The PBX answered with an error; `status` is HTTP's."""
+class AriRefused(PbxRefused):
+    """`status` is HTTP's."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(f"{status} {message}".strip())
         self.status = status
-
-
-class AriUnreachable(Exception):
-    """The PBX did not answer in time, or not at all, or not in ARI."""
-
-
-@dataclass(frozen=True, slots=True)
-class Connected:
-    """Events flow from now on; whatever happened before has to be asked for."""
-
-    pbx: ari.Pbx
-
-
-@dataclass(frozen=True, slots=True)
-class Disconnected:
-    """Events are being missed; a `Connected` follows sooner or later."""
-
-    reason: str
 
 
 @dataclass(slots=True)
@@ -113,8 +88,10 @@ class Ari:
         tls: ssl.SSLContext | None = None,
         random01: Callable[[], float] = random.random,
         variables: bool = False,
+        tap_context: str = "rtzr-tap",
     ) -> None:
         """`url` is ARI's base, such as http://127.0.0.1:8088/ari; `tls` None is the system's trust.
+        `tap_context` is the dialplan's context that holds our ChanSpy.
 
         `variables`: be told of those that are set, too.
         A link on which nothing is answered any more is noticed after twice `ping_s` seconds at the latest.
@@ -127,6 +104,7 @@ class Ari:
         self._ping_s = ping_s
         self._random01 = random01
         self._variables = variables
+        self._tap_context = tap_context
         self._tls = tls if tls is not None else ssl.create_default_context()
         credentials = base64.b64encode(f"{username}:{password}".encode()).decode()
         self._headers = {"Authorization": f"Basic {credentials}"}
@@ -149,7 +127,7 @@ class Ari:
     ) -> None:
         await self._http.aclose()
 
-    async def events(self) -> AsyncGenerator[Connected | Disconnected | ari.AriEvent]:
+    async def events(self) -> AsyncGenerator[Connected | Disconnected | PbxEvent]:
         """Events in order, for ever: `Connected`, events, `Disconnected`, `Connected`, ...; never an
         exception.
 
@@ -157,26 +135,13 @@ class Ari:
         client has taken our application name. It reads nothing while its consumer does not ask for the next
         event.
         """
-        attempt = 0
-        while True:
-            began = asyncio.get_running_loop().time()
-            lost = _Lost()
-            async with aclosing(self._one_connection(lost)) as connection:
-                async for event in connection:
-                    yield event
-            lived_s = asyncio.get_running_loop().time() - began
-            if lost.was_connected:
-                self.counters.disconnected += 1
-                yield Disconnected(lost.reason)
-            attempt = 0 if lost.was_connected and lived_s >= _STABLE_S else attempt + 1
-            await asyncio.sleep(self._wait_s(lost, attempt))
+        async with aclosing(lasting(self._one_connection, self._random01)) as events:
+            async for event in events:
+                if isinstance(event, Disconnected):
+                    self.counters.disconnected += 1
+                yield event
 
-    def _wait_s(self, lost: "_Lost", attempt: int) -> float:
-        if lost.hopeless:
-            return BACKOFF_CAP_S
-        return full_jitter(attempt, BACKOFF_BASE_S, BACKOFF_CAP_S, self._random01())
-
-    async def _one_connection(self, lost: "_Lost") -> AsyncGenerator[Connected | ari.AriEvent]:
+    async def _one_connection(self, lost: Lost) -> AsyncGenerator[Connected | PbxEvent]:
         """The events of one connection; ends when it does, leaving the reason in `lost`."""
         try:
             async with self._socket() as socket:
@@ -189,13 +154,13 @@ class Ari:
         except InvalidStatus as error:
             status = answer_of(error).status_code
             self._tell_forbidden(status, "the event connection")
-            lost.because(status, f"HTTP {status}")
+            _because(lost, status, f"HTTP {status}")
         except AriRefused as error:
             forget_frames(error)
-            lost.because(error.status, f"HTTP {error}")
+            _because(lost, error.status, f"HTTP {error}")
         except (
             Gone,
-            AriUnreachable,
+            PbxUnreachable,
             WebSocketException,
             OSError,
             TimeoutError,
@@ -232,7 +197,7 @@ class Ari:
         _log.info("ari connected", version=pbx.version, entity=pbx.entity)
         return Connected(pbx)
 
-    async def _read(self, socket: ClientConnection, lost: "_Lost") -> AsyncGenerator[ari.AriEvent]:
+    async def _read(self, socket: ClientConnection, lost: Lost) -> AsyncGenerator[PbxEvent]:
         async for text in socket:
             self.counters.received += 1
             try:
@@ -250,7 +215,7 @@ class Ari:
             yield event
         lost.reason = "closed by the PBX"
 
-    def _tell_lost(self, lost: "_Lost") -> None:
+    def _tell_lost(self, lost: Lost) -> None:
         """The end of a connection, and the first failure since then, are warnings; the tries that follow fail
         alike."""
         if lost.forbidden:
@@ -271,14 +236,14 @@ class Ari:
         reason = f"HTTP {status} {said}".strip()
         _log.error(event, reason=reason, asked=what, mend=_MENDS[status], url=self._url)
 
-    def _tell_replaced(self, lost: "_Lost") -> None:
+    def _tell_replaced(self, lost: Lost) -> None:
         lost.reason = "another client uses the same application name"
         lost.hopeless = True
         self.counters.replaced += 1
         _log.error("ari application taken by another client", app=self._app, retry_s=BACKOFF_CAP_S)
 
     async def _request(self, request: arirequest.Request) -> bytes:
-        """The body of the reply. Raises Gone, AriRefused, AriUnreachable."""
+        """The body of the reply. Raises Gone, AriRefused, PbxUnreachable."""
         self.counters.requested += 1
         try:
             async with asyncio.timeout(self._timeout_s):
@@ -287,7 +252,7 @@ class Ari:
                 )
         except (httpx.HTTPError, TimeoutError) as error:
             self.counters.failed += 1
-            raise AriUnreachable(type(error).__name__) from None
+            raise PbxUnreachable(type(error).__name__) from None
         # A reply and its stream keep each other, and all of the request: no one else would ever free them
         # while the collector is put off (`load.collect_seldom`).
         reply.stream = _READ
@@ -300,8 +265,8 @@ class Ari:
             raise AriRefused(reply.status_code, said)
         return reply.content
 
-    async def channels(self) -> tuple[ari.Channel, ...]:
-        """The live channels. Raises AriRefused, AriUnreachable and AriError, as every request here does."""
+    async def channels(self) -> tuple[Channel, ...]:
+        """The live channels. Raises AriRefused, PbxUnreachable and AriError, as every request here does."""
         return ari.channels(await self._request(arirequest.Request("GET", "channels")))
 
     async def bridges(self) -> tuple[ari.Bridge, ...]:
@@ -315,16 +280,14 @@ class Ari:
         except Gone:
             return None
 
-    async def originate_tap(
-        self, tap: str, tapped: str, host: str, port: int, codec: Codec, context: str = "rtzr-tap"
-    ) -> ari.Channel:
+    async def originate_tap(self, tap: str, tapped: str, host: str, port: int, codec: Codec) -> Channel:
         """Start the tap `tap` of the channel `tapped`, sending RTP to `host`:`port`.
 
         When the tapped channel is gone or the dialplan lacks our context this is no refusal: the tap is
         made, and destroyed at once.
         """
         return ari.one_channel(
-            await self._request(arirequest.originate_tap(tap, tapped, host, port, codec, context))
+            await self._request(arirequest.originate_tap(tap, tapped, host, port, codec, self._tap_context))
         )
 
     async def hangup(self, channel: str) -> None:
@@ -335,19 +298,8 @@ class Ari:
             return
 
 
-@dataclass(slots=True)
-class _Lost:
-    """How a connection ended."""
-
-    reason: str = ""
-    was_connected: bool = False
-    hopeless: bool = False
-    """Trying again soon would end the same way."""
-    forbidden: bool = False
-    mend: str = ""
-
-    def because(self, status: int, reason: str) -> None:
-        """The PBX answered with `status`."""
-        self.reason = reason
-        self.mend = _MENDS.get(status, "")
-        self.forbidden = self.hopeless = status in _FORBIDDEN
+def _because(lost: Lost, status: int, reason: str) -> None:
+    """The PBX answered with `status`."""
+    lost.reason = reason
+    lost.mend = _MENDS.get(status, "")
+    lost.forbidden = lost.hopeless = status in _FORBIDDEN

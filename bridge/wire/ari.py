@@ -7,134 +7,32 @@ tests/captures/asterisk/.
 """
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, get_args
+
+from bridge.wire.pbxevents import (
+    Channel,
+    ChannelCreated,
+    ChannelDestroyed,
+    ChannelEnteredBridge,
+    ChannelHangupRequest,
+    ChannelLeftBridge,
+    ChannelStateChange,
+    ChannelUserevent,
+    ChannelVarset,
+    Dial,
+    PbxError,
+    PbxEvent,
+    PbxInfo,
+)
 
 _MAX_TEXT = 1 << 20
 _MAX_FIELD = 4096
 
 
-class AriError(ValueError):
+class AriError(PbxError):
     """Text that is not an event or a reply of ARI, or a value that cannot go into a request."""
-
-
-@dataclass(frozen=True, slots=True)
-class Channel:
-    """A channel as it was when the event or reply was made."""
-
-    id: str
-    name: str
-    """Technology, peer and counter: `PJSIP/alice-0000002a`, `Local/100@phones-00000001;1`."""
-    state: str
-    """Down, Ring (it calls), Ringing (it is called), Up, ..."""
-    number: str = field(repr=False)
-    """The party's own number: the caller's on the caller's channel, the dialled one on the callee's."""
-    caller_name: str = field(repr=False)
-    created: float
-    """Unix seconds by the PBX's clock."""
-    application: str
-    """What the dialplan runs on it now: Dial, ChanSpy, AppDial (a dialled channel), Stasis, ..."""
-    application_data: str = field(repr=False)
-    context: str = ""
-    extension: str = field(default="", repr=False)
-    """Where in the dialplan it is; of a channel that is called, where it would be."""
-
-    @property
-    def calls(self) -> bool:
-        """Whether it came to us by itself, and was not called."""
-        return self.state == "Ring"
-
-    @property
-    def dials(self) -> bool:
-        """Whether it is calling somebody, or talking to whom it called."""
-        return self.application in ("Dial", "Queue")
-
-    @property
-    def dialled(self) -> bool:
-        """Whether it was called by an application (AppDial, AppQueue) and does nothing of its own."""
-        return self.application.startswith("App")
-
-    @property
-    def local(self) -> bool:
-        """A half of a Local channel: nobody's telephone."""
-        return self.name.startswith("Local/")
-
-    @property
-    def up(self) -> bool:
-        return self.state == "Up"
-
-
-@dataclass(frozen=True, slots=True)
-class ChannelCreated:
-    at: float
-    """Unix seconds by the PBX's clock, in this and every other event."""
-    channel: Channel
-
-
-@dataclass(frozen=True, slots=True)
-class ChannelStateChange:
-    at: float
-    channel: Channel
-
-
-@dataclass(frozen=True, slots=True)
-class ChannelHangupRequest:
-    """Somebody wants it gone; it can come twice, and its ChannelDestroyed follows."""
-
-    at: float
-    channel: Channel
-    cause: int
-
-
-@dataclass(frozen=True, slots=True)
-class ChannelDestroyed:
-    at: float
-    channel: Channel
-    cause: int
-    """Q.850: 16 normal clearing, 17 busy, 19 no answer, ..., 0 unknown."""
-
-
-@dataclass(frozen=True, slots=True)
-class ChannelUserevent:
-    at: float
-    channel: Channel | None
-    name: str
-    fields: dict[str, str] = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class ChannelVarset:
-    at: float
-    channel: Channel | None
-    """None: a global variable."""
-    variable: str
-    value: str = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Dial:
-    """`peer` is being dialled, by `caller` (None: by an originate)."""
-
-    at: float
-    caller: Channel | None
-    peer: Channel
-    status: str
-    """Empty at the beginning, then RINGING, PROGRESS, ANSWER, BUSY, NOANSWER, CANCEL, ..."""
-
-
-@dataclass(frozen=True, slots=True)
-class ChannelEnteredBridge:
-    at: float
-    channel: Channel
-    bridge: str
-
-
-@dataclass(frozen=True, slots=True)
-class ChannelLeftBridge:
-    at: float
-    channel: Channel
-    bridge: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,18 +42,7 @@ class ApplicationReplaced:
     at: float
 
 
-AriEvent = (
-    ChannelCreated
-    | ChannelStateChange
-    | ChannelHangupRequest
-    | ChannelDestroyed
-    | ChannelUserevent
-    | ChannelVarset
-    | Dial
-    | ChannelEnteredBridge
-    | ChannelLeftBridge
-    | ApplicationReplaced
-)
+AriEvent = PbxEvent | ApplicationReplaced
 
 
 def parse(text: str | bytes) -> AriEvent | None:
@@ -207,21 +94,13 @@ def bridges(text: str | bytes) -> tuple[Bridge, ...]:
     return tuple(Bridge(_text(b, "id"), tuple(map(str, _list(b.get("channels", []))))) for b in found)
 
 
-@dataclass(frozen=True, slots=True)
-class Pbx:
-    """Which Asterisk answers, and since when: another `started` means that every earlier call is gone."""
-
-    version: str
-    entity: str
-    started: float
-    """Unix seconds by the PBX's clock."""
-
-
-def pbx(text: str | bytes) -> Pbx:
+def pbx(text: str | bytes) -> PbxInfo:
     """The reply to GET /asterisk/info. Raises AriError."""
     info = _object(_decoded(text), "info")
     system, status = _object(info.get("system"), "system"), _object(info.get("status"), "status")
-    return Pbx(_text(system, "version"), _text(system, "entity_id"), seconds(_text(status, "startup_time")))
+    return PbxInfo(
+        _text(system, "version"), _text(system, "entity_id"), seconds(_text(status, "startup_time"))
+    )
 
 
 def value(text: str | bytes) -> str:

@@ -4,18 +4,13 @@ Pure. Sources: rest-api/api-docs/{channels,applications}.json of Asterisk 22. Wh
 `bridge.net.ari`.
 """
 
-import ipaddress
-import re
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
 
 from bridge.types import Codec
-from bridge.wire.ari import TYPES, AriError
-
-_HOST = re.compile(r"[A-Za-z0-9.-]{1,253}")
-_CHANNEL_ID = re.compile(r"[!-+\--~]{1,149}")
-"""Printable ASCII without space and comma: the id becomes an argument in the dialplan and a path in a URL."""
+from bridge.wire.ari import TYPES
+from bridge.wire.tapvalues import checked_host, checked_id, checked_port
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,24 +46,24 @@ def originate_tap(tap: str, tapped: str, host: str, port: int, codec: Codec, con
     """Start a UnicastRTP channel `tap`, sending to `host`:`port`, in the dialplan's `context` that spies on
     `tapped`.
 
-    It leaves no call record, and ends by itself with the tapped channel. Raises AriError for a value that
+    It leaves no call record, and ends by itself with the tapped channel. Raises PbxError for a value that
     could be taken for more than one argument.
     """
     query = {
-        "endpoint": f"UnicastRTP/{_host(host)}:{_port(port)}/c({codec.label})",
+        "endpoint": f"UnicastRTP/{checked_host(host)}:{checked_port(port)}/c({codec.label})",
         "context": context,
         "extension": "s",
         "priority": "1",
-        "channelId": _checked_id(tap),
+        "channelId": checked_id(tap),
         "formats": codec.label,
     }
-    variables = {"RTZR_CHAN": _checked_id(tapped), "CDR_PROP(disable)": "1"}
+    variables = {"RTZR_CHAN": checked_id(tapped), "CDR_PROP(disable)": "1"}
     return Request("POST", "channels", query, {"variables": variables})
 
 
 def hangup(channel_id: str) -> Request:
-    """Raises AriError for what cannot be a channel's id, as the next one does."""
-    return Request("DELETE", f"channels/{quote(_checked_id(channel_id), safe='')}")
+    """Raises PbxError for what cannot be a channel's id, as the next one does."""
+    return Request("DELETE", f"channels/{quote(checked_id(channel_id), safe='')}")
 
 
 def variable(channel_id: str, name: str) -> Request:
@@ -77,25 +72,3 @@ def variable(channel_id: str, name: str) -> Request:
     Any id will do, quoted: others may have given theirs a space or a comma.
     """
     return Request("GET", f"channels/{quote(channel_id, safe='')}/variable", {"variable": name})
-
-
-def _checked_id(text: str) -> str:
-    if not _CHANNEL_ID.fullmatch(text):
-        raise AriError("not a channel id")
-    return text
-
-
-def _host(host: str) -> str:
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        if not _HOST.fullmatch(host):
-            raise AriError("not a host name or address") from None
-        return host
-    return f"[{host}]" if address.version == 6 else host
-
-
-def _port(port: int) -> int:
-    if not 0 < port < 65536:
-        raise AriError("not a port")
-    return port

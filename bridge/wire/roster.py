@@ -1,4 +1,4 @@
-"""Which of Asterisk's channels are legs, of which call and in which role: ARI events in, decisions out.
+"""Which of Asterisk's channels are legs, of which call and in which role: PBX events in, decisions out.
 
 A call is ours once its dialplan has said so (`UserEvent(RTZR,...)`) or a rule has chosen it: the channel that
 announced or calls is the caller's leg, and every channel that a leg dials is a callee's. Decisions only; the
@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from bridge.types import CallId, Role
-from bridge.wire import ari
+from bridge.wire import pbxevents as pbx
 from bridge.wire.rules import CallRule, Choice, Direction, Facts, choose, matches
 
 _DIALLING = ("", "RINGING", "PROGRESS", "PROCEEDING", "ANSWER")
@@ -35,7 +35,7 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class StartLeg:
-    channel: ari.Channel
+    channel: pbx.Channel
     call: CallId
     role: Role
     late: bool = False
@@ -75,7 +75,7 @@ class RemoveStray:
 class LookUp:
     """The PBX has to be asked for the linkedid: announced without a readable mark, or chosen by `rule`."""
 
-    channel: ari.Channel
+    channel: pbx.Channel
     rule: str | None = None
 
 
@@ -120,35 +120,35 @@ class Roster:
     """What a rule said of a channel that calls."""
     _called: set[str] = field(default_factory=set)
     """Channels that were dialled: what they do in the dialplan is no call of their own."""
-    _pending: dict[str, list[ari.Channel]] = field(default_factory=dict)
+    _pending: dict[str, list[pbx.Channel]] = field(default_factory=dict)
     """Chosen, and the linkedid asked for: whom they have dialled meanwhile."""
     _heard_s: float | None = None
     _missed_since_s: float | None = None
     """The PBX's time from which on events were missed, when the connection was lost."""
 
-    def take(self, event: ari.AriEvent) -> list[Decision]:
+    def take(self, event: pbx.PbxEvent) -> list[Decision]:
         """Decide on one event, in the order in which the PBX sent it."""
         self._heard_s = event.at
         match event:
-            case ari.ChannelCreated(channel=channel):
+            case pbx.ChannelCreated(channel=channel):
                 self._created[channel.id] = channel.created
                 return self._asked(channel) if channel.calls else []
-            case ari.ChannelUserevent(name=name, channel=ari.Channel() as channel) if name == self.user_event:
+            case pbx.ChannelUserevent(name=name, channel=pbx.Channel() as channel) if name == self.user_event:
                 return self._announced(channel, Mark.read(event.fields.get("Call")))
-            case ari.Dial(caller=ari.Channel() as caller, peer=peer, status=status) if status in _DIALLING:
+            case pbx.Dial(caller=pbx.Channel() as caller, peer=peer, status=status) if status in _DIALLING:
                 return self._dialed(caller, peer)
-            case ari.ChannelStateChange(channel=channel) if channel.up:
+            case pbx.ChannelStateChange(channel=channel) if channel.up:
                 self._up.add(channel.id)
                 if channel.id in self._legs:
                     return [AnswerLeg(channel.id, event.at)]
                 return self._asked(channel) if channel.id in self._facts else []
-            case ari.ChannelVarset(channel=ari.Channel() as channel, variable=name, value=value):
+            case pbx.ChannelVarset(channel=pbx.Channel() as channel, variable=name, value=value):
                 return self._set(channel, name, value)
-            case ari.ChannelDestroyed(channel=channel):
+            case pbx.ChannelDestroyed(channel=channel):
                 return self._destroyed(channel.id, f"cause {event.cause}")
         return []
 
-    def _announced(self, channel: ari.Channel, mark: Mark | None) -> list[Decision]:
+    def _announced(self, channel: pbx.Channel, mark: Mark | None) -> list[Decision]:
         choice = self._choice(channel, None) if self.rules else None
         if choice is not None and not choice.tap:
             return []
@@ -157,7 +157,7 @@ class Roster:
         rule = "" if choice is None else choice.rule
         return self.start(channel, mark.call, Role.CALLER, rule=rule)
 
-    def _dialed(self, caller: ari.Channel, peer: ari.Channel) -> list[Decision]:
+    def _dialed(self, caller: pbx.Channel, peer: pbx.Channel) -> list[Decision]:
         decisions = self._asked(caller, peer)
         if self.rules:
             self._called.add(peer.id)
@@ -168,7 +168,7 @@ class Roster:
 
     # Rules.
 
-    def _asked(self, channel: ari.Channel, peer: ari.Channel | None = None) -> list[Decision]:
+    def _asked(self, channel: pbx.Channel, peer: pbx.Channel | None = None) -> list[Decision]:
         """Ask the rules about a channel that calls, and perhaps now dials `peer`, until one has chosen it."""
         known = channel.id in self._decided or channel.id in self._legs or channel.id in self._called
         if not self.rules or known or self._own(channel):
@@ -181,7 +181,7 @@ class Roster:
         self._pending[channel.id] = []
         return [LookUp(channel, choice.rule)]
 
-    def _set(self, channel: ari.Channel, name: str, value: str) -> list[Decision]:
+    def _set(self, channel: pbx.Channel, name: str, value: str) -> list[Decision]:
         """A variable is one more fact of a channel that calls."""
         facts = self._facts.get(channel.id)
         if facts is None:
@@ -189,7 +189,7 @@ class Roster:
         self._facts[channel.id] = replace(facts, variables={**facts.variables, name: value})
         return self._asked(channel)
 
-    def _choice(self, channel: ari.Channel, peer: ari.Channel | None) -> Choice | None:
+    def _choice(self, channel: pbx.Channel, peer: pbx.Channel | None) -> Choice | None:
         if channel.id in self._decided:
             return self._decided[channel.id]
         facts = self._facts[channel.id] = self._learnt(channel, peer)
@@ -199,7 +199,7 @@ class Roster:
             del self._facts[channel.id]
         return choice
 
-    def _learnt(self, channel: ari.Channel, peer: ari.Channel | None) -> Facts:
+    def _learnt(self, channel: pbx.Channel, peer: pbx.Channel | None) -> Facts:
         """What is known now; where it was taken up and what was dialled there do not change."""
         facts = self._facts.get(channel.id)
         if facts is None:
@@ -213,7 +213,7 @@ class Roster:
             facts = replace(facts, queue=channel.application_data.partition(",")[0])
         return facts
 
-    def chosen(self, channel: ari.Channel, linkedid: CallId, rule: str) -> list[Decision]:
+    def chosen(self, channel: pbx.Channel, linkedid: CallId, rule: str) -> list[Decision]:
         """The answer to a `LookUp` of a channel that a rule has chosen: a leg, unless its call is followed
         already (then it is a Local channel on the way to somebody who is called)."""
         peers = self._pending.pop(channel.id, [])
@@ -241,7 +241,7 @@ class Roster:
         self._called.discard(channel)
 
     def start(
-        self, channel: ari.Channel, call: CallId, role: Role, *, found: bool = False, rule: str = ""
+        self, channel: pbx.Channel, call: CallId, role: Role, *, found: bool = False, rule: str = ""
     ) -> list[Decision]:
         """A leg on this channel, unless there is one, the channel is ours, or it is gone by now."""
         if channel.id in self._legs or channel.id in self._gone or self._own(channel):
@@ -251,7 +251,7 @@ class Roster:
         start = StartLeg(channel, call, role, late=found and answered, rule=rule)
         return [start, AnswerLeg(channel.id, None)] if answered else [start]
 
-    def _own(self, channel: ari.Channel) -> bool:
+    def _own(self, channel: pbx.Channel) -> bool:
         return channel.id.startswith(self.own_prefix)
 
     def lost(self) -> None:
@@ -263,7 +263,7 @@ class Roster:
         """Its leg has ended, whether or not the PBX has said that the channel is gone."""
         self._legs.pop(channel, None)
 
-    def created_s(self, call: CallId, channel: ari.Channel) -> float:
+    def created_s(self, call: CallId, channel: pbx.Channel) -> float:
         """When the call's first channel was created: the linkedid is its uniqueid."""
         return self._created.get(call, channel.created)
 
@@ -273,7 +273,7 @@ class Roster:
 
     def reconcile(
         self,
-        channels: Iterable[ari.Channel],
+        channels: Iterable[pbx.Channel],
         marks: Mapping[str, Mark],
         known: Known,
         taps: frozenset[str] = frozenset(),
@@ -299,7 +299,7 @@ class Roster:
         self._missed_since_s = None
         return decisions
 
-    def _found(self, channel: ari.Channel, mark: Mark | None, taps: frozenset[str]) -> list[Decision]:
+    def _found(self, channel: pbx.Channel, mark: Mark | None, taps: frozenset[str]) -> list[Decision]:
         if channel.id.startswith(self.own_prefix):
             return [] if channel.id in taps else [RemoveStray(channel.id)]
         if channel.id in self._legs:
@@ -311,7 +311,7 @@ class Roster:
         role = Role.CALLER if mark.announcer == channel.id else Role.CALLEE
         return self.start(channel, mark.call, role, found=True)
 
-    def _unmarked(self, here: Mapping[str, ari.Channel], families: Mapping[str, CallId]) -> list[Decision]:
+    def _unmarked(self, here: Mapping[str, pbx.Channel], families: Mapping[str, CallId]) -> list[Decision]:
         """Calls that nobody announced and that were there before us: the rules choose by what they do now."""
         decisions: list[Decision] = []
         ours = [one for one in here.values() if one.id in families and not self._own(one)]
@@ -324,14 +324,14 @@ class Roster:
                 decisions += self.start(one, families[one.id], Role.CALLEE, found=True)
         return decisions
 
-    def _adopted(self, channel: ari.Channel, call: CallId) -> list[Decision]:
+    def _adopted(self, channel: pbx.Channel, call: CallId) -> list[Decision]:
         choice = self._choice(channel, None)
         if choice is None or not choice.tap:
             return []
         return self.start(channel, call, Role.CALLER, found=True, rule=choice.rule)
 
 
-def facts_of(channel: ari.Channel, trunks: Sequence[str]) -> Facts:
+def facts_of(channel: pbx.Channel, trunks: Sequence[str]) -> Facts:
     """What a channel that calls tells of its call by itself."""
     return Facts(
         context=channel.context,

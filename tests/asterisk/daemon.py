@@ -120,7 +120,7 @@ class BridgeProcess(_Process):
                 "stream_url": f"ws://{base}/transcribe:streaming",
                 "file_url": f"http://{base}/transcribe",
             },
-            "asterisk": {"ari_url": pbx.ari_url, "username": pbx.username},
+            "asterisk": {"ari_url": pbx.ari_url, "ami_port": pbx.ami_port, "username": pbx.username},
             "media": {"first_port": 51_000, "last_port": 51_400, "port_rest_s": 2},
             "sinks": {"console": {"enabled": False}, "jsonl": {"path": str(self.events_path)}},
             "log": {"format": "json"},
@@ -135,7 +135,7 @@ class BridgeProcess(_Process):
 
     def start(self) -> None:
         """Start it and wait until it follows the PBX."""
-        before = self.printed().count('"ari connected"') if self.log.exists() else 0
+        before = self._connections()
         self.launch(
             "run",
             "--config",
@@ -143,8 +143,14 @@ class BridgeProcess(_Process):
             RTZR_CLIENT_ID="demo",
             RTZR_CLIENT_SECRET="demo-secret",
             ARI_PASSWORD=Asterisk.password,
+            AMI_SECRET=Asterisk.password,
         )
-        wait_for(lambda: self.printed().count('"ari connected"') > before, 15, self.printed)
+        wait_for(lambda: self._connections() > before, 15, self.printed)
+
+    def _connections(self) -> int:
+        """How often it has begun to follow the PBX."""
+        text = self.printed() if self.log.exists() else ""
+        return text.count('"ari connected"') + text.count('"ami connected"')
 
     def events(self, kind: str = "", call: str = "") -> list[dict[str, Any]]:
         """The events delivered so far, of one type (`transcript.final`) and one call."""

@@ -66,7 +66,9 @@ class Asterisk:
         _sweep(self.root)
         first = random.randrange(20_000, 50_000, 1000)
         base = Path("/srv") / f"rtzr-{os.getpid()}-{next(_serial)}"
-        self.places = pbx_config.Places(base, _free_tcp_port(), _free_udp_port(), first, first + 998)
+        self.places = pbx_config.Places(
+            base, _free_tcp_port(), _free_tcp_port(), _free_udp_port(), first, first + 998
+        )
         pbx_config.write(self.root, self.places)
         self._process: subprocess.Popen[bytes] | None = None
         self._http = httpx.Client(
@@ -85,6 +87,10 @@ class Asterisk:
     @property
     def ari_url(self) -> str:
         return f"http://127.0.0.1:{self.places.http_port}/ari"
+
+    @property
+    def ami_port(self) -> int:
+        return self.places.ami_port
 
     @property
     def sip_address(self) -> str:

@@ -13,6 +13,8 @@ USERNAME = "rtzr-bridge"
 PASSWORD = "ari-password-of-the-tests"
 READER = "reader"
 """Another user of the same password, who may only read."""
+ALMIGHTY = "almighty"
+"""A user of AMI who may do everything."""
 
 MODULES = """
 app_audiosocket app_bridgewait app_chanspy app_confbridge app_dial app_echo app_exec app_milliwatt
@@ -38,6 +40,7 @@ class Places:
 
     base: Path
     http_port: int
+    ami_port: int
     sip_port: int
     rtp_first: int
     rtp_last: int
@@ -188,6 +191,19 @@ match = 127.0.0.1
 """
 
 
+_OTHER_MANAGERS = f"""
+[{ALMIGHTY}]
+secret = {PASSWORD}
+read = all
+write = all
+
+[{READER}]
+secret = {PASSWORD}
+read = call
+write = call
+"""
+
+
 CDR = """
 [mappings]
 Calls.csv => ${CSV_QUOTE(${CDR(src)})},${CSV_QUOTE(${CDR(dst)})},${CSV_QUOTE(${CDR(channel)})},\
@@ -201,6 +217,8 @@ def files(places: Places, modules: list[str]) -> dict[str, str]:
     """Every file of the configuration folder, by name."""
     ari = _replaced(snippet("ari.conf"), "password = change-me", f"password = {PASSWORD}")
     ari += f"\n[{READER}]\ntype = user\nread_only = yes\npassword = {PASSWORD}\n"
+    manager = _replaced(snippet("manager.conf"), "port = 5038", f"port = {places.ami_port}")
+    manager = _replaced(manager, "secret = change-me", f"secret = {PASSWORD}")
     http = _replaced(snippet("http.conf"), "bindport = 8088", f"bindport = {places.http_port}")
     return {
         "asterisk.conf": _asterisk(places),
@@ -209,6 +227,7 @@ def files(places: Places, modules: list[str]) -> dict[str, str]:
         "extensions-rtzr.conf": snippet("extensions.conf"),
         "ari.conf": ari,
         "http.conf": http,
+        "manager.conf": manager + _OTHER_MANAGERS,
         "pjsip.conf": _pjsip(places),
         "rtp.conf": f"[general]\nrtpstart={places.rtp_first}\nrtpend={places.rtp_last}\nicesupport=no\n",
         "cdr.conf": "[general]\nenable=yes\nunanswered=yes\nbatch=no\n",

@@ -13,11 +13,12 @@ from typing import Any, TypeVar
 import pytest
 from structlog.testing import capture_logs
 
-from bridge.net import ari as net
-from bridge.net.ari import Ari, AriRefused, AriUnreachable, Connected, Disconnected
+from bridge.net import lasting
+from bridge.net.ari import Ari, AriRefused
 from bridge.types import Codec
-from bridge.wire import ari
+from bridge.wire import ari, pbxevents
 from bridge.wire.pbxclock import PbxClock
+from bridge.wire.pbxevents import Connected, Disconnected, PbxUnreachable
 from tests.asterisk.pbx import HANGUP, Asterisk, wait_for
 from tests.asterisk.pbx_config import READER
 from tests.asterisk.record import tone
@@ -69,7 +70,7 @@ async def listening(pbx: Asterisk, app: str = "rtzr-bridge", **options: Any) -> 
             await asyncio.gather(following, return_exceptions=True)
 
 
-def on(channel: str) -> Callable[[ari.ChannelDestroyed | ari.ChannelStateChange], bool]:
+def on(channel: str) -> Callable[[pbxevents.ChannelDestroyed | pbxevents.ChannelStateChange], bool]:
     return lambda event: event.channel.id == channel
 
 
@@ -77,20 +78,20 @@ async def test_call_is_followed_from_announcement_to_hangup(pbx: Asterisk) -> No
     async with listening(pbx) as listener:
         clock = PbxClock(0.0, 0.0)
         call = pbx.two_party_call([(0.2, HANGUP)], [], ring_s=0.3)
-        (announced,) = await listener.until(ari.ChannelUserevent)
+        (announced,) = await listener.until(pbxevents.ChannelUserevent)
         clock.observe(announced.at, time.monotonic())
         assert announced.channel is not None
         assert (announced.channel.id, announced.fields["Call"]) == (call.caller, f"{call.id}/{call.caller}")
         assert announced.channel.number == "0212345678"
         assert clock.call_ms(announced.channel.created, time.monotonic()) < 200
-        dials = await listener.until(ari.Dial, 3, lambda dial: dial.caller is not None)
+        dials = await listener.until(pbxevents.Dial, 3, lambda dial: dial.caller is not None)
         assert [dial.status for dial in dials] == ["", "RINGING", "ANSWER"]
         assert dials[0].caller is not None
         assert (dials[0].caller.id, dials[0].peer.number) == (call.caller, call.number)
-        await listener.until(ari.ChannelStateChange, 1, on(call.caller))
-        (gone,) = await listener.until(ari.ChannelDestroyed, 1, on(call.caller))
+        await listener.until(pbxevents.ChannelStateChange, 1, on(call.caller))
+        (gone,) = await listener.until(pbxevents.ChannelDestroyed, 1, on(call.caller))
         assert gone.cause == 16
-        await listener.until(ari.ChannelDestroyed, 1, on(dials[0].peer.id))
+        await listener.until(pbxevents.ChannelDestroyed, 1, on(dials[0].peer.id))
         assert listener.client.counters.malformed == listener.client.counters.ignored == 0
 
 
@@ -102,13 +103,13 @@ async def test_tap_brings_its_partys_voice_and_cleans_up(pbx: Asterisk) -> None:
         async with listening(pbx) as listener:
             client = listener.client
             call = pbx.two_party_call([(0.2, word), (0.1, HANGUP)], [], ring_s=0.3)
-            await listener.until(ari.ChannelUserevent)
+            await listener.until(pbxevents.ChannelUserevent)
             tap = await client.originate_tap(
                 "rtzr-tap-1", call.caller, "127.0.0.1", port.getsockname()[1], Codec.ULAW
             )
             source = await client.variable(tap.id, "UNICASTRTP_LOCAL_PORT")
-            await listener.until(ari.ChannelDestroyed, 1, on(tap.id))
-            await listener.until(ari.ChannelDestroyed, 1, on(call.caller))
+            await listener.until(pbxevents.ChannelDestroyed, 1, on(tap.id))
+            await listener.until(pbxevents.ChannelDestroyed, 1, on(call.caller))
         packets = []
         while True:
             try:
@@ -124,9 +125,10 @@ async def test_tap_brings_its_partys_voice_and_cleans_up(pbx: Asterisk) -> None:
 async def test_tap_of_nothing_is_gone_at_once(pbx: Asterisk) -> None:
     async with listening(pbx) as listener:
         await listener.client.originate_tap("rtzr-tap-2", "no-such-channel", "127.0.0.1", 9, Codec.ULAW)
-        await listener.until(ari.ChannelDestroyed, 1, on("rtzr-tap-2"))
-        await listener.client.originate_tap("rtzr-tap-3", "x", "127.0.0.1", 9, Codec.ULAW, "no-such-context")
-        await listener.until(ari.ChannelDestroyed, 1, on("rtzr-tap-3"))
+        await listener.until(pbxevents.ChannelDestroyed, 1, on("rtzr-tap-2"))
+    async with listening(pbx, tap_context="no-such-context") as listener:
+        await listener.client.originate_tap("rtzr-tap-3", "x", "127.0.0.1", 9, Codec.ULAW)
+        await listener.until(pbxevents.ChannelDestroyed, 1, on("rtzr-tap-3"))
 
 
 async def test_live_calls_are_found_by_their_mark(pbx: Asterisk) -> None:
@@ -155,7 +157,7 @@ async def test_restarted_pbx_is_found_again(pbx: Asterisk) -> None:
         assert after.pbx.started > before.pbx.started
         assert len(await listener.until(Disconnected)) == 1
         call = pbx.two_party_call([(0, HANGUP)], [], ring_s=0.1)
-        await listener.until(ari.ChannelDestroyed, 1, on(call.caller))
+        await listener.until(pbxevents.ChannelDestroyed, 1, on(call.caller))
 
 
 def all_stopped(pid: int) -> bool:
@@ -170,7 +172,7 @@ async def test_frozen_pbx_is_noticed_and_requests_end(pbx: Asterisk) -> None:
         try:
             await asyncio.to_thread(wait_for, lambda: all_stopped(pbx.pid), 5, lambda: "not stopped")
             began = time.monotonic()
-            with pytest.raises(AriUnreachable):
+            with pytest.raises(PbxUnreachable):
                 await listener.client.channels()
             await listener.until(Disconnected)
             assert time.monotonic() - began < 2.5
@@ -180,7 +182,7 @@ async def test_frozen_pbx_is_noticed_and_requests_end(pbx: Asterisk) -> None:
 
 
 async def test_wrong_password_is_told_once(pbx: Asterisk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(net, "BACKOFF_CAP_S", 0.05)
+    monkeypatch.setattr(lasting, "BACKOFF_CAP_S", 0.05)
     with capture_logs() as logs:
         async with listening(pbx, password="wrong-password") as listener:
             await asyncio.to_thread(
@@ -197,7 +199,7 @@ async def test_wrong_password_is_told_once(pbx: Asterisk, monkeypatch: pytest.Mo
 
 
 async def test_user_that_may_only_read_is_told_once(pbx: Asterisk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(net, "BACKOFF_CAP_S", 0.05)
+    monkeypatch.setattr(lasting, "BACKOFF_CAP_S", 0.05)
     with capture_logs() as logs:
         async with listening(pbx, username=READER) as listener:
             await asyncio.to_thread(
@@ -226,7 +228,7 @@ async def test_two_clients_of_one_name_are_told(pbx: Asterisk) -> None:
             (lost,) = await first.until(Disconnected)
             assert "same application name" in lost.reason
             call = pbx.two_party_call([(0, HANGUP)], [], ring_s=0.1)
-            await second.until(ari.ChannelDestroyed, 1, on(call.caller))
+            await second.until(pbxevents.ChannelDestroyed, 1, on(call.caller))
     assert [log["app"] for log in logs if log["log_level"] == "error"] == ["same"]
 
 
@@ -247,5 +249,5 @@ async def test_absent_pbx_is_unreachable(asterisk_installed: None) -> None:
         unused.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{unused.getsockname()[1]}/ari"
         async with Ari(url, "u", "p", "rtzr-bridge", timeout_s=0.5) as client:
-            with pytest.raises(AriUnreachable):
+            with pytest.raises(PbxUnreachable):
                 await client.channels()

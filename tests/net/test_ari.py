@@ -13,16 +13,17 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from bridge.net import ari
-from bridge.net.ari import Ari, AriRefused, AriUnreachable
+from bridge.net import lasting
+from bridge.net.ari import Ari, AriRefused
 from bridge.types import Codec
+from bridge.wire.pbxevents import PbxUnreachable
 from tests.net.tcp import answering, server
 
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ari, "BACKOFF_BASE_S", 0.01)
-    monkeypatch.setattr(ari, "BACKOFF_CAP_S", 0.05)
+    monkeypatch.setattr(lasting, "BACKOFF_BASE_S", 0.01)
+    monkeypatch.setattr(lasting, "BACKOFF_CAP_S", 0.05)
 
 
 def client(port: int, **changed: Any) -> Ari:
@@ -148,14 +149,14 @@ async def test_what_a_user_may_not_ask_is_told_once_with_its_mend() -> None:
 async def test_requests_to_nobody_say_so_and_are_counted() -> None:
     async with client(free_port()) as one:
         for request in (one.channels(), one.bridges(), one.variable("1.1", "X"), one.hangup("1.1")):
-            with pytest.raises(AriUnreachable):
+            with pytest.raises(PbxUnreachable):
                 await request
-        with pytest.raises(AriUnreachable):
+        with pytest.raises(PbxUnreachable):
             await one.originate_tap("tap", "1.1", "127.0.0.1", 40_000, Codec.ULAW)
         assert one.counters.requested == one.counters.failed == 5
 
 
 async def test_a_pbx_that_accepts_and_says_nothing_is_given_up_in_time() -> None:
     async with counting(None) as (port, _), client(port) as one, asyncio.timeout(2):
-        with pytest.raises(AriUnreachable):
+        with pytest.raises(PbxUnreachable):
             await one.channels()

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.wire import ari
+from bridge.wire import ari, pbxevents
 
 CAPTURES = Path(__file__).parents[1] / "captures" / "asterisk"
 EVENTS: list[dict[str, Any]] = json.loads((CAPTURES / "events.json").read_text())
@@ -133,7 +133,7 @@ def test_user_event_without_a_channel() -> None:
     event = ari.parse(
         '{"type":"ChannelUserevent","timestamp":"2026-11-22T16:40:49.298+0900","eventname":"RTZR","userevent":{"n":1}}'
     )
-    assert event == ari.ChannelUserevent(1795333249.298, None, "RTZR", {})
+    assert event == pbxevents.ChannelUserevent(1795333249.298, None, "RTZR", {})
 
 
 def test_time_stamps_carry_their_zone() -> None:

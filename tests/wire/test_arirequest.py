@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from bridge.types import Codec
 from bridge.wire import arirequest
-from bridge.wire.ari import AriError
+from bridge.wire.pbxevents import PbxError
 
 
 def test_tap_request() -> None:
@@ -30,13 +30,13 @@ def test_ipv6_host_is_bracketed() -> None:
 
 @pytest.mark.parametrize("host", ["", "a/b", "a b", "a:1", "a\r\nb", "[::1]"])
 def test_host_that_is_none_is_refused(host: str) -> None:
-    with pytest.raises(AriError):
+    with pytest.raises(PbxError):
         arirequest.originate_tap("t", "c", host, 1, Codec.ULAW, "rtzr-tap")
 
 
 @pytest.mark.parametrize("port", [0, -1, 65536])
 def test_port_that_is_none_is_refused(port: int) -> None:
-    with pytest.raises(AriError):
+    with pytest.raises(PbxError):
         arirequest.originate_tap("t", "c", "h", port, Codec.ULAW, "rtzr-tap")
 
 
@@ -44,7 +44,7 @@ def test_port_that_is_none_is_refused(port: int) -> None:
 def test_channel_id_is_one_argument_and_one_path_segment(text: str) -> None:
     try:
         path = arirequest.hangup(text).path
-    except AriError:
+    except PbxError:
         return
     assert path.count("/") == 1
     assert "," not in text

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.types import Role
-from bridge.wire import ari
+from bridge.wire import ari, pbxevents
 from bridge.wire.roster import (
     AnswerLeg,
     Decision,
@@ -25,16 +25,20 @@ from bridge.wire.roster import (
 
 CAPTURE = Path(__file__).parents[1] / "captures" / "asterisk" / "events.json"
 RECORDED = [
-    event for raw in json.loads(CAPTURE.read_text()) if (event := ari.parse(json.dumps(raw))) is not None
+    event
+    for raw in json.loads(CAPTURE.read_text())
+    if (event := ari.parse(json.dumps(raw))) is not None and not isinstance(event, ari.ApplicationReplaced)
 ]
-ANNOUNCED = next(event for event in RECORDED if isinstance(event, ari.ChannelUserevent))
+ANNOUNCED = next(event for event in RECORDED if isinstance(event, pbxevents.ChannelUserevent))
 ANSWERED = next(
     event
     for event in RECORDED
-    if isinstance(event, ari.Dial) and event.caller is not None and event.status == "ANSWER"
+    if isinstance(event, pbxevents.Dial) and event.caller is not None and event.status == "ANSWER"
 )
 CALL, CALLER = ANNOUNCED.fields["Call"].split("/")
-CALLEE = next(e.peer.id for e in RECORDED if isinstance(e, ari.Dial) and e.caller and e.caller.id == CALLER)
+CALLEE = next(
+    e.peer.id for e in RECORDED if isinstance(e, pbxevents.Dial) and e.caller and e.caller.id == CALLER
+)
 TAP = f"tap-{CALLER}"
 NOTHING = Known(frozenset(), frozenset(), frozenset())
 
@@ -43,12 +47,12 @@ def roster() -> Roster:
     return Roster("RTZR", "tap-")
 
 
-def taken(roster: Roster, events: list[ari.AriEvent]) -> list[Decision]:
+def taken(roster: Roster, events: list[pbxevents.PbxEvent]) -> list[Decision]:
     return [decision for event in events for decision in roster.take(event)]
 
 
-def channel(name: str, state: str = "Up") -> ari.Channel:
-    return ari.Channel(name, f"PJSIP/{name}", state, "", "", 1000.0, "", "")
+def channel(name: str, state: str = "Up") -> pbxevents.Channel:
+    return pbxevents.Channel(name, f"PJSIP/{name}", state, "", "", 1000.0, "", "")
 
 
 def legs_of(roster: Roster) -> frozenset[str]:
@@ -83,7 +87,7 @@ def test_recorded_call_is_as_old_as_its_first_channel() -> None:
     one = roster()
     start = next(d for d in taken(one, RECORDED[:20]) if isinstance(d, StartLeg))
     first = RECORDED[0]
-    assert isinstance(first, ari.ChannelCreated)
+    assert isinstance(first, pbxevents.ChannelCreated)
     assert one.created_s(CALL, start.channel) == first.channel.created
     assert one.created_s("never seen", start.channel) == start.channel.created
 
@@ -151,37 +155,37 @@ CHANNELS = st.sampled_from(["a", "b", "c", "tap-1", "tap-a"]).flatmap(
 )
 MARKS = st.sampled_from(["a/a", "b/b", "a/c", "", "x", "tap-1/tap-1"])
 EVENTS = st.one_of(
-    st.builds(ari.ChannelCreated, st.just(1.0), CHANNELS),
-    st.builds(ari.ChannelStateChange, st.just(1.0), CHANNELS),
-    st.builds(ari.ChannelHangupRequest, st.just(1.0), CHANNELS, st.just(16)),
-    st.builds(ari.ChannelDestroyed, st.just(1.0), CHANNELS, st.just(16)),
+    st.builds(pbxevents.ChannelCreated, st.just(1.0), CHANNELS),
+    st.builds(pbxevents.ChannelStateChange, st.just(1.0), CHANNELS),
+    st.builds(pbxevents.ChannelHangupRequest, st.just(1.0), CHANNELS, st.just(16)),
+    st.builds(pbxevents.ChannelDestroyed, st.just(1.0), CHANNELS, st.just(16)),
     st.builds(
-        ari.ChannelUserevent,
+        pbxevents.ChannelUserevent,
         st.just(1.0),
         st.none() | CHANNELS,
         st.sampled_from(["RTZR", "other"]),
         MARKS.map(lambda mark: {"Call": mark}),
     ),
     st.builds(
-        ari.Dial,
+        pbxevents.Dial,
         st.just(1.0),
         st.none() | CHANNELS,
         CHANNELS,
         st.sampled_from(["", "RINGING", "ANSWER", "BUSY", "CANCEL"]),
     ),
-    st.builds(ari.ChannelEnteredBridge, st.just(1.0), CHANNELS, st.just("bridge")),
+    st.builds(pbxevents.ChannelEnteredBridge, st.just(1.0), CHANNELS, st.just("bridge")),
     st.lists(CHANNELS, max_size=4, unique_by=lambda found: found.id),
 )
 """A list is what a reconnect finds."""
 
 
-def marks_of(found: list[ari.Channel]) -> dict[str, Mark]:
+def marks_of(found: list[pbxevents.Channel]) -> dict[str, Mark]:
     return {one.id: Mark("a", "a") for one in found}
 
 
 @given(st.lists(EVENTS, max_size=40))
 def test_in_any_order_a_channel_has_one_leg_at_most_and_a_leg_one_end(
-    events: list[ari.AriEvent | list[ari.Channel]],
+    events: list[pbxevents.PbxEvent | list[pbxevents.Channel]],
 ) -> None:
     one, legs = roster(), set[str]()
     for event in events:
@@ -204,7 +208,7 @@ def test_in_any_order_a_channel_has_one_leg_at_most_and_a_leg_one_end(
                     assert tap.startswith("tap-")
         assert legs_of(one) == legs
     for left in sorted(legs):
-        assert told(one.take(ari.ChannelDestroyed(2.0, channel(left), 16))[0]) == ("EndLeg", left)
+        assert told(one.take(pbxevents.ChannelDestroyed(2.0, channel(left), 16))[0]) == ("EndLeg", left)
     assert legs_of(one) == frozenset()
 
 
@@ -282,10 +286,10 @@ def test_the_age_of_a_call_survives_a_reconnect_and_a_gone_channel_is_forgotten(
     one = roster()
     first, second = replace(channel("a"), created=10.0), replace(channel("b"), created=20.0)
     gone, new = replace(channel("gone"), created=11.0), replace(channel("new"), created=30.0)
-    one.take(ari.ChannelCreated(10.0, first))
-    one.take(ari.ChannelCreated(11.0, gone))
+    one.take(pbxevents.ChannelCreated(10.0, first))
+    one.take(pbxevents.ChannelCreated(11.0, gone))
     known = one.known(())
-    one.take(ari.ChannelCreated(30.0, new))
+    one.take(pbxevents.ChannelCreated(30.0, new))
     one.reconcile([first, second], {}, known)
     assert [one.created_s(name, replace(second, created=99.0)) for name in ("a", "b", "gone", "new")] == [
         10.0,
@@ -319,9 +323,9 @@ def test_a_leg_that_has_ended_is_forgotten_before_the_pbx_says_so() -> None:
 def test_no_leg_is_started_on_a_channel_that_is_gone_by_now() -> None:
     """The PBX was asked for the channel's linkedid, or for all channels, and meanwhile it was destroyed."""
     one = roster()
-    one.take(ari.ChannelCreated(1.0, channel("a", "Ring")))
+    one.take(pbxevents.ChannelCreated(1.0, channel("a", "Ring")))
     known = one.known(())
-    one.take(ari.ChannelDestroyed(2.0, channel("a"), 16))
+    one.take(pbxevents.ChannelDestroyed(2.0, channel("a"), 16))
     assert one.start(channel("a"), "call", Role.CALLER) == []
     assert one.reconcile([channel("a")], {"a": Mark("call", "a")}, known) == []
     assert not legs_of(one)
@@ -329,7 +333,7 @@ def test_no_leg_is_started_on_a_channel_that_is_gone_by_now() -> None:
 
 def test_an_answer_that_came_before_the_leg_is_not_forgotten() -> None:
     one = roster()
-    one.take(ari.ChannelStateChange(1.0, channel("a", "Up")))
+    one.take(pbxevents.ChannelStateChange(1.0, channel("a", "Up")))
     assert one.start(channel("a", "Ring"), "call", Role.CALLER)[1:] == [AnswerLeg("a", None)]
 
 
@@ -337,7 +341,7 @@ def test_a_missed_answer_is_taken_for_the_earliest_that_it_can_have_been() -> No
     """Or what was said while the connection was down would be taken for early media."""
     one = roster()
     one.start(channel("a", "Ring"), "call", Role.CALLER)
-    one.take(ari.ChannelStateChange(7.0, channel("a", "Ring")))
+    one.take(pbxevents.ChannelStateChange(7.0, channel("a", "Ring")))
     one.lost()
-    one.take(ari.ChannelCreated(12.0, channel("b")))
+    one.take(pbxevents.ChannelCreated(12.0, channel("b")))
     assert one.reconcile([channel("a", "Up")], {}, one.known(())) == [AnswerLeg("a", 7.0)]

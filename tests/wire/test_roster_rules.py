@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from bridge.types import Role
-from bridge.wire import ari
+from bridge.wire import pbxevents
 from bridge.wire.roster import AnswerLeg, Decision, Known, LookUp, Pass, Roster, StartLeg
 from bridge.wire.rules import CallRule, Choice, Condition
 
@@ -27,16 +27,16 @@ def channel(
     runs: str = "Dial",
     data: str = "",
     kind: str = "PJSIP/",
-) -> ari.Channel:
-    return ari.Channel(name, f"{kind}{name}", state, "0101", "", 1000.0, runs, data, context, extension)
+) -> pbxevents.Channel:
+    return pbxevents.Channel(name, f"{kind}{name}", state, "0101", "", 1000.0, runs, data, context, extension)
 
 
-def created(one: ari.Channel) -> ari.ChannelCreated:
-    return ari.ChannelCreated(1000.0, one)
+def created(one: pbxevents.Channel) -> pbxevents.ChannelCreated:
+    return pbxevents.ChannelCreated(1000.0, one)
 
 
-def dials(caller: ari.Channel, peer: ari.Channel) -> ari.Dial:
-    return ari.Dial(1001.0, caller, peer, "")
+def dials(caller: pbxevents.Channel, peer: pbxevents.Channel) -> pbxevents.Dial:
+    return pbxevents.Dial(1001.0, caller, peer, "")
 
 
 def starts(decisions: list[Decision]) -> list[tuple[str, str, Role, str]]:
@@ -75,17 +75,17 @@ def test_a_queue_is_known_when_it_rings_a_member_and_where_the_call_came_in_stay
 def test_a_variable_that_is_set_is_one_more_fact() -> None:
     one, a = roster(rule("acme", variables__TENANT="acme")), channel("a")
     one.take(created(a))
-    assert one.take(ari.ChannelVarset(1000.0, a, "OTHER", "acme")) == []
-    assert one.take(ari.ChannelVarset(1000.0, None, "TENANT", "acme")) == []
-    assert one.take(ari.ChannelVarset(1000.0, a, "TENANT", "acme")) == [LookUp(a, "acme")]
-    assert one.take(ari.ChannelVarset(1000.0, a, "TENANT", "acme")) == [], "the choice stands"
+    assert one.take(pbxevents.ChannelVarset(1000.0, a, "OTHER", "acme")) == []
+    assert one.take(pbxevents.ChannelVarset(1000.0, None, "TENANT", "acme")) == []
+    assert one.take(pbxevents.ChannelVarset(1000.0, a, "TENANT", "acme")) == [LookUp(a, "acme")]
+    assert one.take(pbxevents.ChannelVarset(1000.0, a, "TENANT", "acme")) == [], "the choice stands"
 
 
 def test_a_call_that_is_not_to_be_heard_is_passed_once_and_also_if_announced() -> None:
     one, a = roster(rule("never", tap=False)), channel("a")
     assert one.take(created(a)) == [Pass("a", Choice("never", tap=False, reason="its tap is false"))]
     assert one.take(dials(a, channel("b", "Down"))) == []
-    assert one.take(ari.ChannelUserevent(1002.0, a, "RTZR", {"Call": "a/a"})) == []
+    assert one.take(pbxevents.ChannelUserevent(1002.0, a, "RTZR", {"Call": "a/a"})) == []
 
 
 def test_a_number_that_comes_later_is_known_then() -> None:
@@ -97,7 +97,7 @@ def test_a_number_that_comes_later_is_known_then() -> None:
 def test_an_announced_call_has_the_rule_that_it_meets_or_none() -> None:
     for name, chosen in (("100", "line"), ("200", "")):
         one, a = roster(rule("line", extension="100")), channel("a", extension=name)
-        assert starts(one.take(ari.ChannelUserevent(1002.0, a, "RTZR", {"Call": "a/a"}))) == [
+        assert starts(one.take(pbxevents.ChannelUserevent(1002.0, a, "RTZR", {"Call": "a/a"}))) == [
             ("a", "a", Role.CALLER, chosen)
         ]
 
@@ -127,7 +127,7 @@ def test_what_was_known_of_a_channel_goes_with_it() -> None:
         for event in (created(a), created(b), dials(a, b)):
             one.take(event)
         for gone in (a, b):
-            one.take(ari.ChannelDestroyed(1005.0, gone, 16))
+            one.take(pbxevents.ChannelDestroyed(1005.0, gone, 16))
     assert not any((one._facts, one._decided, one._called, one._pending))
 
 

@@ -1,0 +1,293 @@
+"""The connection to Asterisk's manager interface (AMI): events for ever, and actions.
+
+What a message says is in `bridge.wire.ami`; what panoramisk needs so as to be relied on, in `manager`. A
+consumer of `events()` reconciles on every `Connected`: AMI keeps no events for a client that is away.
+"""
+
+import asyncio
+import random
+import ssl
+import time
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing, suppress
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+import structlog
+
+from bridge.net.lasting import BACKOFF_CAP_S, Lost, lasting
+from bridge.net.manager import ManagerConnection
+from bridge.types import Codec
+from bridge.wire import ami
+from bridge.wire.pbxevents import (
+    Channel,
+    ChannelDestroyed,
+    Connected,
+    Dial,
+    Disconnected,
+    Gone,
+    PbxError,
+    PbxEvent,
+    PbxRefused,
+    PbxUnreachable,
+)
+
+_log = structlog.get_logger()
+
+_LOGIN = "give the user and secret of manager.conf in asterisk.username and AMI_SECRET"
+_RIGHTS = "add them to the account's write= in manager.conf, as dialplan/asterisk/manager.conf has it"
+_ABSENT = ("No such channel", "Channel not specified")
+_PING = ami.written(Action="Ping")
+
+
+class _Forbidden(PbxRefused):
+    """The account is not what we need: trying again soon would end the same way."""
+
+    def __init__(self, reason: str, mend: str) -> None:
+        super().__init__(reason)
+        self.mend = mend
+
+
+@dataclass(slots=True)
+class AmiCounters:
+    connected: int = 0
+    disconnected: int = 0
+    refused: int = 0
+    """Logins that failed."""
+    received: int = 0
+    malformed: int = 0
+    """Events dropped because they could not be read."""
+    ignored: int = 0
+    """Events dropped because they are of a type that we have no use for."""
+    requested: int = 0
+    failed: int = 0
+    """Actions that the PBX refused or did not answer."""
+
+
+class Ami:
+    """One Asterisk's manager interface, an async context manager; a `bridge.pbx.Pbx`."""
+
+    counters: AmiCounters
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        username: str,
+        secret: str,
+        *,
+        timeout_s: float = 5.0,
+        ping_s: float = 2.0,
+        tls: ssl.SSLContext | None = None,
+        random01: Callable[[], float] = random.random,
+        variables: bool = False,
+    ) -> None:
+        """`variables`: be told of those that are set, too; without `tls` the line is not encrypted.
+
+        A link on which nothing is answered any more is noticed after twice `ping_s` seconds at the latest.
+        """
+        self.counters = AmiCounters()
+        self._host, self._port, self._tls = host, port, tls
+        self._username, self._secret = username, secret
+        self._timeout_s, self._ping_s = timeout_s, ping_s
+        self._random01 = random01
+        self._variables = variables
+        self._live: ManagerConnection | None = None
+        self._reader = ami.Reader()
+        self._starting: dict[str, asyncio.Future[bool]] = {}
+        """By id, taps that were asked for; whether each has begun."""
+        self._told_absent = self._told_refused = False
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._live is not None:
+            self._live.close()
+
+    # Events.
+
+    async def events(self) -> AsyncGenerator[Connected | Disconnected | PbxEvent]:
+        """As `Pbx.events`."""
+        async with aclosing(lasting(self._one_connection, self._random01)) as events:
+            async for event in events:
+                if isinstance(event, Disconnected):
+                    self.counters.disconnected += 1
+                yield event
+
+    async def _one_connection(self, lost: Lost) -> AsyncGenerator[Connected | PbxEvent]:
+        """The events of one connection; ends when it does, leaving the reason in `lost`."""
+        connection = ManagerConnection(self._host, self._port, self._tls)
+        pinging: asyncio.Task[None] | None = None
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                await connection.open()
+                greeting = await self._greet(connection)
+            pinging = asyncio.create_task(self._ping(connection))
+            self._live = connection
+            lost.was_connected = True
+            yield greeting
+            async for message in connection.messages():
+                event = self._read(message)
+                if event is not None:
+                    yield event
+            lost.reason = connection.why
+        except _Forbidden as error:
+            lost.reason, lost.mend = str(error), error.mend
+            lost.forbidden = lost.hopeless = True
+        except (OSError, TimeoutError, PbxRefused, PbxUnreachable, PbxError) as error:
+            lost.reason = f"{type(error).__name__}: {error}".removesuffix(": ")
+        finally:
+            self._live = None
+            connection.close()
+            if pinging is not None:
+                pinging.cancel()
+        self._tell_lost(lost)
+
+    async def _greet(self, connection: ManagerConnection) -> Connected:
+        """Log in, and learn who answers and what we may do."""
+        (challenge,) = await _ask(connection, ami.written(Action="Challenge", AuthType="MD5"))
+        mask = ami.events_mask(variables=self._variables)
+        try:
+            await _ask(connection, ami.login(self._username, self._secret, str(challenge.challenge), mask))
+        except PbxRefused as error:
+            raise _Forbidden(str(error), _LOGIN) from None
+        (commands,) = await _ask(connection, ami.written(Action="ListCommands"))
+        missing, needless = ami.rights(commands)
+        if missing:
+            raise _Forbidden(f"the account lacks the rights {', '.join(missing)}", _RIGHTS)
+        (settings,) = await _ask(connection, ami.written(Action="CoreSettings"))
+        (status,) = await _ask(connection, ami.written(Action="CoreStatus"))
+        pbx = ami.info(settings, status)
+        self._reader = ami.Reader()
+        self.counters.connected += 1
+        self._told_absent = self._told_refused = False
+        _log.info("ami connected", version=pbx.version)
+        if needless:
+            mend = "take them out of write= in manager.conf"
+            _log.warning("ami account may do more than it needs", needless=needless, mend=mend)
+        return Connected(pbx)
+
+    async def _ping(self, connection: ManagerConnection) -> None:
+        """A half-open line answers nothing: panoramisk's own pings ask, and do not listen."""
+        with suppress(PbxUnreachable, PbxRefused):
+            while True:
+                await asyncio.sleep(self._ping_s)
+                try:
+                    async with asyncio.timeout(self._ping_s):
+                        await _ask(connection, _PING)
+                except TimeoutError:
+                    connection.fail(f"no answer to a ping within {self._ping_s:g} s")
+                    return
+
+    def _read(self, message: Any) -> PbxEvent | None:
+        self.counters.received += 1
+        try:
+            event = self._reader.event(message, time.time())
+        except PbxError as error:
+            self.counters.malformed += 1
+            _log.warning("ami event not understood", reason=str(error))
+            return None
+        if event is None:
+            self.counters.ignored += 1
+        self._note(event)
+        return event
+
+    def _note(self, event: PbxEvent | None) -> None:
+        """A tap that was asked for has begun, or ended before it did."""
+        match event:
+            case Dial(peer=tap, status="ANSWER"):
+                begun = True
+            case ChannelDestroyed(channel=tap):
+                begun = False
+            case _:
+                return
+        starting = self._starting.get(tap.id)
+        if starting is not None and not starting.done():
+            starting.set_result(begun)
+
+    # Telling.
+
+    def _tell_lost(self, lost: Lost) -> None:
+        """An end and the first failure since then are warnings; a refusal is an error, once."""
+        event = "ami connection ended" if lost.was_connected else "ami not connected"
+        where = f"{self._host}:{self._port}"
+        if lost.forbidden:
+            self.counters.refused += 1
+            tell = _log.info if self._told_refused else _log.error
+            self._told_refused = True
+            tell("ami account refused", reason=lost.reason, mend=lost.mend, retry_s=BACKOFF_CAP_S)
+            return
+        first = lost.was_connected or not self._told_absent
+        self._told_absent = not lost.was_connected
+        tell = _log.warning if first else _log.info
+        tell(event, reason=lost.reason, address=where)
+
+    # Requests.
+
+    async def channels(self) -> tuple[Channel, ...]:
+        replies = await self._request(ami.written(Action="CoreShowChannels"))
+        return self._reader.channels(replies, time.time())
+
+    async def variable(self, channel: str, name: str) -> str | None:
+        try:
+            (reply,) = await self._request(ami.written(Action="Getvar", Channel=channel, Variable=name))
+        except Gone:
+            return None
+        return str(reply.value) or None
+
+    async def hangup(self, channel: str) -> None:
+        with suppress(Gone):
+            await self._request(ami.written(Action="Hangup", Channel=channel, Cause="16"))
+
+    async def originate_tap(self, tap: str, tapped: str, host: str, port: int, codec: Codec) -> None:
+        """As `Pbx.originate_tap`; returns once the tap has begun. Raises Gone when it ended before.
+
+        The reply only says that it is queued, and what becomes of it need not be told to an account with few
+        rights: the tap's own events are.
+        """
+        action = ami.originate_tap(tap, tapped, host, port, codec)
+        starting = self._starting[tap] = asyncio.get_running_loop().create_future()
+        asking = asyncio.create_task(self._request(action))
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                await asyncio.wait({starting, asking}, return_when=asyncio.FIRST_COMPLETED)
+            if asking.done():
+                asking.result()
+            elif not starting.result():
+                raise Gone("the tap ended before it began")
+        except TimeoutError:
+            raise PbxUnreachable("TimeoutError") from None
+        finally:
+            del self._starting[tap]
+            asking.cancel()
+
+    async def _request(self, action: ami.Action) -> list[Any]:
+        """The replies. Raises Gone, PbxRefused, PbxUnreachable."""
+        self.counters.requested += 1
+        try:
+            if self._live is None:
+                raise PbxUnreachable("not connected")
+            async with asyncio.timeout(self._timeout_s):
+                return await _ask(self._live, action)
+        except TimeoutError:
+            self.counters.failed += 1
+            raise PbxUnreachable("TimeoutError") from None
+        except (PbxRefused, PbxUnreachable):
+            self.counters.failed += 1
+            raise
+
+
+async def _ask(connection: ManagerConnection, action: ami.Action) -> list[Any]:
+    """The replies to one action. Raises Gone and PbxRefused when one is no success, and PbxUnreachable."""
+    replies = await connection.ask(action)
+    for reply in replies:
+        why = ami.refusal(reply) if "Response" in reply else None
+        if why in _ABSENT:
+            raise Gone(action["Action"])
+        if why is not None:
+            raise PbxRefused(f"{action['Action']}: {why}")
+    return replies

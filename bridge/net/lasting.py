@@ -1,0 +1,60 @@
+"""A connection that is to last for ever: tried, lost and tried again, whatever it speaks.
+
+What one connection is, and what comes over it, is its owner's; here is only when the next one is tried.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import TypeVar
+
+from bridge.wire.backoff import full_jitter
+from bridge.wire.pbxevents import Disconnected
+
+E = TypeVar("E")
+
+BACKOFF_BASE_S = 0.25
+BACKOFF_CAP_S = 30.0
+_STABLE_S = 10.0
+"""A connection that ends sooner counts as failed: a PBX that closes at once is knocked at ever less."""
+
+
+@dataclass(slots=True)
+class Lost:
+    """How a connection ended."""
+
+    reason: str = ""
+    was_connected: bool = False
+    hopeless: bool = False
+    """Trying again soon would end the same way."""
+    forbidden: bool = False
+    mend: str = ""
+
+
+async def lasting(
+    one: Callable[[Lost], AsyncGenerator[E]], random01: Callable[[], float]
+) -> AsyncGenerator[E | Disconnected]:
+    """What each connection gives, for ever, with a `Disconnected` after each that stood; never an exception.
+
+    `one` yields until its connection ends, and leaves the reason. Waits with full jitter between tries, and
+    at the cap where it is hopeless. It reads nothing while its consumer does not ask for the next event.
+    """
+    attempt = 0
+    while True:
+        began = asyncio.get_running_loop().time()
+        lost = Lost()
+        async with aclosing(one(lost)) as connection:
+            async for event in connection:
+                yield event
+        lived_s = asyncio.get_running_loop().time() - began
+        if lost.was_connected:
+            yield Disconnected(lost.reason)
+        attempt = 0 if lost.was_connected and lived_s >= _STABLE_S else attempt + 1
+        await asyncio.sleep(_wait_s(lost, attempt, random01))
+
+
+def _wait_s(lost: Lost, attempt: int, random01: Callable[[], float]) -> float:
+    if lost.hopeless:
+        return BACKOFF_CAP_S
+    return full_jitter(attempt, BACKOFF_BASE_S, BACKOFF_CAP_S, random01())

@@ -1,0 +1,179 @@
+"""The PBX as values: its channels, what happens to them, and how asking it can fail.
+
+Pure, and the same whether ARI or AMI tells it: their texts are read in `ari` and `ami`. The names of the
+events are ARI's own.
+"""
+
+from dataclasses import dataclass, field
+
+
+class PbxError(ValueError):
+    """Text of the PBX that cannot be read, or a value that cannot go into a request."""
+
+
+class Gone(Exception):
+    """The PBX has no such channel (any more)."""
+
+
+class PbxRefused(Exception):
+    """The PBX answered with an error."""
+
+
+class PbxUnreachable(Exception):
+    """The PBX did not answer in time, or not at all, or not as it should."""
+
+
+@dataclass(frozen=True, slots=True)
+class Channel:
+    """A channel as it was when the event or reply was made."""
+
+    id: str
+    name: str
+    """Technology, peer and counter: `PJSIP/alice-0000002a`, `Local/100@phones-00000001;1`."""
+    state: str
+    """Down, Ring (it calls), Ringing (it is called), Up, ..."""
+    number: str = field(repr=False)
+    """The party's own number: the caller's on the caller's channel, the dialled one on the callee's."""
+    caller_name: str = field(repr=False)
+    created: float
+    """Unix seconds by the PBX's clock."""
+    application: str
+    """What the dialplan runs on it now: Dial, ChanSpy, AppDial (a dialled channel), Stasis, ..."""
+    application_data: str = field(repr=False)
+    context: str = ""
+    extension: str = field(default="", repr=False)
+    """Where in the dialplan it is; of a channel that is called, where it would be."""
+
+    @property
+    def calls(self) -> bool:
+        """Whether it came to us by itself, and was not called."""
+        return self.state == "Ring"
+
+    @property
+    def dials(self) -> bool:
+        """Whether it is calling somebody, or talking to whom it called."""
+        return self.application in ("Dial", "Queue")
+
+    @property
+    def dialled(self) -> bool:
+        """Whether it was called by an application (AppDial, AppQueue) and does nothing of its own."""
+        return self.application.startswith("App")
+
+    @property
+    def local(self) -> bool:
+        """A half of a Local channel: nobody's telephone."""
+        return self.name.startswith("Local/")
+
+    @property
+    def up(self) -> bool:
+        return self.state == "Up"
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelCreated:
+    at: float
+    """Unix seconds by the PBX's clock, in this and every other event."""
+    channel: Channel
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelStateChange:
+    at: float
+    channel: Channel
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelHangupRequest:
+    """Somebody wants it gone; it can come twice, and its ChannelDestroyed follows."""
+
+    at: float
+    channel: Channel
+    cause: int
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelDestroyed:
+    at: float
+    channel: Channel
+    cause: int
+    """Q.850: 16 normal clearing, 17 busy, 19 no answer, ..., 0 unknown."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelUserevent:
+    at: float
+    channel: Channel | None
+    name: str
+    fields: dict[str, str] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelVarset:
+    at: float
+    channel: Channel | None
+    """None: a global variable."""
+    variable: str
+    value: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Dial:
+    """`peer` is being dialled, by `caller` (None: by an originate)."""
+
+    at: float
+    caller: Channel | None
+    peer: Channel
+    status: str
+    """Empty at the beginning, then RINGING, PROGRESS, ANSWER, BUSY, NOANSWER, CANCEL, ..."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelEnteredBridge:
+    at: float
+    channel: Channel
+    bridge: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelLeftBridge:
+    at: float
+    channel: Channel
+    bridge: str
+
+
+PbxEvent = (
+    ChannelCreated
+    | ChannelStateChange
+    | ChannelHangupRequest
+    | ChannelDestroyed
+    | ChannelUserevent
+    | ChannelVarset
+    | Dial
+    | ChannelEnteredBridge
+    | ChannelLeftBridge
+)
+
+
+@dataclass(frozen=True, slots=True)
+class PbxInfo:
+    """Which Asterisk answers, and since when: another `started` means that every earlier call is gone."""
+
+    version: str
+    entity: str
+    """Its entity id; empty where it does not tell."""
+    started: float
+    """Unix seconds by the PBX's clock."""
+
+
+@dataclass(frozen=True, slots=True)
+class Connected:
+    """Events flow from now on; whatever happened before has to be asked for."""
+
+    pbx: PbxInfo
+
+
+@dataclass(frozen=True, slots=True)
+class Disconnected:
+    """Events are being missed; a `Connected` follows sooner or later."""
+
+    reason: str
