@@ -17,7 +17,7 @@ from bench.line import Line
 from bridge.emulator.codebook import SENTENCES
 from bridge.net.ami import Ami
 from bridge.types import Codec
-from bridge.wire.pbxevents import Channel, ChannelDestroyed, Connected, Disconnected, Gone, PbxRefused
+from bridge.wire.pbxevents import ChannelDestroyed, Connected, Disconnected, Gone, PbxRefused
 from tests.asterisk.daemon import BridgeProcess, EmulatorProcess
 from tests.asterisk.pbx import HANGUP, Asterisk, Script, wait_for
 from tests.asterisk.pbx_config import ALMIGHTY, READER
@@ -208,24 +208,17 @@ async def test_names_in_hangul_come_whole(pbx: Asterisk) -> None:
     async with client(pbx) as ami, aclosing(ami.events()) as events:
         await anext(events)
         phone = pbx.originate(
-            "Local/7@unannounced/n",
+            "Local/7@unannounced/n",  # nobody has this number: the call ends by itself
             context="caller-phone",
             formats="ulaw",
             callerId='"홍길동 \\"고객\\"" <021>',
         )
-        names: set[str] = set()
-        async with asyncio.timeout(5):
-            async for event in events:
-                seen = getattr(event, "channel", None)
-                if isinstance(seen, Channel) and seen.id == phone and seen.number == "021":
-                    names.add(seen.caller_name)
-                    break
-        assert names == {'홍길동 "고객"'}
-        pbx.hangup(phone)
         async with asyncio.timeout(5):
             async for event in events:
                 if isinstance(event, ChannelDestroyed) and event.channel.id == phone:
+                    ended = event.channel
                     break
+    assert (ended.caller_name, ended.number) == ('홍길동 "고객"', "021")
 
 
 async def test_wrong_secret_is_told_once_and_not_tried_again_soon(pbx: Asterisk) -> None:
