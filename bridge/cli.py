@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from bridge import daemon, explain, logs
+from bridge import check, daemon, explain, logs
 from bridge import demo as demonstration
 from bridge import transcribe as transcription
 from bridge.config import DEFAULT_CONFIG, Config, ConfigError, load, yamltree
@@ -366,6 +366,7 @@ def _for_a_file(config: Path | None, *, emulated: bool) -> Config:
     return load(config or DEFAULT_CONFIG, os.environ, asterisk=False)
 
 
+app.command("check", short_help="Try everything that a call will need.")(check.command)
 app.command("explain", short_help="Say which rule chooses a call, and why.")(explain.command)
 
 

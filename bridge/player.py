@@ -30,9 +30,10 @@ class Spoken:
 class Player:
     """One party's telephone: silence, but for its utterances."""
 
-    def __init__(self, host: str, port: int) -> None:
-        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._socket.bind((host, 0))
+    def __init__(self, host: str, port: int, *, bind: str = "") -> None:
+        """Sends to `host`:`port`, from the address `bind` if that is another."""
+        self._socket = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM)
+        self._socket.bind((bind or host, 0))
         self._socket.connect((host, port))
         self._ssrc = randrange(_MASK_32)  # noqa: S311 - RFC 3550 asks for unlikely, not for secret
         self.ended_s: list[float] = []
@@ -41,7 +42,7 @@ class Player:
     @property
     def address(self) -> tuple[str, int]:
         """Where the packets come from."""
-        host, port = self._socket.getsockname()
+        host, port = self._socket.getsockname()[:2]
         return host, port
 
     async def play(self, utterances: Sequence[Spoken], until_s: float) -> None:

@@ -98,6 +98,8 @@ class Ami:
         self._starting: dict[str, asyncio.Future[bool]] = {}
         """By id, taps that were asked for; whether each has begun."""
         self._told_absent = self._told_refused = False
+        self.why = ""
+        """Why there is no connection."""
 
     async def __aenter__(self) -> Self:
         return self
@@ -215,6 +217,7 @@ class Ami:
         """An end and the first failure since then are warnings; a refusal is an error, once."""
         event = "ami connection ended" if lost.was_connected else "ami not connected"
         where = f"{self._host}:{self._port}"
+        self.why = f"{lost.reason}; {lost.mend}".removesuffix("; ")
         if lost.forbidden:
             self.counters.refused += 1
             tell = _log.info if self._told_refused else _log.error
@@ -249,8 +252,14 @@ class Ami:
         The reply only says that it is queued, and what becomes of it need not be told to an account with few
         rights: the tap's own events are.
         """
-        action = ami.originate_tap(tap, tapped, host, port, codec)
-        starting = self._starting[tap] = asyncio.get_running_loop().create_future()
+        await self._originate(tap, ami.originate_tap(tap, tapped, host, port, codec))
+
+    async def originate_phone(self, phone: str, host: str, port: int) -> None:
+        """Start a telephone for a self-test; it ends by itself after 10 s."""
+        await self._originate(phone, ami.originate_phone(phone, host, port))
+
+    async def _originate(self, id_: str, action: ami.Action) -> None:
+        starting = self._starting[id_] = asyncio.get_running_loop().create_future()
         asking = asyncio.create_task(self._request(action))
         try:
             async with asyncio.timeout(self._timeout_s):
@@ -258,11 +267,11 @@ class Ami:
             if asking.done():
                 asking.result()
             elif not starting.result():
-                raise Gone("the tap ended before it began")
+                raise Gone("the channel ended before it began")
         except TimeoutError:
             raise PbxUnreachable("TimeoutError") from None
         finally:
-            del self._starting[tap]
+            del self._starting[id_]
             asking.cancel()
 
     async def _request(self, action: ami.Action) -> list[Any]:

@@ -98,6 +98,8 @@ class Ari:
         """
         self.counters = AriCounters()
         self._told_absent = self._told_refused = False
+        self.why = ""
+        """Why there is no connection."""
         self._url = url.rstrip("/")
         self._app = app
         self._timeout_s = timeout_s
@@ -220,6 +222,7 @@ class Ari:
         alike."""
         if lost.forbidden:
             self.counters.refused += 1
+        self.why = f"{lost.reason}; {lost.mend}".removesuffix("; ")
         first = lost.was_connected or not self._told_absent
         self._told_absent = not lost.was_connected
         tell = _log.warning if first and not lost.hopeless else _log.info  # what is hopeless was an error
@@ -289,6 +292,18 @@ class Ari:
         return ari.one_channel(
             await self._request(arirequest.originate_tap(tap, tapped, host, port, codec, self._tap_context))
         )
+
+    async def originate_phone(self, phone: str, host: str, port: int) -> None:
+        """Start a telephone for a self-test; it stays until it is hung up. `events()` must be followed."""
+        await self._request(arirequest.originate_phone(phone, host, port, self._app))
+
+    async def runs(self, module: str) -> bool:
+        """Whether a module is loaded and running."""
+        try:
+            reply = await self._request(arirequest.Request("GET", f"asterisk/modules/{module}"))
+        except (Gone, AriRefused):  # 404, or 409 for one that could not be asked
+            return False
+        return ari.status(reply) == "Running"
 
     async def hangup(self, channel: str) -> None:
         """Hang a channel up; one that is gone already is no error."""

@@ -95,6 +95,20 @@ def originate_tap(tap: str, tapped: str, host: str, port: int, codec: Codec) -> 
     )
 
 
+def originate_phone(phone: str, host: str, port: int) -> Action:
+    """Start a UnicastRTP channel that is silent for a while: a telephone for a self-test. Raises PbxError."""
+    return written(
+        Action="Originate",
+        Channel=f"UnicastRTP/{checked_host(host)}:{checked_port(port)}/c(ulaw)",
+        ChannelId=checked_id(phone),
+        Application="Wait",
+        Data="10",
+        Codecs="ulaw",
+        Variable="CDR_PROP(disable)=1",
+        Async="true",
+    )
+
+
 def written(**fields: str) -> Action:
     """An action. Raises AmiError for what would end a line: the rest would be a header of its own."""
     for name, value in fields.items():

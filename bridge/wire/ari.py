@@ -108,6 +108,11 @@ def value(text: str | bytes) -> str:
     return _text(_object(_decoded(text), "variable"), "value")
 
 
+def status(text: str | bytes) -> str:
+    """The reply to GET /asterisk/modules/...: `Running`, `Not Running`, ... Raises AriError."""
+    return _text(_object(_decoded(text), "module"), "status")
+
+
 def complaint(text: str | bytes) -> str:
     """What the PBX says in the body of a refusal, as one short line; empty when we cannot read it."""
     try:

@@ -61,6 +61,20 @@ def originate_tap(tap: str, tapped: str, host: str, port: int, codec: Codec, con
     return Request("POST", "channels", query, {"variables": variables})
 
 
+def originate_phone(phone: str, host: str, port: int, app: str) -> Request:
+    """Start a UnicastRTP channel that stays, silent, in our application: a telephone for a self-test.
+
+    It leaves no call record. Raises PbxError, as above.
+    """
+    query = {
+        "endpoint": f"UnicastRTP/{checked_host(host)}:{checked_port(port)}/c(ulaw)",
+        "app": app,
+        "channelId": checked_id(phone),
+        "formats": "ulaw",
+    }
+    return Request("POST", "channels", query, {"variables": {"CDR_PROP(disable)": "1"}})
+
+
 def hangup(channel_id: str) -> Request:
     """Raises PbxError for what cannot be a channel's id, as the next one does."""
     return Request("DELETE", f"channels/{quote(checked_id(channel_id), safe='')}")

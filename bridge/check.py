@@ -1,0 +1,247 @@
+"""`rtzr-bridge check`: everything that a call will need, tried now, each with a line and the mend.
+
+It changes nothing, touches nobody's call and does not disturb a daemon that runs: it has a Stasis application
+of its own.
+"""
+
+import asyncio
+import json
+import os
+import socket
+from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bridge import logs
+from bridge.config import DEFAULT_CONFIG, Config, ConfigError, load
+from bridge.loops import new_loop
+from bridge.net.ami import Ami
+from bridge.net.ari import Ari
+from bridge.net.rtp import PortsExhausted
+from bridge.selftest import tone_through_tap
+from bridge.wire import knownbad
+from bridge.wire.pbxevents import Connected, PbxError, PbxInfo, PbxRefused, PbxUnreachable
+from bridge.wire.rtzr import Refused, Unreachable
+from bridge.wiring import build_pbx, build_rtzr, build_tokens
+
+_PATIENCE_S = 8.0
+_PURE = 0.95
+"""Mu-law for A-law leaves 0.9 of a tone, the wrong byte order 0.1."""
+_MODULES = ("chan_rtp.so", "app_chanspy.so", "res_rtp_asterisk.so", "func_cdr.so")
+
+
+class Verdict(StrEnum):
+    OK = "ok"
+    WARNING = "warn"
+    FAULT = "fault"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line."""
+
+    name: str
+    verdict: Verdict
+    text: str
+    mend: str = ""
+
+
+def command(
+    config: Annotated[Path, typer.Option("--config", "-c", help="The YAML file.")] = DEFAULT_CONFIG,
+    rtzr: Annotated[bool, typer.Option(help="Open a session too: RTZR bills 10 s for it.")] = True,
+    json_: Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")] = False,
+) -> None:
+    """Try everything that a call will need: RTZR, the PBX, ports, and a tone through a real tap.
+
+    Exit code: 0 all is well or only warned of, 1 something is wrong, 2 the configuration is.
+    """
+    logs.set_up("critical", "brief")
+    try:
+        loaded = load(config, os.environ)
+    except ConfigError as error:
+        typer.echo(
+            _json([Finding("configuration", Verdict.FAULT, str(error))]) if json_ else str(error),
+            err=not json_,
+        )
+        raise typer.Exit(2) from None
+    findings = [Finding("configuration", Verdict.OK, str(config))]
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        findings += runner.run(run(loaded, session=rtzr))
+    typer.echo(_json(findings) if json_ else _text(findings))
+    raise typer.Exit(1 if any(one.verdict is Verdict.FAULT for one in findings) else 0)
+
+
+async def run(config: Config, *, session: bool = True) -> list[Finding]:
+    """All but the configuration, in the order in which a call would meet it."""
+    return [*await _rtzr(config, session=session), _ports(config), *await _asterisk(config)]
+
+
+async def _rtzr(config: Config, *, session: bool) -> list[Finding]:
+    findings: list[Finding] = []
+    now_s = asyncio.get_running_loop().time
+    async with build_tokens(config) as tokens:
+        name = "rtzr token"
+        try:
+            began_s = now_s()
+            await tokens.get()
+            findings.append(Finding(name, Verdict.OK, f"issued in {1000 * (now_s() - began_s):.0f} ms"))
+            if not session:
+                return findings
+            name, began_s = "rtzr session", now_s()
+            opened = await build_rtzr(config, tokens).open(config.media.encoding)
+            findings.append(Finding(name, Verdict.OK, f"opened in {1000 * (now_s() - began_s):.0f} ms"))
+            opened.end()
+            await opened.close()
+        except Refused as error:
+            mend = "check RTZR_CLIENT_ID and RTZR_CLIENT_SECRET, and the options under rtzr:"
+            findings.append(Finding(name, Verdict.FAULT, str(error), mend))
+        except Unreachable as error:
+            mend = "check rtzr's URLs, rtzr.proxy, rtzr.ca_file and the firewall"
+            findings.append(Finding(name, Verdict.FAULT, str(error), mend))
+    return findings
+
+
+def _ports(config: Config) -> Finding:
+    """Whether the ports that legs get can be had."""
+    media = config.media
+    family = socket.AF_INET6 if ":" in media.bind else socket.AF_INET
+    free, ports = 0, range(media.first_port, media.last_port + 1)
+    for port in ports:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            try:
+                probe.bind((media.bind, port))
+            except OSError:
+                continue
+            free += 1
+    text = f"{free} of {len(ports)} UDP ports of {media.bind} are free"
+    if free == len(ports):
+        return Finding("media ports", Verdict.OK, text)
+    verdict = Verdict.WARNING if free else Verdict.FAULT
+    return Finding("media ports", verdict, text, "one is a leg: see media.bind, first_port and last_port")
+
+
+async def _asterisk(config: Config) -> list[Finding]:
+    app = f"{config.asterisk.app}.check"
+    section = config.asterisk.model_copy(update={"app": app})
+    async with _followed(config.model_copy(update={"asterisk": section})) as (pbx, info):
+        if info is None:
+            why, _, mend = pbx.why.partition("; ")
+            mend = mend or f"is Asterisk up, and {config.asterisk.via} enabled at that address?"
+            return [Finding("asterisk", Verdict.FAULT, why or "does not answer", mend)]
+        findings = [
+            Finding("asterisk", Verdict.OK, f"{info.version} over {config.asterisk.via}"),
+            *_version(info),
+        ]
+        if isinstance(pbx, Ari):
+            findings.append(await _modules(pbx))
+        findings.append(await _tap(pbx, app, config))
+        findings.append(await _left(pbx, app))
+    return findings
+
+
+@asynccontextmanager
+async def _followed(config: Config) -> AsyncIterator[tuple[Ari | Ami, PbxInfo | None]]:
+    """The PBX, its events read all the while; None for who it is when it cannot be reached."""
+    connected: asyncio.Future[PbxInfo] = asyncio.get_running_loop().create_future()
+    async with build_pbx(config) as pbx:
+
+        async def follow() -> None:
+            async with aclosing(pbx.events()) as events:
+                async for event in events:
+                    if isinstance(event, Connected) and not connected.done():
+                        connected.set_result(event.pbx)
+
+        following = asyncio.create_task(follow())
+        try:
+            await asyncio.wait({connected}, timeout=_PATIENCE_S)
+            yield pbx, connected.result() if connected.done() else None
+        finally:
+            following.cancel()
+            await asyncio.gather(following, return_exceptions=True)
+
+
+def _version(info: PbxInfo) -> list[Finding]:
+    number = knownbad.version(info.version)
+    if number is None:
+        return [
+            Finding("version", Verdict.WARNING, f"{info.version} is not known", "tested with Asterisk 22")
+        ]
+    if knownbad.too_old(number):
+        return [Finding("version", Verdict.FAULT, "too old for any tap", "update to Asterisk 20 or 22")]
+    return [
+        Finding("version", Verdict.WARNING, fault, "update Asterisk") for fault in knownbad.faults(number)
+    ]
+
+
+async def _modules(pbx: Ari) -> Finding:
+    missing = [module for module in _MODULES if not await pbx.runs(module)]
+    if not missing:
+        return Finding("modules", Verdict.OK, f"{len(_MODULES)} of {len(_MODULES)} run")
+    mend = f"sudo asterisk -rx 'module load {missing[0]}', and see modules.conf"
+    return Finding("modules", Verdict.FAULT, f"not running: {', '.join(missing)}", mend)
+
+
+async def _tap(pbx: Ari | Ami, app: str, config: Config) -> Finding:
+    """A tone through a real tap: rights, context, ports, codec and byte order at once."""
+    media, name = config.media, "tap"
+    try:
+        share = await tone_through_tap(pbx, app, media)
+    except (PbxRefused, PbxUnreachable, PbxError) as error:
+        return Finding(
+            name, Verdict.FAULT, f"{type(error).__name__} {error}".strip(), _TAP_MEND[config.asterisk.via]
+        )
+    except (PortsExhausted, OSError) as error:
+        return Finding(name, Verdict.FAULT, str(error), "see media.bind, first_port and last_port")
+    if share is None:
+        mend = f"can the PBX reach {media.advertised}, UDP {media.first_port} to {media.last_port}?"
+        return Finding(name, Verdict.FAULT, "the tap began, and no audio came", mend)
+    if share < _PURE:
+        mend = "try media.codec: ulaw; is codec_ulaw, codec_alaw or a patch of the PBX broken?"
+        return Finding(name, Verdict.FAULT, f"a tone came back changed ({share:.0%} of it is left)", mend)
+    return Finding(name, Verdict.OK, f"a tone came back as {media.codec}, {share:.0%} of it pure")
+
+
+_TAP_MEND = {
+    "ari": "is dialplan/asterisk/extensions.conf pasted and loaded? sudo asterisk -rx 'dialplan reload'",
+    "ami": "are app_chanspy and chan_rtp loaded, and the rights those of dialplan/asterisk/manager.conf?",
+}
+
+
+async def _left(pbx: Ari | Ami, app: str) -> Finding:
+    """The taps end with what they tap; they are given a moment."""
+    left: Sequence[str] = ()
+    for _ in range(40):
+        try:
+            left = [one.id for one in await pbx.channels() if one.id.startswith(f"{app}.")]
+        except (PbxRefused, PbxUnreachable, PbxError) as error:
+            return Finding("clean", Verdict.WARNING, f"{type(error).__name__} {error}".strip())
+        if not left:
+            return Finding("clean", Verdict.OK, "nothing of the check is left in the PBX")
+        await asyncio.sleep(0.05)
+    mend = "sudo asterisk -rx 'channel request hangup all' when no call is up"
+    return Finding("clean", Verdict.WARNING, f"{len(left)} channels of the check are left", mend)
+
+
+def _text(findings: Sequence[Finding]) -> str:
+    width = max(len(one.name) for one in findings)
+    lines = []
+    for one in findings:
+        lines.append(f"{one.verdict:5}  {one.name:{width}}  {one.text}")
+        if one.mend:
+            lines.append(f"{'':5}  {'':{width}}  -> {one.mend}")
+    return "\n".join(lines)
+
+
+def _json(findings: Sequence[Finding]) -> str:
+    document = {
+        "ok": not any(one.verdict is Verdict.FAULT for one in findings),
+        "findings": [
+            {"name": one.name, "verdict": one.verdict, "text": one.text, "mend": one.mend} for one in findings
+        ],
+    }
+    return json.dumps(document, ensure_ascii=False, indent=2)

@@ -1,0 +1,132 @@
+"""`rtzr-bridge check` beside a real Asterisk: all green on the tests' own, each fault named on another."""
+
+import json
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from bridge.cli import app
+from tests.asterisk.daemon import BridgeProcess, EmulatorProcess
+from tests.asterisk.pbx import HANGUP, Asterisk, wait_for
+from tests.asterisk.pbx_config import READER
+from tests.asterisk.test_calls import prompts
+
+ENVIRON = {"RTZR_CLIENT_ID": "demo", "RTZR_CLIENT_SECRET": "demo-secret"}
+
+
+@pytest.fixture(scope="module")
+def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmulatorProcess]:
+    with EmulatorProcess(tmp_path_factory.mktemp("emulator")) as running:
+        yield running
+
+
+def checked(
+    pbx: Asterisk, rtzr: int, folder: Path, *, password: str = "", asterisk: dict[str, Any], **sections: Any
+) -> tuple[int, dict[str, dict[str, str]]]:
+    """The exit code, and the findings by name."""
+    base = f"127.0.0.1:{rtzr}/v1"
+    settings = {
+        "rtzr": {
+            "auth_url": f"http://{base}/authenticate",
+            "stream_url": f"ws://{base}/transcribe:streaming",
+        },
+        "asterisk": {
+            "ari_url": pbx.ari_url,
+            "ami_port": pbx.ami_port,
+            "username": pbx.username,
+            "request_timeout_s": 2,
+            **asterisk,
+        },
+        "media": {"first_port": 52_000, "last_port": 52_009},
+        **sections,
+    }
+    file = folder / "check.yaml"
+    file.write_text(json.dumps(settings), encoding="utf-8")
+    password = password or pbx.password
+    environ = {**ENVIRON, "ARI_PASSWORD": password, "AMI_SECRET": password}
+    result = CliRunner().invoke(app, ["check", "-c", str(file), "--json"], env=environ)
+    document = json.loads(result.output)
+    assert document["ok"] == (result.exit_code == 0)
+    assert password not in result.output
+    return result.exit_code, {one["name"]: one for one in document["findings"]}
+
+
+def faults(findings: dict[str, dict[str, str]]) -> list[str]:
+    assert all(one["mend"] for one in findings.values() if one["verdict"] != "ok")
+    return [name for name, one in findings.items() if one["verdict"] == "fault"]
+
+
+@pytest.mark.parametrize(("via", "codec"), [("ari", "ulaw"), ("ari", "slin"), ("ami", "alaw")])
+def test_all_is_well(pbx: Asterisk, emulator: EmulatorProcess, tmp_path: Path, via: str, codec: str) -> None:
+    media = {"first_port": 52_000, "last_port": 52_009, "codec": codec}
+    rows = len(pbx.cdr_rows())
+    code, found = checked(pbx, emulator.port, tmp_path, asterisk={"via": via}, media=media)
+    assert (code, {one["verdict"] for one in found.values()}) == (0, {"ok"}), found
+    expected = [
+        "configuration",
+        "rtzr token",
+        "rtzr session",
+        "media ports",
+        "asterisk",
+        "modules",
+        "tap",
+        "clean",
+    ]
+    assert list(found) == [name for name in expected if via == "ari" or name != "modules"]
+    assert f"as {codec}" in found["tap"]["text"]
+    assert len(pbx.cdr_rows()) == rows
+    wait_for(lambda: emulator.stats()["sockets_open"] == 0, 5, str)
+
+
+def test_each_fault_is_named(pbx: Asterisk, emulator: EmulatorProcess, tmp_path: Path) -> None:
+    code, found = checked(pbx, 9, tmp_path, asterisk={"tap_context": "not-there"})
+    assert (code, faults(found)) == (1, ["rtzr token", "tap"])
+    assert "extensions.conf" in found["tap"]["mend"]
+    assert found["clean"]["verdict"] == "ok"
+    for via in ("ari", "ami"):
+        code, found = checked(pbx, emulator.port, tmp_path, asterisk={"via": via}, password="wrong-password")
+        assert (code, faults(found)) == (1, ["asterisk"])
+        assert ("ARI_PASSWORD" if via == "ari" else "AMI_SECRET") in found["asterisk"]["mend"]
+        code, found = checked(pbx, emulator.port, tmp_path, asterisk={"via": via, "username": READER})
+        assert (code, faults(found)) == (1, ["asterisk"])
+    code, found = checked(pbx, emulator.port, tmp_path, asterisk={"via": "ami", "ami_port": 9})
+    assert (code, faults(found)) == (1, ["asterisk"])
+
+
+def test_ports_that_are_taken_are_counted(pbx: Asterisk, emulator: EmulatorProcess, tmp_path: Path) -> None:
+    with socket.socket(type=socket.SOCK_DGRAM) as taken:
+        taken.bind(("127.0.0.1", 52_020))
+        media = {"first_port": 52_020, "last_port": 52_020}
+        code, found = checked(pbx, emulator.port, tmp_path, asterisk={}, media=media)
+        assert (code, faults(found)) == (1, ["media ports", "tap"])
+        media["last_port"] = 52_021
+        code, found = checked(pbx, emulator.port, tmp_path, asterisk={}, media=media)
+        assert (code, found["media ports"]["verdict"]) == (0, "warn")
+
+
+def test_a_module_that_is_missing_is_named(pbx: Asterisk, emulator: EmulatorProcess, tmp_path: Path) -> None:
+    pbx.cli("module unload func_cdr.so")
+    try:
+        code, found = checked(pbx, emulator.port, tmp_path, asterisk={})
+        assert (code, faults(found)) == (1, ["modules"])
+        assert "func_cdr.so" in found["modules"]["text"]
+    finally:
+        pbx.cli("module load func_cdr.so")
+
+
+def test_a_daemon_that_runs_is_not_disturbed(
+    pbx: Asterisk, emulator: EmulatorProcess, tmp_path: Path
+) -> None:
+    prompts(pbx)
+    with BridgeProcess(pbx, emulator, tmp_path, rules=[{"name": "all"}]) as bridge:
+        call = pbx.two_party_call([(1.0, "s0"), (3.0, HANGUP)], [(3.0, "s1")])
+        bridge.wait(lambda: len(bridge.events("leg.started", call.id)) == 2, 10)
+        code, _ = checked(pbx, emulator.port, tmp_path, asterisk={})
+        ended = bridge.wait_for_end(call.id, 20)
+        assert (code, ended["verdict"]) == (0, "complete")
+        assert {event["subject"] for event in bridge.events("call.started")} == {call.id}
+        assert '"ari application taken' not in bridge.printed()
