@@ -15,6 +15,7 @@ from bridge.desk import Desks
 from bridge.types import CallId, Event
 from bridge.wire.door import Refusal
 from bridge.wire.promises import Promises
+from bridge.wire.rtpbudget import RtpBudget
 
 _log = structlog.get_logger()
 
@@ -28,8 +29,18 @@ _TELL_S = 10.0
 class Admission:
     """Asked once for each new call."""
 
-    def __init__(self, desks: Desks, max_legs: int, publish: Callable[[Event], None]) -> None:
-        """`max_legs`: 0 for as many as the machine bears."""
+    def __init__(
+        self,
+        desks: Desks,
+        max_legs: int,
+        publish: Callable[[Event], None],
+        *,
+        rtp: RtpBudget | None = None,
+        channels: Callable[[], int] = int,
+    ) -> None:
+        """`max_legs`: 0 for as many as the machine bears; `channels`: those of the PBX that carry audio."""
+        self._rtp = rtp
+        self._channels = channels
         self._desks = desks
         self._max_legs = max_legs
         self._publish = publish
@@ -47,7 +58,7 @@ class Admission:
         """
         if call in self._refused and not again:
             return False
-        refusal = self._full(legs) or self._desks.admit(call, _LEGS)
+        refusal = self._full(legs) or self._no_port(legs) or self._desks.admit(call, _LEGS)
         if refusal is not None:
             self._refuse(call, at_ms, refusal)
             return False
@@ -79,6 +90,16 @@ class Admission:
         if not self._max_legs or legs + _LEGS <= self._max_legs:
             return None
         return Refusal("max_legs", f"{legs} legs begun or to come, and overload.max_legs is {self._max_legs}")
+
+    def _no_port(self, legs: int) -> Refusal | None:
+        """The PBX's last ports are for its calls."""
+        if self._rtp is None:
+            return None
+        taps, channels = legs + self._promises.places(_now_s()), self._channels()
+        if self._rtp.room(channels, taps) >= _LEGS:
+            return None
+        text = f"of the PBX's {self._rtp.pairs} pairs of RTP ports, calls have {channels} and taps {taps}"
+        return Refusal("rtp ports", f"{text}; widen rtpstart to rtpend in rtp.conf, and asterisk.rtp_range")
 
     def _tell(self, refusal: Refusal) -> None:
         self._untold += 1

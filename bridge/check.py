@@ -26,12 +26,15 @@ from bridge.net.rtp import PortsExhausted
 from bridge.selftest import tone_through_tap
 from bridge.wire import knownbad
 from bridge.wire.pbxevents import Connected, PbxError, PbxInfo, PbxRefused, PbxUnreachable
+from bridge.wire.rtpbudget import RtpBudget
 from bridge.wire.rtzr import Refused, Unreachable
 from bridge.wiring import build_pbx, build_rtzr, build_tokens
 
 _PATIENCE_S = 8.0
 _PURE = 0.95
 """Mu-law for A-law leaves 0.9 of a tone, the wrong byte order 0.1."""
+_CALL = 4
+"""Pairs of ports: two telephones and their taps."""
 _MODULES = ("chan_rtp.so", "app_chanspy.so", "res_rtp_asterisk.so", "func_cdr.so")
 
 
@@ -78,7 +81,12 @@ def command(
 
 async def run(config: Config, *, session: bool = True) -> list[Finding]:
     """All but the configuration, in the order in which a call would meet it."""
-    return [*await _rtzr(config, session=session), _ports(config), *await _asterisk(config)]
+    return [
+        *await _rtzr(config, session=session),
+        _ports(config),
+        _rtp_range(config),
+        *await _asterisk(config),
+    ]
 
 
 async def _rtzr(config: Config, *, session: bool) -> list[Finding]:
@@ -123,6 +131,19 @@ def _ports(config: Config) -> Finding:
         return Finding("media ports", Verdict.OK, text)
     verdict = Verdict.WARNING if free else Verdict.FAULT
     return Finding("media ports", verdict, text, "one is a leg: see media.bind, first_port and last_port")
+
+
+def _rtp_range(config: Config) -> Finding:
+    """Whether we know how many ports the PBX has: it crashes when a tap finds none."""
+    given = config.asterisk.rtp_range
+    if given is None:
+        mend = "give rtpstart and rtpend of rtp.conf as asterisk.rtp_range"
+        return Finding("rtp range", Verdict.WARNING, "not given: taps could use up the PBX's ports", mend)
+    budget = RtpBudget.of(*given)
+    text = f"{budget.pairs} pairs of ports, {budget.spare} of them never for taps"
+    if budget.room(0, 0) < _CALL:
+        return Finding("rtp range", Verdict.FAULT, text, "no call could be tapped: widen it in rtp.conf")
+    return Finding("rtp range", Verdict.OK, text)
 
 
 async def _asterisk(config: Config) -> list[Finding]:

@@ -38,6 +38,7 @@ from bridge.wire.roster import (
     Roster,
     StartLeg,
 )
+from bridge.wire.rtpbudget import RtpBudget
 from bridge.wire.rules import CallRule
 
 _log = structlog.get_logger()
@@ -61,6 +62,7 @@ class SwitchboardSettings:
     prices: tuple[Price, ...] = ()
     rules: tuple[CallRule, ...] = ()
     trunks: tuple[str, ...] = ()
+    rtp: RtpBudget | None = None
 
 
 class Switchboard:
@@ -78,11 +80,13 @@ class Switchboard:
         self._pbx = pbx
         self._desks = desks
         self._mix_when = mix_when
-        self._admission = Admission(desks, settings.max_legs, publish)
         self._settings = settings
         self._publish = publish
         self._roster = Roster(
             settings.user_event, tap_prefix(settings.taps.app), settings.rules, settings.trunks
+        )
+        self._admission = Admission(
+            desks, settings.max_legs, publish, rtp=settings.rtp, channels=lambda: self._roster.speaking
         )
         self._clock = PbxClock(time.time(), asyncio.get_running_loop().time())
         self._live: dict[str, Live] = {}

@@ -37,6 +37,7 @@ from bridge.wire.channels import OnFull, QuotaSettings
 from bridge.wire.cost import Price
 from bridge.wire.door import Door
 from bridge.wire.gate import GateSettings, Mode
+from bridge.wire.rtpbudget import RtpBudget
 
 
 def build_sinks(config: Config, console: Console | None = None) -> list[QueuedSink]:
@@ -271,5 +272,6 @@ def build_switchboard(
         prices=tuple(map(Price, config.cost.won_per_h, (*config.cost.up_to_h, None))),
         rules=tuple(rule.rule() for rule in config.rules),
         trunks=config.asterisk.trunk_contexts,
+        rtp=None if config.asterisk.rtp_range is None else RtpBudget.of(*config.asterisk.rtp_range),
     )
     return Switchboard(pbx, desks, settings, publish, mix_when)

@@ -8,6 +8,7 @@ from bridge.admission import Admission
 from bridge.desk import Counts, Desk
 from bridge.types import Event, LegId, NewLeg
 from bridge.wire.door import Refusal
+from bridge.wire.rtpbudget import RtpBudget
 
 
 class _Desks:
@@ -104,3 +105,14 @@ async def test_a_call_that_was_live_before_us_is_asked_for_again_and_told_once()
     desks.answer = None
     assert one.admits("a", 10, 10, again=True)
     assert (len(told), one.refused) == (1, {"cpu": 1})
+
+
+async def test_the_last_rtp_ports_of_the_pbx_are_its_calls() -> None:
+    """20 pairs, 4 spare: 10 telephones and 4 taps leave room for one more call, which is then counted too."""
+    told: list[Event] = []
+    one = Admission(_Desks(), 0, told.append, rtp=RtpBudget(20), channels=lambda: 10)
+    assert one.admits("a", 0.0, 4)
+    assert not one.admits("b", 0.0, 4)
+    assert [event.data["reason"] for event in told] == ["rtp ports"]
+    one.over("a")
+    assert one.admits("b", 0.0, 4, again=True)

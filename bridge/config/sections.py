@@ -19,6 +19,7 @@ from bridge.config.values import (
     Name,
     Patterns,
     Port,
+    RtpRange,
     RuleName,
     Seconds,
     SecuredHttp,
@@ -96,6 +97,7 @@ class Asterisk(Section):
     tap_context: Name = "rtzr-tap"
     user_event: Name = "RTZR"
     request_timeout_s: Seconds = 5
+    rtp_range: RtpRange | None = None
     trunk_contexts: Patterns = ("from-trunk*", "from-pstn*", "from-did*", "from-sip-external", "from-dahdi*")
 
 

@@ -121,8 +121,18 @@ def _patterns(value: object) -> tuple[str, ...]:
     return tuple(given)
 
 
+def _rtp_range(value: object) -> tuple[int, int]:
+    """rtpstart and rtpend."""
+    given = tuple(value) if isinstance(value, list | tuple) else ()
+    whole = [one for one in given if type(one) is int and 0 < one < 65536]
+    if len(given) != 2 or len(whole) != 2 or whole[0] >= whole[1]:
+        raise refuse("is not two ports, the lower one first; write [10000, 20000] as rtp.conf has it")
+    return whole[0], whole[1]
+
+
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
 Seconds = Annotated[float, Field(gt=0, le=60)]
+RtpRange = Annotated[tuple[int, int], BeforeValidator(_rtp_range)]
 Port = Annotated[int, Field(ge=1024, le=65535)]
 Threshold = Annotated[float, Field(ge=0, le=1)]
 Keywords = Annotated[

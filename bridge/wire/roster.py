@@ -122,6 +122,8 @@ class Roster:
     """Channels that were dialled: what they do in the dialplan is no call of their own."""
     _pending: dict[str, list[pbx.Channel]] = field(default_factory=dict)
     """Chosen, and the linkedid asked for: whom they have dialled meanwhile."""
+    _speaking: set[str] = field(default_factory=set)
+    """Channels of the PBX's own that carry audio."""
     _heard_s: float | None = None
     _missed_since_s: float | None = None
     """The PBX's time from which on events were missed, when the connection was lost."""
@@ -132,6 +134,7 @@ class Roster:
         match event:
             case pbx.ChannelCreated(channel=channel):
                 self._created[channel.id] = channel.created
+                self._count(channel)
                 return self._asked(channel) if channel.calls else []
             case pbx.ChannelUserevent(name=name, channel=pbx.Channel() as channel) if name == self.user_event:
                 return self._announced(channel, Mark.read(event.fields.get("Call")))
@@ -238,6 +241,7 @@ class Roster:
         for known in (self._created, self._facts, self._decided, self._pending):
             known.pop(channel, None)
         self._up.discard(channel)
+        self._speaking.discard(channel)
         self._called.discard(channel)
 
     def start(
@@ -253,6 +257,15 @@ class Roster:
 
     def _own(self, channel: pbx.Channel) -> bool:
         return channel.id.startswith(self.own_prefix)
+
+    @property
+    def speaking(self) -> int:
+        """How many channels of the PBX's own carry audio, and so have RTP ports, at the most."""
+        return len(self._speaking)
+
+    def _count(self, channel: pbx.Channel) -> None:
+        if not channel.local and not self._own(channel):
+            self._speaking.add(channel.id)
 
     def lost(self) -> None:
         """The connection is lost: what happens from now on is missed."""
@@ -287,7 +300,9 @@ class Roster:
         here = {channel.id: channel for channel in channels}
         for missed in known.channels - here.keys():
             self._drop(missed)
-        self._created |= {channel.id: channel.created for channel in here.values()}
+        for channel in here.values():
+            self._created[channel.id] = channel.created
+            self._count(channel)
         decisions: list[Decision] = []
         for gone in known.legs - here.keys():
             decisions += self._destroyed(gone, "gone")

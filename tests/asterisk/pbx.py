@@ -61,13 +61,13 @@ class Asterisk:
     username = pbx_config.USERNAME
     password = pbx_config.PASSWORD
 
-    def __init__(self) -> None:
+    def __init__(self, rtp_ports: int = 999) -> None:
         self.root = root_dir()
         _sweep(self.root)
         first = random.randrange(20_000, 50_000, 1000)
         base = Path("/srv") / f"rtzr-{os.getpid()}-{next(_serial)}"
         self.places = pbx_config.Places(
-            base, _free_tcp_port(), _free_tcp_port(), _free_udp_port(), first, first + 998
+            base, _free_tcp_port(), _free_tcp_port(), _free_udp_port(), first, first + rtp_ports - 1
         )
         pbx_config.write(self.root, self.places)
         self._process: subprocess.Popen[bytes] | None = None
