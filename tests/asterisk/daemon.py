@@ -174,9 +174,10 @@ class BridgeProcess(_Process):
 
     def wait(self, condition: Callable[[], bool], timeout_s: float = 10) -> None:
         """Until `condition` holds; what is open, in the PBX and here, is the complaint when it does not."""
-        wait_for(condition, timeout_s, self._told)
+        wait_for(condition, timeout_s, self.told)
 
-    def _told(self) -> str:
+    def told(self) -> str:
+        """What is open, here and in the PBX, and the end of the log: why a test fails."""
         started = [event["data"]["leg"] for event in self.events("leg.started")]
         ended = [event["data"]["leg"] for event in self.events("leg.ended")]
         lines = self.printed().splitlines()

@@ -32,9 +32,9 @@ def started_by(bridge: BridgeProcess, call: str) -> str | None:
 
 def assert_both_heard(bridge: BridgeProcess, call: str, caller: int, callee: int) -> None:
     ended = bridge.wait_for_end(call, 40)
-    assert bridge.finals(call, "caller") == [SENTENCES[caller]]
-    assert bridge.finals(call, "callee") == [SENTENCES[callee]]
-    assert (ended["verdict"], ended["legs"]) == ("complete", 2)
+    heard = [bridge.finals(call, role) for role in ("caller", "callee")]
+    assert heard == [[SENTENCES[caller]], [SENTENCES[callee]]], bridge.told()
+    assert (ended["verdict"], ended["legs"]) == ("complete", 2), bridge.told()
 
 
 def test_a_rule_chooses_a_call_that_nobody_announced_and_no_other(
