@@ -195,16 +195,18 @@ class Switchboard:
             return None
 
     async def _look_up(self, channel: wire.Channel, rule: str | None) -> None:
+        linkedid: CallId | None = None
         try:
             linkedid = await self._pbx.variable(channel.id, "CHANNEL(linkedid)") or channel.id
         except (PbxRefused, PbxUnreachable):
             if channel.local:  # it may be of a call that is followed already
                 raise
             linkedid = channel.id  # as it is for whoever calls from a telephone
+        finally:
+            if rule is not None:
+                self._carry_out(self._roster.chosen(channel, linkedid, rule))
         if rule is None:
             self._carry_out(self._roster.start(channel, linkedid, Role.CALLER))
-        else:
-            self._carry_out(self._roster.chosen(channel, linkedid, rule))
 
     async def _remove(self, channel: str) -> None:
         _log.info("stray tap removed", tap=channel)

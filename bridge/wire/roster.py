@@ -100,6 +100,18 @@ class Known:
 
 
 @dataclass(slots=True)
+class _Asked:
+    """A channel that a rule has chosen, while its linkedid is asked for."""
+
+    rule: str
+    peers: list[pbx.Channel] = field(default_factory=list)
+    """Whom it has dialled meanwhile."""
+    channel: pbx.Channel | None = None
+    linkedid: CallId = ""
+    """The answer, once it is there."""
+
+
+@dataclass(slots=True)
 class Roster:
     """The legs that are up, by channel id."""
 
@@ -120,8 +132,8 @@ class Roster:
     """What a rule said of a channel that calls."""
     _called: set[str] = field(default_factory=set)
     """Channels that were dialled: what they do in the dialplan is no call of their own."""
-    _pending: dict[str, list[pbx.Channel]] = field(default_factory=dict)
-    """Chosen, and the linkedid asked for: whom they have dialled meanwhile."""
+    _pending: dict[str, _Asked] = field(default_factory=dict)
+    """In the order in which they were chosen."""
     _speaking: set[str] = field(default_factory=set)
     """Channels of the PBX's own that carry audio."""
     _heard_s: float | None = None
@@ -165,7 +177,7 @@ class Roster:
         if self.rules:
             self._called.add(peer.id)
         if caller.id in self._pending:
-            self._pending[caller.id].append(peer)
+            self._pending[caller.id].peers.append(peer)
         call = self._legs.get(caller.id)
         return decisions + (self.start(peer, call, Role.CALLEE) if call is not None else [])
 
@@ -181,7 +193,7 @@ class Roster:
             return []
         if not choice.tap:
             return [Pass(channel.id, choice)]
-        self._pending[channel.id] = []
+        self._pending[channel.id] = _Asked(choice.rule)
         return [LookUp(channel, choice.rule)]
 
     def _set(self, channel: pbx.Channel, name: str, value: str) -> list[Decision]:
@@ -216,15 +228,37 @@ class Roster:
             facts = replace(facts, queue=channel.application_data.partition(",")[0])
         return facts
 
-    def chosen(self, channel: pbx.Channel, linkedid: CallId, rule: str) -> list[Decision]:
-        """The answer to a `LookUp` of a channel that a rule has chosen: a leg, unless its call is followed
-        already (then it is a Local channel on the way to somebody who is called)."""
-        peers = self._pending.pop(channel.id, [])
-        if linkedid in self._legs.values():
+    def chosen(self, channel: pbx.Channel, linkedid: CallId | None, rule: str) -> list[Decision]:
+        """The answer to a `LookUp` of a channel that a rule has chosen; None: there is none to be had."""
+        asked = self._pending.get(channel.id)
+        if asked is None:
+            return []  # it is gone
+        if linkedid is None:
+            del self._pending[channel.id]
+        else:
+            asked.rule, asked.channel, asked.linkedid = rule, channel, linkedid
+        return self._settle()
+
+    def _settle(self) -> list[Decision]:
+        """Act on answers. Half of a Local channel waits for those who were asked for before it: it may be on
+        the way to somebody whom one of them calls, and answers come in any order."""
+        decisions: list[Decision] = []
+        waiting = False
+        for id_, asked in tuple(self._pending.items()):
+            if asked.channel is None:
+                waiting = True
+            elif not (waiting and asked.channel.local):
+                del self._pending[id_]
+                decisions += self._begun(asked, asked.channel)
+        return decisions
+
+    def _begun(self, asked: _Asked, channel: pbx.Channel) -> list[Decision]:
+        """A leg, unless its call is followed already (then it is on the way to somebody who is called)."""
+        if asked.linkedid in self._legs.values():
             return []
-        decisions = self.start(channel, linkedid, Role.CALLER, rule=rule)
-        for peer in peers if decisions else ():
-            decisions += self.start(peer, linkedid, Role.CALLEE)
+        decisions = self.start(channel, asked.linkedid, Role.CALLER, rule=asked.rule)
+        for peer in asked.peers if decisions else ():
+            decisions += self.start(peer, asked.linkedid, Role.CALLEE)
         return decisions
 
     def _destroyed(self, channel: str, cause: str) -> list[Decision]:
@@ -234,7 +268,8 @@ class Roster:
         self._gone[channel] = None
         if len(self._gone) > _REMEMBERED:
             del self._gone[next(iter(self._gone))]
-        return [EndLeg(channel, cause)] if self._legs.pop(channel, None) is not None else []
+        ended: list[Decision] = [EndLeg(channel, cause)] if self._legs.pop(channel, None) is not None else []
+        return ended + self._settle()
 
     def _drop(self, channel: str) -> None:
         """It is gone, and so is what was known of it."""
@@ -303,7 +338,7 @@ class Roster:
         for channel in here.values():
             self._created[channel.id] = channel.created
             self._count(channel)
-        decisions: list[Decision] = []
+        decisions = self._settle()
         for gone in known.legs - here.keys():
             decisions += self._destroyed(gone, "gone")
         decisions += [EndTap(tap) for tap in known.taps - here.keys()]

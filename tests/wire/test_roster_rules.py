@@ -150,3 +150,44 @@ def test_of_local_channels_only_those_that_dial_or_were_dialled_are_parties() ->
     here = [beyond, callee, phone, caller]
     decisions = roster(rule("all")).reconcile(here, {}, NOTHING, frozenset(), {one.id: "c1" for one in here})
     assert starts(decisions) == [("c2", "c1", Role.CALLER, "all"), ("d1", "c1", Role.CALLEE, "")]
+
+
+def out_of_turn() -> tuple[Roster, pbxevents.Channel, pbxevents.Channel]:
+    """A caller `a` that a rule has chosen, and half a Local channel on the way to `b`, chosen too."""
+    one, a, b = roster(rule("all")), channel("a"), channel("b", "Down", "phones")
+    half = channel("h", context="phones", kind="Local/")
+    assert one.take(created(a)) == [LookUp(a, "all")]
+    assert one.take(dials(a, b)) == []
+    assert one.take(created(half)) == [LookUp(half, "all")]
+    return one, a, half
+
+
+def test_answers_that_come_in_another_order_make_the_same_call() -> None:
+    """Half of a Local channel that was asked for later must not be taken for the caller of its call."""
+    one, a, half = out_of_turn()
+    assert one.chosen(half, "a", "all") == [], "it is not known yet who calls"
+    decisions = one.chosen(a, "a", "all")
+    assert starts(decisions) == [("a", "a", Role.CALLER, "all"), ("b", "a", Role.CALLEE, "")]
+    assert not one._pending
+
+
+def test_an_answer_that_never_comes_holds_up_nobody_for_ever() -> None:
+    one, a, half = out_of_turn()
+    assert one.chosen(half, "x", "all") == []
+    assert starts(one.chosen(a, None, "all")) == [("h", "x", Role.CALLER, "all")]
+    one, a, half = out_of_turn()
+    assert one.chosen(half, "x", "all") == []
+    gone = one.take(pbxevents.ChannelDestroyed(1002.0, a, 16))
+    assert starts(gone) == [("h", "x", Role.CALLER, "all")]
+    one, a, half = out_of_turn()
+    assert one.chosen(half, "x", "all") == []
+    missed = one.reconcile([half], {}, Known(frozenset({"a"}), frozenset(), frozenset()))
+    assert starts(missed) == [("h", "x", Role.CALLER, "all")]
+    assert not one._pending
+
+
+def test_a_telephone_does_not_wait_for_the_answer_about_another() -> None:
+    one, *_ = out_of_turn()
+    other = channel("o")
+    assert one.take(created(other)) == [LookUp(other, "all")]
+    assert starts(one.chosen(other, "o", "all")) == [("o", "o", Role.CALLER, "all")]
