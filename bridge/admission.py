@@ -37,10 +37,13 @@ class Admission:
         *,
         rtp: RtpBudget | None = None,
         channels: Callable[[], int] = int,
+        slow: Callable[[], float] = float,
     ) -> None:
-        """`max_legs`: 0 for as many as the machine bears; `channels`: those of the PBX that carry audio."""
+        """`max_legs`: 0 for as many as the machine bears; `channels`: those of the PBX that carry audio;
+        `slow`: how long the PBX takes for a request, where that is too long."""
         self._rtp = rtp
         self._channels = channels
+        self._slow = slow
         self._desks = desks
         self._max_legs = max_legs
         self._publish = publish
@@ -58,7 +61,7 @@ class Admission:
         """
         if call in self._refused and not again:
             return False
-        refusal = self._full(legs) or self._no_port(legs) or self._desks.admit(call, _LEGS)
+        refusal = self._full(legs) or self._no_port(legs) or self._busy() or self._desks.admit(call, _LEGS)
         if refusal is not None:
             self._refuse(call, at_ms, refusal)
             return False
@@ -100,6 +103,15 @@ class Admission:
             return None
         text = f"of the PBX's {self._rtp.pairs} pairs of RTP ports, calls have {channels} and taps {taps}"
         return Refusal("rtp ports", f"{text}; widen rtpstart to rtpend in rtp.conf, and asterisk.rtp_range")
+
+    def _busy(self) -> Refusal | None:
+        """A PBX that has enough to do is left alone."""
+        slow_s = self._slow()
+        if not slow_s:
+            return None
+        return Refusal(
+            "pbx slow", f"the PBX takes {slow_s:.1f} s for a request; no taps until it is quick again"
+        )
 
     def _tell(self, refusal: Refusal) -> None:
         self._untold += 1

@@ -24,6 +24,10 @@ class Pbx(Protocol):
         """
         ...
 
+    def slow(self) -> float:
+        """How long a request takes these days, in seconds, if that is too long for the PBX; else 0."""
+        ...
+
     async def channels(self) -> tuple[Channel, ...]:
         """The live channels."""
         ...

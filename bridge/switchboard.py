@@ -86,7 +86,12 @@ class Switchboard:
             settings.user_event, tap_prefix(settings.taps.app), settings.rules, settings.trunks
         )
         self._admission = Admission(
-            desks, settings.max_legs, publish, rtp=settings.rtp, channels=lambda: self._roster.speaking
+            desks,
+            settings.max_legs,
+            publish,
+            rtp=settings.rtp,
+            channels=lambda: self._roster.speaking,
+            slow=pbx.slow,
         )
         self._clock = PbxClock(time.time(), asyncio.get_running_loop().time())
         self._live: dict[str, Live] = {}

@@ -116,3 +116,13 @@ async def test_the_last_rtp_ports_of_the_pbx_are_its_calls() -> None:
     assert [event.data["reason"] for event in told] == ["rtp ports"]
     one.over("a")
     assert one.admits("b", 0.0, 4, again=True)
+
+
+async def test_a_slow_pbx_is_left_alone_until_it_is_quick() -> None:
+    told: list[Event] = []
+    takes_s = 2.5
+    one = Admission(_Desks(), 0, told.append, slow=lambda: takes_s)
+    assert not one.admits("a", 0.0, 0)
+    takes_s = 0.0
+    assert one.admits("b", 0.0, 0)
+    assert one.refused == {"pbx slow": 1}

@@ -49,6 +49,9 @@ class _Pbx:
 
     async def originate_tap(self, *_: object) -> None: ...
 
+    def slow(self) -> float:
+        return 0.0
+
     async def hangup(self, channel: str) -> None: ...
 
 

@@ -20,6 +20,7 @@ from bridge.net.lasting import BACKOFF_CAP_S, Lost, lasting
 from bridge.net.manager import ManagerConnection
 from bridge.types import Codec
 from bridge.wire import ami
+from bridge.wire.breaker import Breaker
 from bridge.wire.pbxevents import (
     Channel,
     ChannelDestroyed,
@@ -97,6 +98,7 @@ class Ami:
         self._reader = ami.Reader()
         self._starting: dict[str, asyncio.Future[bool]] = {}
         """By id, taps that were asked for; whether each has begun."""
+        self._breaker = Breaker()
         self._told_absent = self._told_refused = False
         self.why = ""
         """Why there is no connection."""
@@ -274,9 +276,15 @@ class Ami:
             del self._starting[id_]
             asking.cancel()
 
+    def slow(self) -> float:
+        """As `Pbx.slow`."""
+        return self._breaker.slow(asyncio.get_running_loop().time())
+
     async def _request(self, action: ami.Action) -> list[Any]:
         """The replies. Raises Gone, PbxRefused, PbxUnreachable."""
         self.counters.requested += 1
+        now_s = asyncio.get_running_loop().time
+        began_s = now_s()
         try:
             if self._live is None:
                 raise PbxUnreachable("not connected")
@@ -288,6 +296,8 @@ class Ami:
         except (PbxRefused, PbxUnreachable):
             self.counters.failed += 1
             raise
+        finally:
+            self._breaker.observe(now_s(), now_s() - began_s)
 
 
 async def _ask(connection: ManagerConnection, action: ami.Action) -> list[Any]:

@@ -25,6 +25,7 @@ from bridge.net.frames import answer_of, forget_frames
 from bridge.net.lasting import BACKOFF_CAP_S, Lost, lasting
 from bridge.types import Codec
 from bridge.wire import ari, arirequest
+from bridge.wire.breaker import Breaker
 from bridge.wire.pbxevents import Channel, Connected, Disconnected, Gone, PbxEvent, PbxRefused, PbxUnreachable
 
 _log = structlog.get_logger()
@@ -97,6 +98,7 @@ class Ari:
         A link on which nothing is answered any more is noticed after twice `ping_s` seconds at the latest.
         """
         self.counters = AriCounters()
+        self._breaker = Breaker()
         self._told_absent = self._told_refused = False
         self.why = ""
         """Why there is no connection."""
@@ -245,9 +247,15 @@ class Ari:
         self.counters.replaced += 1
         _log.error("ari application taken by another client", app=self._app, retry_s=BACKOFF_CAP_S)
 
+    def slow(self) -> float:
+        """As `Pbx.slow`."""
+        return self._breaker.slow(asyncio.get_running_loop().time())
+
     async def _request(self, request: arirequest.Request) -> bytes:
         """The body of the reply. Raises Gone, AriRefused, PbxUnreachable."""
         self.counters.requested += 1
+        now_s = asyncio.get_running_loop().time
+        began_s = now_s()
         try:
             async with asyncio.timeout(self._timeout_s):
                 reply = await self._http.request(
@@ -256,6 +264,8 @@ class Ari:
         except (httpx.HTTPError, TimeoutError) as error:
             self.counters.failed += 1
             raise PbxUnreachable(type(error).__name__) from None
+        finally:
+            self._breaker.observe(now_s(), now_s() - began_s)
         # A reply and its stream keep each other, and all of the request: no one else would ever free them
         # while the collector is put off (`load.collect_seldom`).
         reply.stream = _READ

@@ -11,6 +11,7 @@ from structlog.testing import capture_logs
 from bridge.net import lasting
 from bridge.net.ami import Ami
 from bridge.types import Codec
+from bridge.wire import breaker
 from bridge.wire.pbxevents import ChannelCreated, Connected, Disconnected, Gone, PbxRefused, PbxUnreachable
 from tests.net.tcp import server
 from tests.net.test_manager import BANNER
@@ -182,3 +183,16 @@ async def test_classes_of_events_that_nobody_needs_are_not_asked_for() -> None:
         async with listening(pbx, variables=variables) as (_, events):
             await anext(events)
         assert next(one for one in pbx.asked if one["Action"] == "Login")["Events"] == mask
+
+
+async def test_a_pbx_that_takes_its_time_is_slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(breaker, "_SLOW_S", 0.05)
+    async with followed(Pbx(CoreShowChannels=None), ping_s=60) as (ami, _):
+        ami._timeout_s = 0.1
+        for _ in range(3):
+            with pytest.raises(PbxUnreachable):
+                await ami.channels()
+        assert ami.slow() == 0
+        with pytest.raises(PbxUnreachable):
+            await ami.channels()
+        assert ami.slow() > 0.05
