@@ -56,7 +56,7 @@ class Finding:
 
 def command(
     config: Annotated[Path, typer.Option("--config", "-c", help="The YAML file.")] = DEFAULT_CONFIG,
-    rtzr: Annotated[bool, typer.Option(help="Open a session too: RTZR bills 10 s for it.")] = True,
+    session: Annotated[bool, typer.Option(help="Open a session too: RTZR bills 10 s for it.")] = True,
     json_: Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")] = False,
 ) -> None:
     """Try everything that a call will need: RTZR, the PBX, ports, and a tone through a real tap.
@@ -74,7 +74,7 @@ def command(
         raise typer.Exit(2) from None
     findings = [Finding("configuration", Verdict.OK, str(config))]
     with asyncio.Runner(loop_factory=new_loop) as runner:
-        findings += runner.run(run(loaded, session=rtzr))
+        findings += runner.run(run(loaded, session=session))
     typer.echo(_json(findings) if json_ else _text(findings))
     raise typer.Exit(1 if any(one.verdict is Verdict.FAULT for one in findings) else 0)
 
