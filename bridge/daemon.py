@@ -27,6 +27,7 @@ from bridge.wiring import (
     build_desks,
     build_files,
     build_governor,
+    build_pbx_sink,
     build_rtzr,
     build_sinks,
     build_spool,
@@ -63,6 +64,9 @@ async def run(config: Config, console: Console | None = None) -> int:
         speech = build_rtzr(config, tokens)
         governor = build_governor(config, speech)
         pbx = await opened.enter_async_context(open_pbx(config))
+        if (told := build_pbx_sink(config, pbx)) is not None:
+            sinks.append(told)
+            tasks.create_task(told.run())
         publish = fan_out(sinks)
         spool = await _open_spool(config, opened)
         works: list[Coroutine[None, None, None]] = [tokens.keep_fresh()]

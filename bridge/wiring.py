@@ -28,6 +28,7 @@ from bridge.permit import Speech
 from bridge.quota import Governor
 from bridge.sinks.console import ConsoleSink
 from bridge.sinks.jsonl import JsonlSink
+from bridge.sinks.pbx import PbxSink
 from bridge.sinks.queued import QueuedSink
 from bridge.spool import Spool, SpoolSettings
 from bridge.switchboard import Switchboard, SwitchboardSettings
@@ -47,6 +48,15 @@ def build_sinks(config: Config, console: Console | None = None) -> list[QueuedSi
     if config.sinks.jsonl.path is not None:
         sinks.append(JsonlSink(Path(config.sinks.jsonl.path)))
     return sinks
+
+
+def build_pbx_sink(config: Config, pbx: Pbx) -> PbxSink | None:
+    """Where the PBX is told what was said, if it is to be; over AMI only."""
+    told = config.sinks.pbx
+    name = told.variable or told.user_event
+    if name is None or not isinstance(pbx, Ami):
+        return None
+    return PbxSink(pbx, name, variable=told.variable is not None)
 
 
 def build_tokens(config: Config) -> Tokens:

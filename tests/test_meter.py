@@ -3,7 +3,7 @@
 from bridge import metrics
 from bridge.config import Config, Secrets
 from bridge.meter import Meter
-from bridge.sinks.queued import QueuedSink
+from bridge.sinks.queued import BlockingSink
 from bridge.types import Event
 from bridge.wiring import (
     build_desks,
@@ -16,7 +16,7 @@ from bridge.wiring import (
 )
 
 
-class _Sink(QueuedSink):
+class _Sink(BlockingSink):
     def write(self, events: object) -> bool:
         return False
 

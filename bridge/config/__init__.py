@@ -74,6 +74,11 @@ class Config(Section):
         return keep(
             self,
             Rule(
+                not self.sinks.pbx.named or self.asterisk.via == "ami",
+                ("sinks.pbx", "asterisk.via"),
+                "is told over AMI; set asterisk.via: ami, or leave it out",
+            ),
+            Rule(
                 1000 * self.media.ring_s >= utterance_ms + self.gate.preroll_ms,
                 (
                     "media.ring_s",

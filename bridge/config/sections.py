@@ -246,11 +246,32 @@ class Spool(Section):
     keep_days: Annotated[float, Field(gt=0, le=3650)] = 7
 
 
+class PbxText(Section):
+    """Finals back into the PBX. Off unless one of the two is named."""
+
+    user_event: Name | None = None
+    variable: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$")] | None = None
+
+    @property
+    def named(self) -> bool:
+        """Whether it is on."""
+        return self.user_event is not None or self.variable is not None
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        both = self.user_event is not None and self.variable is not None
+        return keep(
+            self,
+            Rule(not both, ("variable", "user_event"), "is given, and user_event also; keep one of the two"),
+        )
+
+
 class Sinks(Section):
     """Where events go."""
 
     console: Console = Console()
     jsonl: Jsonl = Jsonl()
+    pbx: PbxText = PbxText()
 
 
 class Log(Section):

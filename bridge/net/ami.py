@@ -8,7 +8,7 @@ import asyncio
 import random
 import ssl
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from types import TracebackType
@@ -243,6 +243,13 @@ class Ami:
         except Gone:
             return None
         return str(reply.value) or None
+
+    async def tell(self, name: str, channel: str, fields: Mapping[str, str]) -> None:
+        """An event of the PBX's own; every account that reads `user` sees it."""
+        await self._request(ami.told(name, channel, fields))
+
+    async def set_variable(self, channel: str, name: str, value: str) -> None:
+        await self._request(ami.variable(channel, name, value))
 
     async def hangup(self, channel: str) -> None:
         with suppress(Gone):

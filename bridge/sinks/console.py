@@ -14,13 +14,13 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from bridge.sinks.queued import QueuedSink
+from bridge.sinks.queued import BlockingSink
 from bridge.types import CallId, Event
 
 _COLOURS = {"caller": "cyan", "callee": "green"}
 
 
-class ConsoleSink(QueuedSink):
+class ConsoleSink(BlockingSink):
     """Prints transcripts; `partials` only where the terminal can take them back."""
 
     def __init__(self, *, partials: bool = True, console: Console | None = None) -> None:
@@ -135,7 +135,7 @@ class _Terminal(Console):
 
     def on_broken_pipe(self) -> None:
         del self._buffer[:]  # it keeps what it could not write, for ever
-        raise  # the BrokenPipeError that is being handled: QueuedSink counts it
+        raise  # the BrokenPipeError that is being handled: BlockingSink counts it
 
 
 def terminal() -> Console:

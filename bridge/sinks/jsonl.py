@@ -6,11 +6,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from bridge.sinks.queued import QueuedSink
+from bridge.sinks.queued import BlockingSink
 from bridge.types import Event
 
 
-class JsonlSink(QueuedSink):
+class JsonlSink(BlockingSink):
     """Appends to `path`, which it opens for every batch, so that the file may be moved away under it."""
 
     def __init__(self, path: Path) -> None:

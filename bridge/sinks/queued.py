@@ -65,9 +65,8 @@ class QueuedSink(ABC):
             await self._try(batch)
 
     async def _try(self, batch: Sequence[Event]) -> None:
-        """In a thread: a disk or a terminal that stands still must not hold up the calls."""
         try:
-            written = await asyncio.to_thread(self.write, batch)
+            written = await self.put(batch)
         except OSError as error:
             self.failed += len(batch)
             if not self._failing:
@@ -78,6 +77,17 @@ class QueuedSink(ABC):
         if self._failing and written:
             _log.info("events written again", sink=self.name, failed=self.failed)
             self._failing = False
+
+    @abstractmethod
+    async def put(self, events: Sequence[Event]) -> bool:
+        """Bring a batch where it belongs, in order. Whether there was anything in it. Raises OSError."""
+
+
+class BlockingSink(QueuedSink):
+    """One that writes in a thread: a disk or a terminal that stands still must not hold up the calls."""
+
+    async def put(self, events: Sequence[Event]) -> bool:
+        return await asyncio.to_thread(self.write, events)
 
     @abstractmethod
     def write(self, events: Sequence[Event]) -> bool:

@@ -109,6 +109,16 @@ def originate_phone(phone: str, host: str, port: int) -> Action:
     )
 
 
+def told(name: str, channel: str, fields: Mapping[str, str]) -> Action:
+    """An event for all who listen to the manager interface."""
+    return written(**{"Action": "UserEvent", "UserEvent": name, "ChannelId": channel, **fields})
+
+
+def variable(channel: str, name: str, value: str) -> Action:
+    """Set a channel's variable."""
+    return written(Action="Setvar", Channel=channel, Variable=name, Value=value)
+
+
 def written(**fields: str) -> Action:
     """An action. Raises AmiError for what would end a line: the rest would be a header of its own."""
     for name, value in fields.items():

@@ -17,7 +17,14 @@ from bench.line import Line
 from bridge.emulator.codebook import SENTENCES
 from bridge.net.ami import Ami
 from bridge.types import Codec
-from bridge.wire.pbxevents import ChannelDestroyed, Connected, Disconnected, Gone, PbxRefused
+from bridge.wire.pbxevents import (
+    ChannelDestroyed,
+    ChannelUserevent,
+    Connected,
+    Disconnected,
+    Gone,
+    PbxRefused,
+)
 from tests.asterisk.daemon import BridgeProcess, EmulatorProcess
 from tests.asterisk.pbx import HANGUP, Asterisk, Script, wait_for
 from tests.asterisk.pbx_config import ALMIGHTY, READER
@@ -271,3 +278,44 @@ async def test_actions_that_may_not_be_are_refused(pbx: Asterisk) -> None:
         await anext(events)
         with pytest.raises(PbxRefused):
             await ami._request({"Action": "Command", "Command": "core show version"})
+
+
+async def test_finals_are_told_to_the_pbx_as_events(
+    pbx: Asterisk, emulator: EmulatorProcess, tmp_path: Path
+) -> None:
+    """Whoever listens to AMI sees them."""
+    changes = {"sinks": {"console": {"enabled": False}, "pbx": {"user_event": "RTZRText"}}}
+    changes["sinks"]["jsonl"] = {"path": str(tmp_path / "events.jsonl")}
+    bridge = over_ami(pbx, emulator, tmp_path, **changes)
+    try:
+        await asyncio.to_thread(bridge.start)
+        async with client(pbx) as ami, aclosing(ami.events()) as events:
+            await anext(events)
+            call = await asyncio.to_thread(pbx.two_party_call, *dialogue(0, 6), context="unannounced")
+            told: list[dict[str, str]] = []
+            async with asyncio.timeout(30):
+                async for event in events:
+                    if isinstance(event, ChannelUserevent) and event.name == "RTZRText":
+                        told.append(event.fields)
+                        if len(told) == 2:
+                            break
+        await asyncio.to_thread(bridge.wait_for_end, call.id)
+    finally:
+        bridge.kill()
+    assert [(one["Role"], one["Text"]) for one in told] == [
+        ("caller", SENTENCES[0]),
+        ("callee", SENTENCES[6]),
+    ]
+    assert {one["Call"] for one in told} == {call.id}
+    assert_empty(pbx)
+
+
+def test_a_variable_has_the_latest_final(pbx: Asterisk, emulator: EmulatorProcess, tmp_path: Path) -> None:
+    sinks = {"pbx": {"variable": "RTZR_TEXT"}, "jsonl": {"path": str(tmp_path / "events.jsonl")}}
+    with over_ami(pbx, emulator, tmp_path, sinks=sinks) as bridge:
+        script: Script = [(0.8, "s0"), (1.5, "s1"), (4.0, HANGUP)]
+        call = pbx.two_party_call(script, [], context="unannounced")
+        bridge.wait(lambda: pbx.variable(call.caller, "RTZR_TEXT") == SENTENCES[0], 15)
+        bridge.wait(lambda: pbx.variable(call.caller, "RTZR_TEXT") == SENTENCES[1], 15)
+        bridge.wait_for_end(call.id)
+    assert_empty(pbx)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from structlog.testing import capture_logs
 
-from bridge.sinks.queued import QueuedSink
+from bridge.sinks.queued import BlockingSink
 from bridge.types import Event
 
 
@@ -14,7 +14,7 @@ def event(number: int) -> Event:
     return Event(str(number), "rtzr.gap", "call", "now", {})
 
 
-class ListSink(QueuedSink):
+class ListSink(BlockingSink):
     """Keeps the ids of what was written; fails on those in `bad`."""
 
     def __init__(self, bound: int = 100, bad: Sequence[str] = ()) -> None:
