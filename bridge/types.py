@@ -53,6 +53,18 @@ class Codec(Enum):
 _CODECS = {codec.label: codec for codec in Codec}
 
 
+class Transport(StrEnum):
+    """How a tap's audio comes from the PBX to us."""
+
+    RTP = "rtp"
+    WEBSOCKET = "websocket"
+    """Asterisk's chan_websocket; we connect to its HTTP server."""
+    WEBSOCKET_CLIENT = "websocket_client"
+    """The same; Asterisk connects to us, as its websocket_client.conf says."""
+    AUDIOSOCKET = "audiosocket"
+    """Asterisk connects to us."""
+
+
 @dataclass(frozen=True, slots=True)
 class LegId:
     """One party's channel in one call."""
