@@ -22,7 +22,7 @@ from bridge.net.rtp import PortPool, RtpPort
 from bridge.permit import Speech
 from bridge.quota import Governor, Permit
 from bridge.ring import Ring
-from bridge.types import Codec, Frame, LegId, NewLeg, Party, Role, Token
+from bridge.types import Codec, Frame, LegId, NewLeg, Party, Role, Token, Transport
 from bridge.wire import rtzr
 from bridge.wire.gate import Gate, GateSettings, Mode
 from bridge.wire.receiver import Receiver
@@ -220,7 +220,7 @@ class Legs(_Rung):
         number, now_s = len(self._desks), asyncio.get_running_loop().time()
         desk = await self._legs.begin(NewLeg(LegId("call", str(number)), Party(Role.CALLER), now_s))
         self.tasks.create_task(desk.run())
-        self.ports.append(await desk.open_port())
+        self.ports.append((await desk.open_inlet(Transport.RTP)).port)
         desk.answer(0.0)
         self._desks.append(desk)
 

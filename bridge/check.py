@@ -158,8 +158,8 @@ async def _asterisk(config: Config) -> list[Finding]:
             Finding("asterisk", Verdict.OK, f"{info.version} over {config.asterisk.via}"),
             *_version(info),
         ]
-        if isinstance(pbx, Ari):
-            findings.append(await _modules(pbx))
+        if info.modules is not None:
+            findings.append(_modules(info.modules))
         findings.append(await _tap(pbx, app, config))
         findings.append(await _left(pbx, app))
     return findings
@@ -199,8 +199,8 @@ def _version(info: PbxInfo) -> list[Finding]:
     ]
 
 
-async def _modules(pbx: Ari) -> Finding:
-    missing = [module for module in _MODULES if not await pbx.runs(module)]
+def _modules(running: frozenset[str]) -> Finding:
+    missing = [module for module in _MODULES if module not in running]
     if not missing:
         return Finding("modules", Verdict.OK, f"{len(_MODULES)} of {len(_MODULES)} run")
     mend = f"sudo asterisk -rx 'module load {missing[0]}', and see modules.conf"

@@ -13,19 +13,15 @@ from typing import Protocol
 import structlog
 
 from bridge.call import Leg, LegReport, LegSettings
-from bridge.net.rtp import FATES, PortPool, PortsExhausted, RtpPort
+from bridge.inlets import Inlet, Inlets, Place
+from bridge.net.rtp import FATES
 from bridge.permit import Speech
 from bridge.ring import Ring
 from bridge.spool import LegSpool, Spool
-from bridge.types import CallId, Codec, Event, LegId, NewLeg
+from bridge.types import CallId, Codec, Event, LegId, NewLeg, Transport
 from bridge.wire.door import Door, Refusal
-from bridge.wire.receiver import Receiver
 
 _log = structlog.get_logger()
-
-
-class NoPort(Exception):
-    """No port could be had, or not for this source; the text says why."""
 
 
 class DeskLost(Exception):
@@ -44,15 +40,19 @@ class Desk(Protocol):
         """The leg, to its end. Raises DeskLost."""
         ...
 
-    async def open_port(self) -> int:
-        """The UDP port to send the leg's audio to. Raises NoPort and DeskLost."""
+    async def open_inlet(self, transport: Transport) -> Place:
+        """Where the leg's audio is to be sent. Raises NoInlet and DeskLost, as those below."""
         ...
 
     async def lock(self, address: str, port: int) -> None:
-        """The port hears only this source from now on. Raises NoPort and DeskLost."""
+        """Only this source is heard from now on."""
         ...
 
-    def close_port(self) -> None:
+    async def reach(self, url: str) -> None:
+        """Connect to where the PBX waits for us."""
+        ...
+
+    def close_inlet(self) -> None:
         """Read it empty and let go of it."""
 
     def prepare(self) -> None:
@@ -102,7 +102,7 @@ class Desks(Protocol):
 @dataclass(frozen=True, slots=True)
 class DeskSettings:
     codec: Codec
-    reorder_ms: float
+    """Of legs for which none is named."""
     ring_ms: float
     legs: LegSettings
     by_rule: Mapping[str, LegSettings] = field(default_factory=dict)
@@ -125,17 +125,17 @@ class LocalDesk:
         self._desks = desks
         self.now_ms = _clock(new.origin_s)
         """Call time now."""
-        self._settings = settings
         self._cause = "unknown"
-        self._port: RtpPort | None = None
+        self._codec = codec = new.codec or settings.codec
+        self._inlet: Inlet | None = None
         self._counted = _NOTHING
-        self.ring = Ring(settings.codec, settings.ring_ms)
+        self.ring = Ring(codec, settings.ring_ms)
         for reason in new.flaws:
             self.ring.flaw(reason)
         self._leg = Leg(
             new.leg,
             new.party,
-            settings.codec,
+            codec,
             self.ring,
             desks.speech,
             settings.of(new.rule),
@@ -149,7 +149,7 @@ class LocalDesk:
         if desks.spool is None:
             return None
         began = desks.unix() - self.now_ms() / 1000
-        return desks.spool.leg(self._new.leg, self._new.party, self._settings.codec, began)
+        return desks.spool.leg(self._new.leg, self._new.party, self._codec, began)
 
     @property
     def report(self) -> LegReport:
@@ -162,35 +162,31 @@ class LocalDesk:
         except Exception:
             _log.exception("leg failed", leg=str(self._new.leg))
         finally:
-            self.close_port()
+            self.close_inlet()
             self._desks.forget(self._new.leg)
 
-    async def open_port(self) -> int:
-        receiver = Receiver(self._settings.codec, self._settings.reorder_ms)
-        try:
-            self._port = self._desks.ports.open(receiver, self.now_ms, self.ring.push)
-        except (PortsExhausted, OSError) as error:
-            raise NoPort(str(error)) from None
+    async def open_inlet(self, transport: Transport) -> Place:
+        inlets = self._desks.inlets
+        self._inlet = await inlets.open(transport, self._codec, self.now_ms, self.ring.push)
         self._counted = _NOTHING
-        return self._port.port
+        return self._inlet.place
 
     async def lock(self, address: str, port: int) -> None:
-        if self._port is None:
-            return
-        try:
-            self._port.lock(address, port)
-        except (OSError, ValueError) as error:
-            raise NoPort(f"{type(error).__name__} {error}".strip()) from None
+        if self._inlet is not None:
+            self._inlet.lock(address, port)
 
-    def close_port(self) -> None:
-        port, self._port = self._port, None
-        if port is None:
+    async def reach(self, url: str) -> None:
+        if self._inlet is not None:
+            await self._inlet.reach(url)
+
+    def close_inlet(self) -> None:
+        inlet, self._inlet = self._inlet, None
+        if inlet is None:
             return
-        port.drain()
-        if port.dropped_by_kernel:
-            self.ring.flaw("packets dropped")
-        self._count(port)
-        port.close()
+        inlet.close()
+        if inlet.flaw:
+            self.ring.flaw(inlet.flaw)
+        self._count(inlet)
 
     def prepare(self) -> None:
         self.ring.prepare()
@@ -207,11 +203,11 @@ class LocalDesk:
 
     def count(self) -> None:
         """Add what became of the packets since the last time."""
-        if self._port is not None:
-            self._count(self._port)
+        if self._inlet is not None:
+            self._count(self._inlet)
 
-    def _count(self, port: RtpPort) -> None:
-        before, self._counted = self._counted, port.tally()
+    def _count(self, inlet: Inlet) -> None:
+        before, self._counted = self._counted, inlet.tally()
         fates = self._desks.fates
         for fate, old, new in zip(FATES, before, self._counted, strict=True):
             if new != old:
@@ -231,7 +227,7 @@ class LocalDesks:
     def __init__(
         self,
         settings: DeskSettings,
-        ports: PortPool,
+        inlets: Inlets,
         speech: Speech,
         publish: Callable[[Event], None],
         *,
@@ -242,7 +238,7 @@ class LocalDesks:
     ) -> None:
         """`sessions` counts those open and those opened."""
         self.settings = settings
-        self.ports = ports
+        self.inlets = inlets
         self.speech = speech
         self.publish = publish
         self.spool = spool

@@ -6,8 +6,8 @@ Nothing but the shape.
 from collections.abc import AsyncGenerator
 from typing import Any, Protocol
 
-from bridge.types import Codec
-from bridge.wire.pbxevents import Channel, Connected, Disconnected, PbxEvent
+from bridge.wire.pbxevents import Bridge, Channel, Connected, Disconnected, PbxEvent
+from bridge.wire.taporder import TapOrder
 
 
 class Pbx(Protocol):
@@ -36,9 +36,27 @@ class Pbx(Protocol):
         """A channel's variable; None when the channel has none of that name, or is gone."""
         ...
 
-    async def originate_tap(self, tap: str, tapped: str, host: str, port: int, codec: Codec) -> object:
-        """Start the tap `tap` of the channel `tapped`, sending RTP to `host`:`port`."""
+    async def bridges(self) -> tuple[Bridge, ...]:
+        """The live bridges with somebody in them."""
         ...
+
+    async def attach(self, order: TapOrder) -> str:
+        """Start a tap; the id of the channel that is to send us its audio, which need not be up yet."""
+        ...
+
+    async def complete(self, order: TapOrder) -> None:
+        """What is left to do once that channel has found us."""
+        ...
+
+    async def detach(self, order: TapOrder) -> None:
+        """Remove what is left of a tap; what is gone already is no error."""
+        ...
+
+    async def give_back(self, channel: str) -> None:
+        """Let a call that the dialplan sent to our application go on in it."""
+        ...
+
+    async def destroy_bridge(self, bridge: str) -> None: ...
 
     async def hangup(self, channel: str) -> None:
         """Hang a channel up; one that is gone already is no error."""

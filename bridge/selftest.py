@@ -16,11 +16,12 @@ from bridge.net.ami import Ami
 from bridge.net.ari import Ari
 from bridge.net.rtp import PortPool
 from bridge.player import Player, Spoken
-from bridge.tap import tap_prefix
-from bridge.types import Codec, Frame
+from bridge.types import Codec, Frame, Transport
 from bridge.wire.g711 import to_pcm
 from bridge.wire.pbxevents import PbxUnreachable
 from bridge.wire.receiver import Receiver
+from bridge.wire.taporder import Media as Sent
+from bridge.wire.taporder import TapKind, TapOrder, tap_prefix
 
 TONE_HZ = 1004
 _TONE_S = 1.5
@@ -51,10 +52,11 @@ async def tone_through_tap(pbx: Ari | Ami, app: str, media: Media) -> float | No
         singing = asyncio.create_task(_sing(media.bind, address, port))
         try:
             tap = f"{tap_prefix(app)}{uuid4().hex}"
-            await pbx.originate_tap(tap, phone, media.advertised, heard.port, codec)
+            sent = Sent(Transport.RTP, codec, media.advertised, heard.port)
+            sender = await pbx.attach(TapOrder(TapKind.CHANSPY, tap, phone, sent))
             heard.lock(
-                await _known(pbx, tap, "UNICASTRTP_LOCAL_ADDRESS"),
-                int(await _known(pbx, tap, "UNICASTRTP_LOCAL_PORT")),
+                await _known(pbx, sender, "UNICASTRTP_LOCAL_ADDRESS"),
+                int(await _known(pbx, sender, "UNICASTRTP_LOCAL_PORT")),
             )
         finally:
             await singing

@@ -19,8 +19,9 @@ from bridge.desk import DeskLost, Desks
 from bridge.events import LegEvents
 from bridge.live import Call, Live
 from bridge.pbx import Pbx
-from bridge.tap import Tap, TapSettings, tap_prefix
+from bridge.tap import Tap, TapSettings
 from bridge.types import CallId, Event, LegId, NewLeg, Party, Role
+from bridge.ways import Ways, WaySettings
 from bridge.wire import pbxevents as wire
 from bridge.wire.cost import Price, Spending
 from bridge.wire.ledger import Ledger
@@ -40,6 +41,7 @@ from bridge.wire.roster import (
 )
 from bridge.wire.rtpbudget import RtpBudget
 from bridge.wire.rules import CallRule
+from bridge.wire.taporder import tap_prefix
 
 _log = structlog.get_logger()
 
@@ -55,6 +57,7 @@ _MEMBERS_S = 0.3
 @dataclass(frozen=True, slots=True)
 class SwitchboardSettings:
     taps: TapSettings
+    ways: WaySettings
     user_event: str
     early_media: bool
     preopen: bool
@@ -82,6 +85,7 @@ class Switchboard:
         self._mix_when = mix_when
         self._settings = settings
         self._publish = publish
+        self._ways = Ways(pbx, settings.ways)
         self._roster = Roster(
             settings.user_event, tap_prefix(settings.taps.app), settings.rules, settings.trunks
         )
@@ -136,6 +140,7 @@ class Switchboard:
     def _take(self, event: wire.PbxEvent | Connected | Disconnected) -> None:
         if isinstance(event, Connected):
             self._connection += 1
+            self._ways.settle(event.pbx)
             self._room_again_s = _ROOM_AGAIN_S
             self._spawn(self._reconcile())
         elif isinstance(event, Disconnected):
@@ -296,8 +301,10 @@ class Switchboard:
 
     async def _hear(self, live: Live, call: Call) -> bool:
         """The leg at one desk; whether it is over."""
+        way = await self._ways.of(live.leg.channel)
+        live.new = replace(live.new, codec=way.codec)
         desk = await self._desks.begin(live.new)
-        tap = Tap(live.leg.channel, desk, self._pbx, self._settings.taps)
+        tap = Tap(live.leg.channel, desk, self._pbx, way, self._settings.taps)
         live.sit(desk, tap)
         if live.answered_ms is not None:
             self._mix(live, call)

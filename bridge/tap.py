@@ -1,4 +1,4 @@
-"""One leg's tap on Asterisk: a ChanSpy channel whose RTP goes to the leg's desk, put back if it ends alone.
+"""One leg's tap on Asterisk: channels of ours whose audio goes to the leg's desk, put back if they end alone.
 
 It knows one channel and one desk. Which channels are tapped, and when a channel is gone, is the
 switchboard's business; what happens to the audio is the leg's.
@@ -12,11 +12,14 @@ from uuid import uuid4
 
 import structlog
 
-from bridge.desk import Desk, DeskLost, NoPort
+from bridge.desk import Desk, DeskLost
+from bridge.inlets import NoInlet
 from bridge.pbx import Pbx
-from bridge.types import Codec
+from bridge.types import Transport
+from bridge.ways import Way
 from bridge.wire.backoff import full_jitter
 from bridge.wire.pbxevents import Gone, PbxError, PbxRefused, PbxUnreachable
+from bridge.wire.taporder import Media, TapKind, TapOrder, tap_prefix
 
 _log = structlog.get_logger()
 
@@ -29,7 +32,7 @@ _HOPELESS = 3
 _PASTE = (
     "is the context loaded? paste dialplan/asterisk/extensions.conf, then 'asterisk -rx \"dialplan reload\"'"
 )
-_LOAD = "are app_chanspy and chan_rtp loaded? see 'asterisk -rx \"module show like chan\"'"
+_LOAD = "are app_chanspy and the channel driver loaded? see 'asterisk -rx \"module show like chan\"'"
 _PUT_BACK_S = (0.1, 5.0)
 """Base and cap of the pause before a tap is put back."""
 
@@ -40,16 +43,20 @@ class TapSettings:
     context: str
     """The dialplan's, where the tap runs in it; empty where it needs none."""
     advertise: str
-    codec: Codec
+    media_url: str = ""
+    """Where the PBX's HTTP server has audio for us."""
+    client: str = ""
+    """The section of its websocket_client.conf that brings audio to us."""
 
 
 class Tap:
     """Runs until the tapped channel is gone; then the stream is ended and nothing of ours is left."""
 
-    def __init__(self, channel: str, desk: Desk, pbx: Pbx, settings: TapSettings) -> None:
+    def __init__(self, channel: str, desk: Desk, pbx: Pbx, way: Way, settings: TapSettings) -> None:
         self._channel = channel
         self._desk = desk
         self._pbx = pbx
+        self._way = way
         self._settings = settings
         self._cause = "unknown"
         self._hung_up = asyncio.Event()
@@ -89,25 +96,28 @@ class Tap:
     async def _tap_once(self) -> None:
         self._over.clear()
         self.id = f"{tap_prefix(self._settings.app)}{uuid4().hex}"
+        order: TapOrder | None = None
         try:
-            port = await self._desk.open_port()
-        except NoPort as error:
-            self._tell(str(error))
-            return
-        except DeskLost:
-            return  # the switchboard has a new one, and a tap for it
-        try:
-            await self._attach(port)
+            order = await self._order()
+            await self._attach(order)
             await self._until_over()
         except Gone:
             await self._ask_after_channel()
         except DeskLost:
-            pass
-        except (PbxRefused, PbxUnreachable, PbxError, NoPort, ValueError) as error:
+            pass  # the switchboard has a new one, and a tap for it
+        except (PbxRefused, PbxUnreachable, PbxError, NoInlet, ValueError) as error:
             self._tell(f"{type(error).__name__} {error}".strip())
         finally:
-            self._desk.close_port()
-            await self._remove()
+            self._desk.close_inlet()
+            if order is not None:
+                await self._remove(order)
+
+    async def _order(self) -> TapOrder:
+        """With a place for the audio. Raises NoInlet and DeskLost."""
+        way, settings = self._way, self._settings
+        port, key = await self._desk.open_inlet(way.transport)
+        media = Media(way.transport, way.codec, settings.advertise, port, key, settings.client)
+        return TapOrder(way.kind, self.id, self._channel, media)
 
     def _tell(self, reason: str) -> None:
         """Why there is no tap: as an error once, or a leg without one would fill the log."""
@@ -121,17 +131,31 @@ class Tap:
         mend = _PASTE if context else _LOAD
         _log.error(f"taps do not stay; {mend}", context=context or None, channel=self._channel)
 
-    async def _attach(self, port: int) -> None:
-        """Have the PBX send, and learn from it where the packets will come from."""
-        settings = self._settings
-        await self._pbx.originate_tap(self.id, self._channel, settings.advertise, port, settings.codec)
-        address = await self._pbx.variable(self.id, "UNICASTRTP_LOCAL_ADDRESS")
-        source = await self._pbx.variable(self.id, "UNICASTRTP_LOCAL_PORT")
-        if not address or not source:
-            raise Gone("the tap ended before it was attached")
-        await self._desk.lock(address, int(source))
+    async def _attach(self, order: TapOrder) -> None:
+        """Have the PBX send, and meet what it sends."""
+        sender = await self._pbx.attach(order)
+        await self._meet(sender)
+        await self._pbx.complete(order)
         self._attached = True
-        _log.debug("tap attached", channel=self._channel, port=port)
+        _log.debug("tap attached", channel=self._channel, kind=order.kind, transport=order.media.transport)
+
+    async def _meet(self, sender: str) -> None:
+        """Learn from the PBX where packets will come from, or where it waits for us; else it comes by
+        itself."""
+        match self._way.transport:
+            case Transport.RTP:
+                address = await self._asked(sender, "UNICASTRTP_LOCAL_ADDRESS")
+                source = await self._asked(sender, "UNICASTRTP_LOCAL_PORT")
+                await self._desk.lock(address, int(source))
+            case Transport.WEBSOCKET:
+                connection = await self._asked(sender, "MEDIA_WEBSOCKET_CONNECTION_ID")
+                await self._desk.reach(f"{self._settings.media_url}/{connection}")
+
+    async def _asked(self, sender: str, name: str) -> str:
+        value = await self._pbx.variable(sender, name)
+        if not value:
+            raise Gone("the tap ended before it was attached")
+        return value
 
     async def _until_over(self) -> None:
         """Wait for the tap's end; after a hang-up it follows at once, and its last packets before it."""
@@ -159,11 +183,11 @@ class Tap:
             _log.warning("tap ended alone", channel=self._channel)
             self._desk.flaw("tap interrupted")
 
-    async def _remove(self) -> None:
-        if self._over.is_set():
-            return
+    async def _remove(self, order: TapOrder) -> None:
+        if self._over.is_set() and order.kind is not TapKind.EXTERNAL:
+            return  # all of it went together
         try:
-            await self._pbx.hangup(self.id)
+            await self._pbx.detach(order)
         except (PbxRefused, PbxUnreachable) as error:
             _log.warning("tap left to the PBX", reason=str(error))
 
@@ -176,8 +200,3 @@ class Tap:
         with suppress(TimeoutError):
             async with asyncio.timeout(pause_s):
                 await self._hung_up.wait()
-
-
-def tap_prefix(app: str) -> str:
-    """How the ids of our own channels begin, so that they are known again after a restart."""
-    return f"{app}.tap."

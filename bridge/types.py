@@ -103,6 +103,8 @@ class NewLeg:
     """What is missing already, in a word or two each."""
     rule: str = ""
     """The rule whose settings hold for its call; none for those of the whole configuration."""
+    codec: Codec | None = None
+    """What its audio comes in; None for the configuration's."""
 
 
 @dataclass(frozen=True, slots=True)

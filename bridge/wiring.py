@@ -18,6 +18,7 @@ from bridge.call import LegSettings
 from bridge.config import Config, ConfigError
 from bridge.conversation import SessionSettings
 from bridge.desk import Desks, DeskSettings, LocalDesks
+from bridge.inlets import Inlets
 from bridge.net.ami import Ami
 from bridge.net.ari import Ari
 from bridge.net.filestt import FileStt
@@ -34,6 +35,7 @@ from bridge.spool import Spool, SpoolSettings
 from bridge.switchboard import Switchboard, SwitchboardSettings
 from bridge.tap import TapSettings
 from bridge.types import Event
+from bridge.ways import WaySettings
 from bridge.wire.channels import OnFull, QuotaSettings
 from bridge.wire.cost import Price
 from bridge.wire.door import Door
@@ -217,12 +219,10 @@ def build_desks(
 ) -> LocalDesks:
     """Desks in this process, which has the UDP `ports`."""
     media = config.media
-    settings = DeskSettings(
-        media.encoding, media.reorder_ms, media.ring_s * 1000, leg_settings(config), _by_rule(config)
-    )
+    settings = DeskSettings(media.encoding, media.ring_s * 1000, leg_settings(config), _by_rule(config))
     return LocalDesks(
         settings,
-        PortPool(media.bind, ports.start, ports.stop - 1, media.port_rest_s),
+        Inlets(PortPool(media.bind, ports.start, ports.stop - 1, media.port_rest_s), media.reorder_ms),
         speech,
         publish,
         sessions=lambda: (rtzr.sessions_open, rtzr.sessions_opened),
@@ -266,15 +266,17 @@ def build_switchboard(
     publish: Callable[[Event], None],
     mix_when: Callable[[int], bool] | None = None,
 ) -> Switchboard:
-    media = config.media
+    media, asterisk = config.media, config.asterisk
     taps = TapSettings(
-        app=config.asterisk.app,
-        context=config.asterisk.tap_context if config.asterisk.via == "ari" else "",
+        app=asterisk.app,
+        context=asterisk.tap_context if asterisk.via == "ari" and asterisk.tap != "external" else "",
         advertise=media.advertised,
-        codec=media.encoding,
+        media_url=asterisk.media_url,
+        client=asterisk.websocket_client,
     )
     settings = SwitchboardSettings(
         taps=taps,
+        ways=WaySettings(asterisk.kind, asterisk.wanted_transport, media.encoding, media.wideband),
         user_event=config.asterisk.user_event,
         early_media=media.early_media,
         preopen=config.rtzr.preopen == "ring",

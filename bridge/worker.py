@@ -15,8 +15,9 @@ import structlog
 
 from bridge import logs
 from bridge.config import Config
-from bridge.desk import LocalDesk, LocalDesks, NoPort
+from bridge.desk import LocalDesk, LocalDesks
 from bridge.distant import DistantSpeech, DistantTokens
+from bridge.inlets import NoInlet
 from bridge.load import collect_seldom, watch_load
 from bridge.loops import new_loop
 from bridge.net.link import Link
@@ -119,10 +120,12 @@ class Worker:
 
     async def _answer(self, question: Any) -> Any:
         if self._staff is None:
-            raise NoPort("the worker knows no configuration yet")
+            raise NoInlet("the worker knows no configuration yet")
         match question:
-            case wire.OpenPort(leg):
-                return await _desk(self._staff, leg).open_port()
+            case wire.OpenInlet(leg, transport):
+                return await _desk(self._staff, leg).open_inlet(transport)
+            case wire.Reach(leg, url):
+                return await _desk(self._staff, leg).reach(url)
             case wire.Lock(leg, address, port):
                 return await _desk(self._staff, leg).lock(address, port)
             case wire.Dial(session):
@@ -131,10 +134,10 @@ class Worker:
 
 
 def _desk(staff: _Staff, leg: LegId) -> LocalDesk:
-    """Raises NoPort when the leg is over."""
+    """Raises NoInlet when the leg is over."""
     desk = staff.desks.find(leg)
     if desk is None:
-        raise NoPort("the leg is over")
+        raise NoInlet("the leg is over")
     return desk
 
 
@@ -156,8 +159,8 @@ def _tell(staff: _Staff, message: Any) -> None:
 
 def _tell_desk(desk: LocalDesk, message: Any) -> None:
     match message:
-        case wire.ClosePort():
-            desk.close_port()
+        case wire.CloseInlet():
+            desk.close_inlet()
         case wire.Prepare():
             desk.prepare()
         case wire.Answered(_, at_ms):

@@ -21,10 +21,11 @@ import structlog
 from bridge.call import LegReport
 from bridge.config import Config, Secrets
 from bridge.desk import Counts, DeskLost
+from bridge.inlets import Place
 from bridge.net.link import Link, LinkLost
 from bridge.net.rtzr import TokenSource
 from bridge.quota import Governor, Permit
-from bridge.types import CallId, Event, LegId, NewLeg
+from bridge.types import CallId, Event, LegId, NewLeg, Transport
 from bridge.wire import link as wire
 from bridge.wire.backoff import full_jitter
 from bridge.wire.door import Door, Refusal
@@ -76,12 +77,15 @@ class DistantDesk:
         self._lost = True
         self._over.set()
 
-    async def open_port(self) -> int:
-        port: int = await self._ask(wire.OpenPort(self._leg))
-        return port
+    async def open_inlet(self, transport: Transport) -> Place:
+        place: Place = await self._ask(wire.OpenInlet(self._leg, transport))
+        return place
 
     async def lock(self, address: str, port: int) -> None:
         await self._ask(wire.Lock(self._leg, address, port))
+
+    async def reach(self, url: str) -> None:
+        await self._ask(wire.Reach(self._leg, url))
 
     async def _ask(self, question: Any) -> Any:
         try:
@@ -89,8 +93,8 @@ class DistantDesk:
         except LinkLost:
             raise DeskLost from None
 
-    def close_port(self) -> None:
-        self._link.tell(wire.ClosePort(self._leg))
+    def close_inlet(self) -> None:
+        self._link.tell(wire.CloseInlet(self._leg))
 
     def prepare(self) -> None:
         self._link.tell(wire.Prepare(self._leg))

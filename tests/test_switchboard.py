@@ -11,15 +11,18 @@ import pytest
 
 from bridge import switchboard, tap
 from bridge.desk import Counts, DeskLost
+from bridge.inlets import Place
 from bridge.net.ari import Ari
 from bridge.switchboard import MARK, Switchboard, SwitchboardSettings
 from bridge.tap import TapSettings
-from bridge.types import CallId, Codec, Event, LegId, NewLeg
+from bridge.types import CallId, Codec, Event, LegId, NewLeg, Transport
+from bridge.ways import WaySettings
 from bridge.wire import pbxevents as wire
 from bridge.wire.door import Door, Refusal
 from bridge.wire.ledger import LegReport
 from bridge.wire.pbxevents import Connected, PbxUnreachable
 from bridge.wire.rules import CallRule
+from bridge.wire.taporder import TapKind, TapOrder
 
 
 class _Pbx:
@@ -47,7 +50,15 @@ class _Pbx:
         }
         return said.get(name)
 
-    async def originate_tap(self, *_: object) -> None: ...
+    async def attach(self, order: TapOrder) -> str:
+        return order.media_id
+
+    async def complete(self, order: TapOrder) -> None: ...
+
+    async def detach(self, order: TapOrder) -> None: ...
+
+    async def bridges(self) -> tuple[wire.Bridge, ...]:
+        return ()
 
     def slow(self) -> float:
         return 0.0
@@ -72,12 +83,14 @@ class _Desk:
         self._lost = True
         self._over.set()
 
-    async def open_port(self) -> int:
-        return 4000
+    async def open_inlet(self, transport: Transport) -> Place:
+        return Place(4000)
 
     async def lock(self, address: str, port: int) -> None: ...
 
-    def close_port(self) -> None: ...
+    async def reach(self, url: str) -> None: ...
+
+    def close_inlet(self) -> None: ...
 
     def flaw(self, reason: str) -> None: ...
 
@@ -172,9 +185,10 @@ async def running(
 ) -> AsyncIterator[_Board]:
     pbx, desks = _Pbx(), _Desks(door or Door())
     told: list[Event] = []
-    taps = TapSettings("app", "rtzr-tap", "127.0.0.1", Codec.ULAW)
+    taps = TapSettings("app", "rtzr-tap", "127.0.0.1")
+    ways = WaySettings(TapKind.CHANSPY, None, Codec.ULAW, wideband=True)
     settings = SwitchboardSettings(
-        taps, "RTZR", early_media=False, preopen=False, max_legs=max_legs, rules=rules
+        taps, ways, "RTZR", early_media=False, preopen=False, max_legs=max_legs, rules=rules
     )
     board = Switchboard(
         cast("Ari", pbx),  # as much of one as is asked

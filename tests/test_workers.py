@@ -17,7 +17,7 @@ from bridge import workers
 from bridge.config import Config
 from bridge.desk import DeskLost
 from bridge.quota import Governor
-from bridge.types import Event, LegId, NewLeg, Party, Role, Token
+from bridge.types import Event, LegId, NewLeg, Party, Role, Token, Transport
 from bridge.wire.quota import QuotaSettings
 from bridge.wire.rendezvous import choose
 from bridge.workers import DistantDesk, Workers
@@ -65,7 +65,7 @@ def children(of: str = "bridge.worker") -> list[int]:
 async def begun(all_workers: Workers, call: str = "call") -> tuple[DistantDesk, int]:
     """A desk and its port."""
     desk = await all_workers.begin(new_leg(call))
-    return desk, await desk.open_port()
+    return desk, (await desk.open_inlet(Transport.RTP)).port
 
 
 @pytest.mark.timeout(30)
@@ -94,7 +94,7 @@ async def test_a_worker_that_is_dead_or_frozen_is_put_back_and_its_desks_are_los
             with pytest.raises(DeskLost):
                 await desk.run()
             with pytest.raises(DeskLost):
-                await desk.open_port()
+                await desk.open_inlet(Transport.RTP)
             again, port = await begun(all_workers)
         assert (desk.report.reasons, port > 0) == (["worker lost"], True)
         assert children() != [pid]
@@ -148,7 +148,7 @@ async def test_a_worker_that_dies_while_it_is_asked_loses_the_desk_and_nothing_w
     async with running(1) as (all_workers, _):
         for _attempt in range(3):
             desk = await all_workers.begin(new_leg())
-            asking = asyncio.create_task(desk.open_port())
+            asking = asyncio.create_task(desk.open_inlet(Transport.RTP))
             await asyncio.sleep(0)
             for pid in children():
                 os.kill(pid, signal.SIGKILL)

@@ -28,8 +28,9 @@ from bridge.config.values import (
     Steps,
     Threshold,
 )
-from bridge.types import Codec
+from bridge.types import Codec, Transport
 from bridge.wire.rules import KEYS, CallRule, Condition
+from bridge.wire.taporder import TapKind
 
 
 class Section(BaseModel):
@@ -94,21 +95,55 @@ class Asterisk(Section):
     ami_tls: bool = False
     username: Name = "rtzr-bridge"
     app: Name = "rtzr-bridge"
+    tap: Literal["chanspy", "snoop", "external"] = "chanspy"
+    transport: Literal["auto", "rtp", "websocket", "websocket_client", "audiosocket"] = "auto"
     tap_context: Name = "rtzr-tap"
+    websocket_client: Name = "rtzr-media"
     user_event: Name = "RTZR"
     request_timeout_s: Seconds = 5
     rtp_range: RtpRange | None = None
     trunk_contexts: Patterns = ("from-trunk*", "from-pstn*", "from-did*", "from-sip-external", "from-dahdi*")
 
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        return keep(
+            self,
+            Rule(
+                self.via == "ari" or self.tap == "chanspy",
+                ("tap", "via"),
+                "needs ARI; set asterisk.via: ari, or leave tap at chanspy",
+            ),
+        )
+
+    @property
+    def media_url(self) -> str:
+        """Where Asterisk's HTTP server has the audio of chan_websocket: beside /ari."""
+        scheme, _, rest = self.ari_url.partition("://")
+        base = rest.rstrip("/").removesuffix("/ari")
+        return f"{'wss' if scheme == 'https' else 'ws'}://{base}/media"
+
+    @property
+    def kind(self) -> TapKind:
+        """`tap` as the bridge's own noun."""
+        return TapKind(self.tap)
+
+    @property
+    def wanted_transport(self) -> Transport | None:
+        """`transport` as the bridge's own noun; None for the safest that the PBX has."""
+        return None if self.transport == "auto" else Transport(self.transport)
+
 
 class Media(Section):
-    """How audio comes from the PBX: one UDP port a leg."""
+    """How audio comes from the PBX: over UDP one port a leg, over TCP all legs of a process on one."""
 
     bind: Address = "127.0.0.1"
     advertise: Host | None = None
     first_port: Port = 40000
     last_port: Port = 40999
+    audiosocket_port: Port = 9092
+    websocket_port: Port = 9192
     codec: Literal["ulaw", "alaw", "slin"] = "ulaw"
+    wideband: bool = True
     message_ms: Annotated[int, Field(ge=20, le=100)] = 40
     reorder_ms: Annotated[int, Field(ge=0, le=500)] = 60
     ring_s: Annotated[int, Field(ge=5, le=600)] = 60

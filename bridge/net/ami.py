@@ -16,12 +16,13 @@ from typing import Any, Self
 
 import structlog
 
+from bridge.net.awaited import Awaited
 from bridge.net.lasting import BACKOFF_CAP_S, Lost, lasting
 from bridge.net.manager import ManagerConnection
-from bridge.types import Codec
 from bridge.wire import ami
 from bridge.wire.breaker import Breaker
 from bridge.wire.pbxevents import (
+    Bridge,
     Channel,
     ChannelDestroyed,
     Connected,
@@ -33,6 +34,7 @@ from bridge.wire.pbxevents import (
     PbxRefused,
     PbxUnreachable,
 )
+from bridge.wire.taporder import TapKind, TapOrder
 
 _log = structlog.get_logger()
 
@@ -96,8 +98,8 @@ class Ami:
         self._variables = variables
         self._live: ManagerConnection | None = None
         self._reader = ami.Reader()
-        self._starting: dict[str, asyncio.Future[bool]] = {}
-        """By id, taps that were asked for; whether each has begun."""
+        self._starting = Awaited()
+        """Taps that were asked for."""
         self._breaker = Breaker()
         self._told_absent = self._told_refused = False
         self.why = ""
@@ -203,15 +205,10 @@ class Ami:
     def _note(self, event: PbxEvent | None) -> None:
         """A tap that was asked for has begun, or ended before it did."""
         match event:
-            case Dial(peer=tap, status="ANSWER"):
-                begun = True
+            case Dial(peer=tap):
+                self._starting.seen(tap.id, tap.id)
             case ChannelDestroyed(channel=tap):
-                begun = False
-            case _:
-                return
-        starting = self._starting.get(tap.id)
-        if starting is not None and not starting.done():
-            starting.set_result(begun)
+                self._starting.gone(tap.id)
 
     # Telling.
 
@@ -237,6 +234,9 @@ class Ami:
         replies = await self._request(ami.written(Action="CoreShowChannels"))
         return self._reader.channels(replies, time.time())
 
+    async def bridges(self) -> tuple[Bridge, ...]:
+        return ami.bridges(await self._request(ami.written(Action="CoreShowChannels")))
+
     async def variable(self, channel: str, name: str) -> str | None:
         try:
             (reply,) = await self._request(ami.written(Action="Getvar", Channel=channel, Variable=name))
@@ -255,33 +255,46 @@ class Ami:
         with suppress(Gone):
             await self._request(ami.written(Action="Hangup", Channel=channel, Cause="16"))
 
-    async def originate_tap(self, tap: str, tapped: str, host: str, port: int, codec: Codec) -> None:
-        """As `Pbx.originate_tap`; returns once the tap has begun. Raises Gone when it ended before.
+    async def attach(self, order: TapOrder) -> str:
+        """As `Pbx.attach`; returns once the tap is there. Raises Gone when it ended before.
 
         The reply only says that it is queued, and what becomes of it need not be told to an account with few
         rights: the tap's own events are.
         """
-        await self._originate(tap, ami.originate_tap(tap, tapped, host, port, codec))
+        if order.kind is not TapKind.CHANSPY:
+            raise PbxRefused(f"AMI has no {order.kind} tap; set asterisk.tap to chanspy")
+        return await self._originate(order.media_id, ami.originate_tap(order))
+
+    async def complete(self, order: TapOrder) -> None:
+        """Nothing is left to do."""
+
+    async def detach(self, order: TapOrder) -> None:
+        await self.hangup(order.media_id)
+
+    async def give_back(self, channel: str) -> None:
+        """No call is ever sent to us without ARI."""
+
+    async def destroy_bridge(self, bridge: str) -> None:
+        """No bridge is ever ours without ARI."""
 
     async def originate_phone(self, phone: str, host: str, port: int) -> None:
         """Start a telephone for a self-test; it ends by itself after 10 s."""
         await self._originate(phone, ami.originate_phone(phone, host, port))
 
-    async def _originate(self, id_: str, action: ami.Action) -> None:
-        starting = self._starting[id_] = asyncio.get_running_loop().create_future()
-        asking = asyncio.create_task(self._request(action))
-        try:
-            async with asyncio.timeout(self._timeout_s):
-                await asyncio.wait({starting, asking}, return_when=asyncio.FIRST_COMPLETED)
-            if asking.done():
-                asking.result()
-            elif not starting.result():
-                raise Gone("the channel ended before it began")
-        except TimeoutError:
-            raise PbxUnreachable("TimeoutError") from None
-        finally:
-            del self._starting[id_]
-            asking.cancel()
+    async def _originate(self, id_: str, action: ami.Action) -> str:
+        with self._starting.expect(id_) as starting:
+            asking = asyncio.create_task(self._request(action))
+            try:
+                waiting: set[asyncio.Future[Any]] = {starting, asking}
+                async with asyncio.timeout(self._timeout_s):
+                    await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+                if asking.done():
+                    asking.result()
+                return starting.result() if starting.done() else id_
+            except TimeoutError:
+                raise PbxUnreachable("TimeoutError") from None
+            finally:
+                asking.cancel()
 
     def slow(self) -> float:
         """As `Pbx.slow`."""

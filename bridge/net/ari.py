@@ -10,8 +10,8 @@ import logging
 import random
 import ssl
 from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing
-from dataclasses import dataclass
+from contextlib import aclosing, suppress
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Self
 from urllib.parse import quote, urlsplit
@@ -21,12 +21,22 @@ import structlog
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidStatus, WebSocketException
 
+from bridge.net.aritap import AriTaps
 from bridge.net.frames import answer_of, forget_frames
 from bridge.net.lasting import BACKOFF_CAP_S, Lost, lasting
-from bridge.types import Codec
 from bridge.wire import ari, arirequest
 from bridge.wire.breaker import Breaker
-from bridge.wire.pbxevents import Channel, Connected, Disconnected, Gone, PbxEvent, PbxRefused, PbxUnreachable
+from bridge.wire.pbxevents import (
+    Bridge,
+    Channel,
+    Connected,
+    Disconnected,
+    Gone,
+    PbxEvent,
+    PbxRefused,
+    PbxUnreachable,
+)
+from bridge.wire.taporder import TapOrder
 
 _log = structlog.get_logger()
 _quiet = logging.getLogger("bridge.net.ari.websocket")
@@ -108,7 +118,7 @@ class Ari:
         self._ping_s = ping_s
         self._random01 = random01
         self._variables = variables
-        self._tap_context = tap_context
+        self._taps = AriTaps(self._request, app, tap_context, timeout_s)
         self._tls = tls if tls is not None else ssl.create_default_context()
         credentials = base64.b64encode(f"{username}:{password}".encode()).decode()
         self._headers = {"Authorization": f"Basic {credentials}"}
@@ -196,10 +206,11 @@ class Ari:
         await self._request(arirequest.event_filter(self._app, variables=self._variables))
         await self._request(arirequest.subscription(self._app))
         pbx = ari.pbx(await self._request(arirequest.Request("GET", "asterisk/info")))
+        modules = ari.modules(await self._request(arirequest.Request("GET", "asterisk/modules")))
         self.counters.connected += 1
         self._told_absent = self._told_refused = False
         _log.info("ari connected", version=pbx.version, entity=pbx.entity)
-        return Connected(pbx)
+        return Connected(replace(pbx, modules=modules))
 
     async def _read(self, socket: ClientConnection, lost: Lost) -> AsyncGenerator[PbxEvent]:
         async for text in socket:
@@ -216,6 +227,7 @@ class Ari:
             if isinstance(event, ari.ApplicationReplaced):
                 self._tell_replaced(lost)
                 return
+            self._taps.note(event)
             yield event
         lost.reason = "closed by the PBX"
 
@@ -282,7 +294,7 @@ class Ari:
         """The live channels. Raises AriRefused, PbxUnreachable and AriError, as every request here does."""
         return ari.channels(await self._request(arirequest.Request("GET", "channels")))
 
-    async def bridges(self) -> tuple[ari.Bridge, ...]:
+    async def bridges(self) -> tuple[Bridge, ...]:
         """The live bridges."""
         return ari.bridges(await self._request(arirequest.Request("GET", "bridges")))
 
@@ -293,27 +305,31 @@ class Ari:
         except Gone:
             return None
 
-    async def originate_tap(self, tap: str, tapped: str, host: str, port: int, codec: Codec) -> Channel:
-        """Start the tap `tap` of the channel `tapped`, sending RTP to `host`:`port`.
+    async def attach(self, order: TapOrder) -> str:
+        """As `Pbx.attach`. `events()` must be followed.
 
         When the tapped channel is gone or the dialplan lacks our context this is no refusal: the tap is
         made, and destroyed at once.
         """
-        return ari.one_channel(
-            await self._request(arirequest.originate_tap(tap, tapped, host, port, codec, self._tap_context))
-        )
+        return await self._taps.attach(order)
+
+    async def complete(self, order: TapOrder) -> None:
+        await self._taps.complete(order)
+
+    async def detach(self, order: TapOrder) -> None:
+        await self._taps.detach(order)
+
+    async def give_back(self, channel: str) -> None:
+        """Let a call that is in our application go on in its dialplan; one that is not is no error."""
+        try:
+            await self._request(arirequest.go_on(channel))
+        except (Gone, AriRefused) as error:
+            if isinstance(error, AriRefused) and error.status != 409:
+                raise
 
     async def originate_phone(self, phone: str, host: str, port: int) -> None:
         """Start a telephone for a self-test; it stays until it is hung up. `events()` must be followed."""
         await self._request(arirequest.originate_phone(phone, host, port, self._app))
-
-    async def runs(self, module: str) -> bool:
-        """Whether a module is loaded and running."""
-        try:
-            reply = await self._request(arirequest.Request("GET", f"asterisk/modules/{module}"))
-        except (Gone, AriRefused):  # 404, or 409 for one that could not be asked
-            return False
-        return ari.status(reply) == "Running"
 
     async def hangup(self, channel: str) -> None:
         """Hang a channel up; one that is gone already is no error."""
@@ -321,6 +337,11 @@ class Ari:
             await self._request(arirequest.hangup(channel))
         except Gone:
             return
+
+    async def destroy_bridge(self, bridge: str) -> None:
+        """Destroy a bridge; one that is gone already is no error."""
+        with suppress(Gone):
+            await self._request(arirequest.destroy_bridge(bridge))
 
 
 def _because(lost: Lost, status: int, reason: str) -> None:

@@ -12,8 +12,8 @@ from datetime import datetime
 from hashlib import md5
 from typing import Any
 
-from bridge.types import Codec
 from bridge.wire.pbxevents import (
+    Bridge,
     Channel,
     ChannelCreated,
     ChannelDestroyed,
@@ -28,6 +28,7 @@ from bridge.wire.pbxevents import (
     PbxEvent,
     PbxInfo,
 )
+from bridge.wire.taporder import TapOrder
 from bridge.wire.tapvalues import checked_host, checked_id, checked_port
 
 Message = Mapping[str, Any]
@@ -77,19 +78,19 @@ def login(username: str, secret: str, challenge: str, events: str) -> Action:
     return written(Action="Login", AuthType="MD5", Username=username, Key=key, Events=events)
 
 
-def originate_tap(tap: str, tapped: str, host: str, port: int, codec: Codec) -> Action:
-    """Start a UnicastRTP channel `tap`, sending to `host`:`port`, that spies on `tapped`.
+def originate_tap(order: TapOrder) -> Action:
+    """Start a media channel that spies on the tapped one.
 
     It needs no dialplan, leaves no call record, and ends by itself with the tapped channel. Raises PbxError
     for a value that could be taken for more than one argument.
     """
     return written(
         Action="Originate",
-        Channel=f"UnicastRTP/{checked_host(host)}:{checked_port(port)}/c({codec.label})",
-        ChannelId=checked_id(tap),
+        Channel=order.media.endpoint,
+        ChannelId=checked_id(order.media_id),
         Application="ChanSpy",
-        Data=f"{checked_id(tapped)},qouES",
-        Codecs=codec.label,
+        Data=f"{checked_id(order.tapped)},qouES",
+        Codecs=order.media.codec.label,
         Variable="CDR_PROP(disable)=1",
         Async="true",
     )
@@ -149,6 +150,15 @@ def info(settings: Message, status: Message) -> PbxInfo:
     except ValueError:
         raise AmiError("start of the PBX is not a date") from None
     return PbxInfo(_text(settings, "AsteriskVersion"), _text(settings, "SystemName"), started)
+
+
+def bridges(messages: Iterable[Message]) -> tuple[Bridge, ...]:
+    """Who is with whom, by the reply to CoreShowChannels. Raises AmiError."""
+    found: dict[str, set[str]] = {}
+    for one in messages:
+        if bridge := _text(one, "BridgeId"):
+            found.setdefault(bridge, set()).add(_needed(one, "Uniqueid"))
+    return tuple(Bridge(bridge, frozenset(channels)) for bridge, channels in found.items())
 
 
 @dataclass(slots=True)

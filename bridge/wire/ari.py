@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Any, get_args
 
 from bridge.wire.pbxevents import (
+    Bridge,
     Channel,
     ChannelCreated,
     ChannelDestroyed,
@@ -25,6 +26,8 @@ from bridge.wire.pbxevents import (
     PbxError,
     PbxEvent,
     PbxInfo,
+    StasisEnd,
+    StasisStart,
 )
 
 _MAX_TEXT = 1 << 20
@@ -81,17 +84,10 @@ def channels(text: str | bytes) -> tuple[Channel, ...]:
     return tuple(map(channel, _list(_decoded(text, limit=None))))
 
 
-@dataclass(frozen=True, slots=True)
-class Bridge:
-    id: str
-    channels: tuple[str, ...]
-    """Ids of the channels in it."""
-
-
 def bridges(text: str | bytes) -> tuple[Bridge, ...]:
     """The reply to GET /bridges. Raises AriError."""
     found = (_object(value, "bridge") for value in _list(_decoded(text, limit=None)))
-    return tuple(Bridge(_text(b, "id"), tuple(map(str, _list(b.get("channels", []))))) for b in found)
+    return tuple(Bridge(_text(b, "id"), frozenset(map(str, _list(b.get("channels", []))))) for b in found)
 
 
 def pbx(text: str | bytes) -> PbxInfo:
@@ -108,9 +104,10 @@ def value(text: str | bytes) -> str:
     return _text(_object(_decoded(text), "variable"), "value")
 
 
-def status(text: str | bytes) -> str:
-    """The reply to GET /asterisk/modules/...: `Running`, `Not Running`, ... Raises AriError."""
-    return _text(_object(_decoded(text), "module"), "status")
+def modules(text: str | bytes) -> frozenset[str]:
+    """The reply to GET /asterisk/modules: the names of those that run. Raises AriError."""
+    found = (_object(value, "module") for value in _list(_decoded(text, limit=None)))
+    return frozenset(_text(one, "name") for one in found if one.get("status") == "Running")
 
 
 def complaint(text: str | bytes) -> str:
@@ -138,31 +135,29 @@ TYPES = tuple(kind.__name__ for kind in get_args(AriEvent))
 """ARI's own names, which the classes above carry."""
 
 
+_OF_A_CHANNEL = {kind.__name__: kind for kind in (ChannelCreated, ChannelStateChange, StasisStart, StasisEnd)}
+_WITH_CAUSE = {kind.__name__: kind for kind in (ChannelHangupRequest, ChannelDestroyed)}
+_WITH_BRIDGE = {kind.__name__: kind for kind in (ChannelEnteredBridge, ChannelLeftBridge)}
+
+
 def _read(kind: str, event: dict[str, Any], at: float) -> AriEvent:
+    if kind in _OF_A_CHANNEL:
+        return _OF_A_CHANNEL[kind](at, channel(event.get("channel")))
+    if kind in _WITH_CAUSE:
+        return _WITH_CAUSE[kind](at, channel(event.get("channel")), _cause(event))
+    if kind in _WITH_BRIDGE:
+        return _WITH_BRIDGE[kind](at, channel(event.get("channel")), _bridge_id(event))
     match kind:
-        case "ChannelCreated":
-            return ChannelCreated(at, channel(event.get("channel")))
-        case "ChannelStateChange":
-            return ChannelStateChange(at, channel(event.get("channel")))
-        case "ChannelHangupRequest":
-            return ChannelHangupRequest(at, channel(event.get("channel")), _cause(event))
-        case "ChannelDestroyed":
-            return ChannelDestroyed(at, channel(event.get("channel")), _cause(event))
         case "ChannelUserevent":
             fields = _texts(event.get("userevent", {}))
-            return ChannelUserevent(
-                at, _optional_channel(event, "channel"), _text(event, "eventname"), fields
-            )
+            who = _optional_channel(event, "channel")
+            return ChannelUserevent(at, who, _text(event, "eventname"), fields)
         case "ChannelVarset":
-            channel_ = _optional_channel(event, "channel")
-            return ChannelVarset(at, channel_, _text(event, "variable"), _text(event, "value"))
+            who = _optional_channel(event, "channel")
+            return ChannelVarset(at, who, _text(event, "variable"), _text(event, "value"))
         case "Dial":
             caller = _optional_channel(event, "caller")
             return Dial(at, caller, channel(event.get("peer")), _text(event, "dialstatus"))
-        case "ChannelEnteredBridge":
-            return ChannelEnteredBridge(at, channel(event.get("channel")), _bridge_id(event))
-        case "ChannelLeftBridge":
-            return ChannelLeftBridge(at, channel(event.get("channel")), _bridge_id(event))
         case _:
             return ApplicationReplaced(at)
 

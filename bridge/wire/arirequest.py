@@ -8,9 +8,14 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
 
-from bridge.types import Codec
+from bridge.types import Transport
 from bridge.wire.ari import TYPES
+from bridge.wire.taporder import Media, TapOrder
 from bridge.wire.tapvalues import checked_host, checked_id, checked_port
+
+NO_RECORD = ("CDR_PROP(disable)", "1")
+"""The variable that keeps a channel of ours out of the call records."""
+_NO_RECORD = dict([NO_RECORD])
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,23 +47,83 @@ def event_filter(app: str, *, variables: bool = False) -> Request:
     return Request("PUT", f"applications/{quote(app, safe='')}/eventFilter", body=body)
 
 
-def originate_tap(tap: str, tapped: str, host: str, port: int, codec: Codec, context: str) -> Request:
-    """Start a UnicastRTP channel `tap`, sending to `host`:`port`, in the dialplan's `context` that spies on
-    `tapped`.
+def originate_tap(order: TapOrder, context: str) -> Request:
+    """Start a media channel in the dialplan's `context` that spies on the tapped one.
 
     It leaves no call record, and ends by itself with the tapped channel. Raises PbxError for a value that
-    could be taken for more than one argument.
+    could be taken for more than one argument, as all below do.
     """
     query = {
-        "endpoint": f"UnicastRTP/{checked_host(host)}:{checked_port(port)}/c({codec.label})",
+        "endpoint": order.media.endpoint,
         "context": context,
         "extension": "s",
         "priority": "1",
-        "channelId": checked_id(tap),
-        "formats": codec.label,
+        "channelId": checked_id(order.media_id),
+        "formats": order.media.codec.label,
     }
-    variables = {"RTZR_CHAN": checked_id(tapped), "CDR_PROP(disable)": "1"}
+    variables = {"RTZR_CHAN": checked_id(order.tapped), **_NO_RECORD}
     return Request("POST", "channels", query, {"variables": variables})
+
+
+def snoop(order: TapOrder, app: str) -> Request:
+    """Start a snoop channel on what the tapped party says, in our application."""
+    path = f"channels/{quote(checked_id(order.tapped), safe='')}/snoop/{quote(checked_id(order.id), safe='')}"
+    return Request("POST", path, {"spy": "in", "app": app})
+
+
+def set_variable(channel_id: str, name: str, value: str) -> Request:
+    """Of a channel in our application; Asterisk refuses it for any other."""
+    path = f"channels/{quote(checked_id(channel_id), safe='')}/variable"
+    return Request("POST", path, {"variable": name, "value": value})
+
+
+def go_on(channel_id: str, context: str = "", extension: str = "") -> Request:
+    """Let a channel leave our application: into the dialplan at that place, or where it came from."""
+    place = {"context": context, "extension": extension, "priority": "1"} if context else {}
+    return Request("POST", f"channels/{quote(checked_id(channel_id), safe='')}/continue", place)
+
+
+def external_media(order: TapOrder, app: str) -> Request:
+    """Start the channel that sends us audio, in our application. It stays until it is hung up."""
+    query = {
+        "app": app,
+        "channelId": checked_id(order.media_id),
+        "format": order.media.codec.label,
+        **_external(order.media),
+    }
+    return Request("POST", "channels/externalMedia", query, {"variables": _NO_RECORD})
+
+
+def _external(media: Media) -> dict[str, str]:
+    """What externalMedia wants to know of a transport."""
+    if media.transport is Transport.RTP:
+        return {"external_host": media.address}
+    if media.transport is Transport.AUDIOSOCKET:
+        tcp = {"encapsulation": "audiosocket", "transport": "tcp"}
+        return {"external_host": media.address, "data": checked_id(media.key), **tcp}
+    return {
+        "external_host": media.connection,
+        "encapsulation": "none",
+        "transport": "websocket",
+        "connection_type": "server" if media.transport is Transport.WEBSOCKET else "client",
+        "transport_data": media.options,
+    }
+
+
+def create_bridge(order: TapOrder) -> Request:
+    bridge = checked_id(order.bridge_id)
+    return Request("POST", f"bridges/{quote(bridge, safe='')}", {"type": "mixing", "name": bridge})
+
+
+def add_to_bridge(order: TapOrder) -> Request:
+    """Both channels of a tap; they must be in our application by now."""
+    channels = f"{checked_id(order.id)},{checked_id(order.media_id)}"
+    path = f"bridges/{quote(checked_id(order.bridge_id), safe='')}/addChannel"
+    return Request("POST", path, {"channel": channels})
+
+
+def destroy_bridge(bridge_id: str) -> Request:
+    return Request("DELETE", f"bridges/{quote(checked_id(bridge_id), safe='')}")
 
 
 def originate_phone(phone: str, host: str, port: int, app: str) -> Request:
@@ -72,12 +137,16 @@ def originate_phone(phone: str, host: str, port: int, app: str) -> Request:
         "channelId": checked_id(phone),
         "formats": "ulaw",
     }
-    return Request("POST", "channels", query, {"variables": {"CDR_PROP(disable)": "1"}})
+    return Request("POST", "channels", query, {"variables": _NO_RECORD})
 
 
 def hangup(channel_id: str) -> Request:
     """Raises PbxError for what cannot be a channel's id, as the next one does."""
     return Request("DELETE", f"channels/{quote(checked_id(channel_id), safe='')}")
+
+
+def channel(channel_id: str) -> Request:
+    return Request("GET", f"channels/{quote(checked_id(channel_id), safe='')}")
 
 
 def variable(channel_id: str, name: str) -> Request:

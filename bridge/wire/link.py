@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from bridge.types import Codec, Event, LegId, NewLeg, Token
+from bridge.types import Codec, Event, LegId, NewLeg, Token, Transport
 from bridge.wire.ledger import LegReport
 
 _LENGTH = struct.Struct("!I")
@@ -60,15 +60,16 @@ class Begin:
 
 
 @dataclass(frozen=True, slots=True)
-class OpenPort:
-    """Asked; the answer is the port's number, or NoPort."""
+class OpenInlet:
+    """Asked; the answer is its place, or NoInlet."""
 
     leg: LegId
+    transport: Transport
 
 
 @dataclass(frozen=True, slots=True)
 class Lock:
-    """Asked; the answer is None, or NoPort."""
+    """Asked; the answer is None, or NoInlet."""
 
     leg: LegId
     address: str
@@ -76,7 +77,15 @@ class Lock:
 
 
 @dataclass(frozen=True, slots=True)
-class ClosePort:
+class Reach:
+    """Asked; the answer is None, or NoInlet."""
+
+    leg: LegId
+    url: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class CloseInlet:
     leg: LegId
 
 

@@ -141,6 +141,22 @@ class ChannelLeftBridge:
     bridge: str
 
 
+@dataclass(frozen=True, slots=True)
+class StasisStart:
+    """A channel came into our application: one of ours, or a call that the dialplan sent to us."""
+
+    at: float
+    channel: Channel
+
+
+@dataclass(frozen=True, slots=True)
+class StasisEnd:
+    """It left again; it need not be gone."""
+
+    at: float
+    channel: Channel
+
+
 PbxEvent = (
     ChannelCreated
     | ChannelStateChange
@@ -151,6 +167,8 @@ PbxEvent = (
     | Dial
     | ChannelEnteredBridge
     | ChannelLeftBridge
+    | StasisStart
+    | StasisEnd
 )
 
 
@@ -163,6 +181,17 @@ class PbxInfo:
     """Its entity id; empty where it does not tell."""
     started: float
     """Unix seconds by the PBX's clock."""
+    modules: frozenset[str] | None = None
+    """Names of those that run, such as `chan_rtp.so`; None where it does not tell."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bridge:
+    """Who is with whom."""
+
+    id: str
+    channels: frozenset[str]
+    """Ids."""
 
 
 @dataclass(frozen=True, slots=True)

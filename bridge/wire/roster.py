@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from bridge.types import CallId, Role
 from bridge.wire import pbxevents as pbx
 from bridge.wire.rules import CallRule, Choice, Direction, Facts, choose, matches
+from bridge.wire.taporder import tap_of
 
 _DIALLING = ("", "RINGING", "PROGRESS", "PROCEEDING", "ANSWER")
 """A dial of any other status is over, and a leg on its channel would never be told to end."""
@@ -264,7 +265,7 @@ class Roster:
     def _destroyed(self, channel: str, cause: str) -> list[Decision]:
         self._drop(channel)
         if channel.startswith(self.own_prefix):
-            return [EndTap(channel)]
+            return [EndTap(tap_of(channel))]
         self._gone[channel] = None
         if len(self._gone) > _REMEMBERED:
             del self._gone[next(iter(self._gone))]
@@ -351,7 +352,7 @@ class Roster:
 
     def _found(self, channel: pbx.Channel, mark: Mark | None, taps: frozenset[str]) -> list[Decision]:
         if channel.id.startswith(self.own_prefix):
-            return [] if channel.id in taps else [RemoveStray(channel.id)]
+            return [] if tap_of(channel.id) in taps else [RemoveStray(channel.id)]
         if channel.id in self._legs:
             return [AnswerLeg(channel.id, self._missed_since_s)] if channel.up else []
         if mark is None:

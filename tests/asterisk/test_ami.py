@@ -16,7 +16,6 @@ from structlog.testing import capture_logs
 from bench.line import Line
 from bridge.emulator.codebook import SENTENCES
 from bridge.net.ami import Ami
-from bridge.types import Codec
 from bridge.wire.pbxevents import (
     ChannelDestroyed,
     ChannelUserevent,
@@ -30,6 +29,7 @@ from tests.asterisk.pbx import HANGUP, Asterisk, Script, wait_for
 from tests.asterisk.pbx_config import ALMIGHTY, READER
 from tests.asterisk.test_calls import dialogue, prompts
 from tests.asterisk.test_rules import assert_both_heard, started_by
+from tests.orders import order
 from tests.scale import scaled
 
 RULE = {"name": "모든 전화", "match": {"context": ["unannounced", "tenant", "to-queue"]}}
@@ -201,7 +201,7 @@ async def test_who_answers_and_what_there_is(pbx: Asterisk) -> None:
         assert await ami.variable("no-such-channel", "CHANNEL(linkedid)") is None
         await ami.hangup("no-such-channel")
         with suppress(Gone):  # a tap of nothing ends at once, and may have been seen to begin
-            await ami.originate_tap("rtzr-bridge.tap.none", "no-such-channel", "127.0.0.1", 9, Codec.ULAW)
+            await ami.attach(order("rtzr-bridge.tap.none", "no-such-channel"))
         following.cancel()
         await asyncio.gather(following, return_exceptions=True)
 

@@ -15,13 +15,13 @@ from structlog.testing import capture_logs
 
 from bridge.net import lasting
 from bridge.net.ari import Ari, AriRefused
-from bridge.types import Codec
 from bridge.wire import ari, pbxevents
 from bridge.wire.pbxclock import PbxClock
 from bridge.wire.pbxevents import Connected, Disconnected, PbxUnreachable
 from tests.asterisk.pbx import HANGUP, Asterisk, wait_for
 from tests.asterisk.pbx_config import READER
 from tests.asterisk.record import tone
+from tests.orders import order
 
 T = TypeVar("T")
 Seen = Connected | Disconnected | ari.AriEvent
@@ -104,11 +104,9 @@ async def test_tap_brings_its_partys_voice_and_cleans_up(pbx: Asterisk) -> None:
             client = listener.client
             call = pbx.two_party_call([(0.2, word), (0.1, HANGUP)], [], ring_s=0.3)
             await listener.until(pbxevents.ChannelUserevent)
-            tap = await client.originate_tap(
-                "rtzr-tap-1", call.caller, "127.0.0.1", port.getsockname()[1], Codec.ULAW
-            )
-            source = await client.variable(tap.id, "UNICASTRTP_LOCAL_PORT")
-            await listener.until(pbxevents.ChannelDestroyed, 1, on(tap.id))
+            tap = await client.attach(order("rtzr-tap-1", call.caller, port.getsockname()[1]))
+            source = await client.variable(tap, "UNICASTRTP_LOCAL_PORT")
+            await listener.until(pbxevents.ChannelDestroyed, 1, on(tap))
             await listener.until(pbxevents.ChannelDestroyed, 1, on(call.caller))
         packets = []
         while True:
@@ -124,10 +122,10 @@ async def test_tap_brings_its_partys_voice_and_cleans_up(pbx: Asterisk) -> None:
 
 async def test_tap_of_nothing_is_gone_at_once(pbx: Asterisk) -> None:
     async with listening(pbx) as listener:
-        await listener.client.originate_tap("rtzr-tap-2", "no-such-channel", "127.0.0.1", 9, Codec.ULAW)
+        await listener.client.attach(order("rtzr-tap-2", "no-such-channel"))
         await listener.until(pbxevents.ChannelDestroyed, 1, on("rtzr-tap-2"))
     async with listening(pbx, tap_context="no-such-context") as listener:
-        await listener.client.originate_tap("rtzr-tap-3", "x", "127.0.0.1", 9, Codec.ULAW)
+        await listener.client.attach(order("rtzr-tap-3", "x"))
         await listener.until(pbxevents.ChannelDestroyed, 1, on("rtzr-tap-3"))
 
 
@@ -239,7 +237,7 @@ async def test_refusals_are_told_apart(pbx: Asterisk) -> None:
         call = pbx.two_party_call([], [])
         assert await client.variable(call.phone, "RTZR_CALL") is None
         with pytest.raises(AriRefused, match="409 Channel with given unique ID already exists"):
-            await client.originate_tap(call.caller, call.caller, "127.0.0.1", 9, Codec.ULAW)
+            await client.attach(order(call.caller, call.caller))
         await client.hangup(call.phone)
     wait_for(lambda: not pbx.channels(), 2, lambda: pbx.cli("core show channels"))
 

@@ -10,11 +10,11 @@ from structlog.testing import capture_logs
 
 from bridge.net import lasting
 from bridge.net.ami import Ami
-from bridge.types import Codec
 from bridge.wire import breaker
 from bridge.wire.pbxevents import ChannelCreated, Connected, Disconnected, Gone, PbxRefused, PbxUnreachable
 from tests.net.tcp import server
 from tests.net.test_manager import BANNER
+from tests.orders import order
 
 INFO = "CoreStartupDate: 2026-01-02\r\nCoreStartupTime: 03:04:05\r\nAsteriskVersion: 22.10.1\r\n"
 RIGHTS = "Originate: x\r\nHangup: x\r\nGetvar: x\r\nCoreShowChannels: x\r\n"
@@ -112,7 +112,7 @@ async def test_an_event_that_cannot_be_read_is_counted_and_the_next_one_comes() 
 async def test_a_lost_line_repeats_no_action() -> None:
     pbx = Pbx(Originate=None)
     async with followed(pbx) as (ami, seen):
-        asking = asyncio.create_task(ami.originate_tap("tap.1", "1.1", "127.0.0.1", 9, Codec.ULAW))
+        asking = asyncio.create_task(ami.attach(order("tap.1")))
         await until(lambda: "Originate" in pbx.actions())
         assert pbx.writer is not None
         pbx.writer.close()
@@ -128,10 +128,10 @@ async def test_a_tap_has_begun_when_its_own_events_say_so() -> None:
     pbx = Pbx(Originate=f"Response: Success\r\n{QUEUED}")
     async with followed(pbx) as (ami, _):
         for tap, event, error in (
-            ("tap.1", "DialEnd\r\nDestChannel: U\r\nDestUniqueid: tap.1\r\nDialStatus: ANSWER", None),
+            ("tap.1", "DialBegin\r\nDestChannel: U\r\nDestUniqueid: tap.1", None),
             ("tap.2", "Hangup\r\nChannel: U\r\nUniqueid: tap.2\r\nCause: 0", Gone),
         ):
-            asking = asyncio.create_task(ami.originate_tap(tap, "1.1", "127.0.0.1", 9, Codec.ULAW))
+            asking = asyncio.create_task(ami.attach(order(tap)))
             await until(lambda tap=tap: any(one.get("ChannelId") == tap for one in pbx.asked))  # type: ignore[misc]
             pbx.say(f"Event: {event}\r\n\r\n")
             if error is None:
@@ -140,14 +140,14 @@ async def test_a_tap_has_begun_when_its_own_events_say_so() -> None:
                 with pytest.raises(error):
                     await asking
         with pytest.raises(PbxUnreachable):  # it says nothing more
-            await ami.originate_tap("tap.3", "1.1", "127.0.0.1", 9, Codec.ULAW)
+            await ami.attach(order("tap.3"))
 
 
 async def test_a_tap_that_may_not_be_is_refused_at_once() -> None:
     pbx = Pbx(Originate="Response: Error\r\nMessage: Permission denied\r\n")
     async with followed(pbx) as (ami, _):
         with pytest.raises(PbxRefused, match="Permission denied"):
-            await ami.originate_tap("tap.1", "1.1", "127.0.0.1", 9, Codec.ULAW)
+            await ami.attach(order("tap.1"))
         assert ami.counters.failed == 1
 
 

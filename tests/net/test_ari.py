@@ -15,9 +15,9 @@ from structlog.testing import capture_logs
 
 from bridge.net import lasting
 from bridge.net.ari import Ari, AriRefused
-from bridge.types import Codec
 from bridge.wire.pbxevents import PbxUnreachable
 from tests.net.tcp import answering, server
+from tests.orders import order
 
 
 @pytest.fixture(autouse=True)
@@ -140,7 +140,7 @@ async def test_what_a_user_may_not_ask_is_told_once_with_its_mend() -> None:
         async with counting(refusal) as (port, _), client(port) as one:
             for _again in range(2):
                 with pytest.raises(AriRefused):
-                    await one.originate_tap("tap", "1.1", "127.0.0.1", 40_000, Codec.ULAW)
+                    await one.attach(order())
     (told,) = [log for log in logs if log["log_level"] == "error"]
     assert told["reason"] == "HTTP 403 Write access denied"
     assert "read_only = no" in told["mend"]
@@ -152,7 +152,7 @@ async def test_requests_to_nobody_say_so_and_are_counted() -> None:
             with pytest.raises(PbxUnreachable):
                 await request
         with pytest.raises(PbxUnreachable):
-            await one.originate_tap("tap", "1.1", "127.0.0.1", 40_000, Codec.ULAW)
+            await one.attach(order())
         assert one.counters.requested == one.counters.failed == 5
 
 

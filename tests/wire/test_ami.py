@@ -25,6 +25,7 @@ from bridge.wire.pbxevents import (
     PbxError,
     PbxEvent,
 )
+from tests.orders import order
 
 CAPTURE = Path(__file__).parents[1] / "captures" / "asterisk" / "ami.txt"
 RECORDED: list[Mapping[str, Any]] = [
@@ -129,7 +130,7 @@ def test_a_secret_never_goes_over_the_line() -> None:
 
 
 def test_a_tap_needs_no_dialplan() -> None:
-    action = ami.originate_tap("rtzr.tap.1", "1.5", "127.0.0.1", 40_000, Codec.ALAW)
+    action = ami.originate_tap(order("rtzr.tap.1", "1.5", 40_000, codec=Codec.ALAW))
     assert action["Channel"] == "UnicastRTP/127.0.0.1:40000/c(alaw)"
     assert (action["Application"], action["Data"], action["Variable"]) == (
         "ChanSpy",
@@ -143,7 +144,7 @@ def test_a_field_can_be_no_more_than_one(before: str, sign: str, after: str) -> 
     with pytest.raises(AmiError):
         ami.written(Action="Getvar", Channel=before + sign + after)
     with pytest.raises(PbxError):
-        ami.originate_tap("tap", before + sign + after, "127.0.0.1", 9, Codec.ULAW)
+        ami.originate_tap(order("tap", before + sign + after))
 
 
 HEADERS = [

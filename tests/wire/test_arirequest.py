@@ -7,10 +7,11 @@ from hypothesis import strategies as st
 from bridge.types import Codec
 from bridge.wire import arirequest
 from bridge.wire.pbxevents import PbxError
+from tests.orders import order
 
 
 def test_tap_request() -> None:
-    request = arirequest.originate_tap("tap-1", "1795365649.2", "10.0.0.5", 40002, Codec.ULAW, "rtzr-tap")
+    request = arirequest.originate_tap(order("tap-1", "1795365649.2", 40002, host="10.0.0.5"), "rtzr-tap")
     assert (request.method, request.path) == ("POST", "channels")
     assert request.query == {
         "endpoint": "UnicastRTP/10.0.0.5:40002/c(ulaw)",
@@ -24,20 +25,22 @@ def test_tap_request() -> None:
 
 
 def test_ipv6_host_is_bracketed() -> None:
-    request = arirequest.originate_tap("tap-1", "1.2", "::1", 40002, Codec.SLIN16, "rtzr-tap")
+    request = arirequest.originate_tap(
+        order("tap-1", "1.2", 40002, host="::1", codec=Codec.SLIN16), "rtzr-tap"
+    )
     assert request.query["endpoint"] == "UnicastRTP/[::1]:40002/c(slin16)"
 
 
 @pytest.mark.parametrize("host", ["", "a/b", "a b", "a:1", "a\r\nb", "[::1]"])
 def test_host_that_is_none_is_refused(host: str) -> None:
     with pytest.raises(PbxError):
-        arirequest.originate_tap("t", "c", host, 1, Codec.ULAW, "rtzr-tap")
+        arirequest.originate_tap(order("t", "c", 1, host=host), "rtzr-tap")
 
 
 @pytest.mark.parametrize("port", [0, -1, 65536])
 def test_port_that_is_none_is_refused(port: int) -> None:
     with pytest.raises(PbxError):
-        arirequest.originate_tap("t", "c", "h", port, Codec.ULAW, "rtzr-tap")
+        arirequest.originate_tap(order("t", "c", port), "rtzr-tap")
 
 
 @given(st.text())

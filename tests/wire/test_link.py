@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.types import Codec, Event, GapReason, LegId, NewLeg, Party, Role, Token
+from bridge.types import Codec, Event, GapReason, LegId, NewLeg, Party, Role, Token, Transport
 from bridge.wire import link
 from bridge.wire.ledger import Ledger, LegReport
 from bridge.wire.link import Decoder, LinkError, encode
@@ -15,7 +15,7 @@ from bridge.wire.rtzr import Refused, Unreachable
 LEG = LegId("call", "channel")
 MESSAGES = [
     link.Begin(NewLeg(LEG, Party(Role.CALLER, "0212345678", "홍길동"), 12.5, ("joined late",))),
-    link.Ask(1, link.OpenPort(LEG)),
+    link.Ask(1, link.OpenInlet(LEG, Transport.RTP)),
     link.Answer(1, 40_000),
     link.Answer(2, error=Refused(429, "A0001", "too many")),
     link.Answer(3, error=Unreachable("streaming: gone")),
