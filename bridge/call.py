@@ -45,10 +45,10 @@ class Leg:
     """One leg's coroutine and what it keeps between two messages."""
 
     __slots__ = (
-        "_answered_ms", "_attempt", "_catch_up", "_clock", "_codec", "_covered_s", "_events", "_finished",
+        "_answered_ms", "_attempt", "_catch_up", "_clock", "_codec", "_covered_s", "_finished",
         "_gate", "_give_up_s", "_hearing", "_last", "_leg", "_listening", "_missing", "_opening",
         "_patience", "_permit", "_publish", "_retry_s", "_ring", "_settings", "_since_s", "_speech",
-        "_spool", "_taken_ms", "_talk", "_tape", "report",
+        "_spool", "_taken_ms", "_talk", "_tape", "events", "report",
     )  # fmt: skip
 
     def __init__(
@@ -72,7 +72,7 @@ class Leg:
         self._clock = clock
         self._publish = publish
         self._spool = spool
-        self._events = LegEvents(leg, party, clock())
+        self.events = LegEvents(leg, party, clock())
         self._gate = Gate(settings.gate, codec)
         self._tape = Tape(codec, settings.ring_ms, lead_ms=settings.gate.preroll_ms)
         self._hearing = Hearing(leg)
@@ -101,7 +101,7 @@ class Leg:
     async def run(self, cause: Callable[[], str]) -> LegReport:
         """Until the ring ends and RTZR has said its last word; `cause` then tells why it ended."""
         structlog.contextvars.bind_contextvars(leg=str(self._leg))
-        self._publish(self._events.started(self._codec))
+        self._publish(self.events.started(self._codec))
         try:
             async with asyncio.TaskGroup() as tasks:
                 await self._live(tasks)
@@ -112,7 +112,7 @@ class Leg:
             self._let_go()
             self._settle()
             report = self.report
-            self._publish(self._events.ended(cause(), report.ledger, report.reasons, report.refusal))
+            self._publish(self.events.ended(cause(), report.ledger, report.reasons, report.refusal))
         return report
 
     async def _live(self, tasks: asyncio.TaskGroup) -> None:
@@ -342,7 +342,7 @@ class Leg:
 
     def _tell(self, transcript: Transcript) -> None:
         latency_ms = round(self._clock()) - transcript.end_ms
-        self._publish(self._events.transcript(transcript, latency_ms, mixed=self._ring.mixes))
+        self._publish(self.events.transcript(transcript, latency_ms, mixed=self._ring.mixes))
 
     def _tell_losses(self, *, all_of_them: bool = False) -> None:
         if self._ring.evicted_ms:
@@ -362,7 +362,7 @@ class Leg:
         if self._spool is not None:
             self._spool.lose(loss.start_ms, loss.end_ms)
         gap = Gap(self._leg, start_ms, end_ms, round(loss.ms), loss.reason)
-        self._publish(self._events.gap(gap, spooled=self._spool is not None))
+        self._publish(self.events.gap(gap, spooled=self._spool is not None))
 
     def _cover(self) -> None:
         """Once a second: what nobody needs any more need not stay on the disk."""

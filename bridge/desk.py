@@ -18,7 +18,7 @@ from bridge.net.rtp import FATES
 from bridge.permit import Speech
 from bridge.ring import Ring
 from bridge.spool import LegSpool, Spool
-from bridge.types import CallId, Codec, Event, LegId, NewLeg, Transport
+from bridge.types import CallId, Codec, Event, LegId, NewLeg, Party, Transport
 from bridge.wire.door import Door, Refusal
 
 _log = structlog.get_logger()
@@ -57,6 +57,9 @@ class Desk(Protocol):
 
     def prepare(self) -> None:
         """The answer is near."""
+
+    def know(self, party: Party) -> None:
+        """Who speaks is known better now."""
 
     def answer(self, at_ms: float) -> None:
         """The leg was answered at call time `at_ms`."""
@@ -190,6 +193,9 @@ class LocalDesk:
 
     def prepare(self) -> None:
         self.ring.prepare()
+
+    def know(self, party: Party) -> None:
+        self._leg.events.know(party)
 
     def answer(self, at_ms: float) -> None:
         self.ring.answer(at_ms)

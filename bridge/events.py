@@ -31,6 +31,12 @@ def call_refused(call: CallId, at_ms: float, reason: str) -> Event:
     return Event(f"{call}/refused/{round(at_ms)}", "rtzr.call.refused", call, _now(), data)
 
 
+def call_merged(call: CallId, into: CallId, at_ms: float) -> Event:
+    """People of two calls hear each other from now on: `into` is the older one. Both keep their ids."""
+    data = {"at_ms": round(at_ms), "into": into}
+    return Event(f"{call}/merged/{into}/{round(at_ms)}", "rtzr.call.merged", call, _now(), data)
+
+
 def call_ended(
     call: CallId, at_ms: float, ledger: Ledger, legs: int, reasons: list[str], cost: Cost
 ) -> Event:
@@ -57,6 +63,10 @@ class LegEvents:
         self._id = str(leg)
         self._party = asdict(party)
         self._numbers = count(max(0, round(age_ms)) + 1)
+
+    def know(self, party: Party) -> None:
+        """Who speaks is known better from now on."""
+        self._party = asdict(party)
 
     def started(self, codec: Codec) -> Event:
         return self._make("leg.started", {"codec": codec.label})

@@ -18,8 +18,8 @@ from bridge.config import DEFAULT_CONFIG, Config, ConfigError, load
 from bridge.loops import new_loop
 from bridge.types import CallId
 from bridge.wire.pbxevents import PbxError, PbxRefused, PbxUnreachable
-from bridge.wire.roster import facts_of
 from bridge.wire.rules import CallRule, Direction, Facts, Line, choose, explain, matches
+from bridge.wire.selection import facts_of
 from bridge.wiring import open_pbx
 
 _SIGNS = {True: "hit ", False: "no  ", None: "-   "}

@@ -1,11 +1,11 @@
 """What the switchboard keeps of a call and of a leg while they live. No decision here, and no task."""
 
 import asyncio
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from bridge.desk import Desk
 from bridge.tap import Tap
-from bridge.types import CallId, LegId, NewLeg
+from bridge.types import CallId, LegId, NewLeg, Party
 from bridge.wire.ledger import Ledger, LegReport
 
 
@@ -52,6 +52,12 @@ class Live:
         self.prepared = True
         if self.desk is not None:
             self.desk.prepare()
+
+    def know(self, party: Party) -> None:
+        """Who speaks is known better now."""
+        self.new = replace(self.new, party=party)
+        if self.desk is not None:
+            self.desk.know(party)
 
     def answer(self, at_ms: float) -> None:
         if self.answered_ms is None:

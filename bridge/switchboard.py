@@ -7,7 +7,7 @@ audio and no transcript passes here.
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, replace
 from itertools import count
 
@@ -15,38 +15,41 @@ import structlog
 
 from bridge import events, metrics
 from bridge.admission import Admission
+from bridge.census import census, family
 from bridge.desk import DeskLost, Desks
 from bridge.events import LegEvents
 from bridge.live import Call, Live
 from bridge.pbx import Pbx
+from bridge.sharing import Sharing
 from bridge.tap import Tap, TapSettings
 from bridge.types import CallId, Event, LegId, NewLeg, Party, Role
 from bridge.ways import Ways, WaySettings
 from bridge.wire import pbxevents as wire
 from bridge.wire.cost import Price, Spending
-from bridge.wire.ledger import Ledger
-from bridge.wire.pbxclock import PbxClock
-from bridge.wire.pbxevents import Connected, Disconnected, Gone, PbxRefused, PbxUnreachable
-from bridge.wire.roster import (
+from bridge.wire.decisions import (
     AnswerLeg,
     Decision,
     EndLeg,
     EndTap,
+    GiveBack,
+    KnowParty,
     LookUp,
-    Mark,
+    Merge,
     Pass,
+    RemoveBridge,
     RemoveStray,
-    Roster,
     StartLeg,
 )
+from bridge.wire.ledger import Ledger
+from bridge.wire.pbxclock import PbxClock
+from bridge.wire.pbxevents import Connected, Disconnected, Gone, PbxRefused, PbxUnreachable
+from bridge.wire.roster import Roster
 from bridge.wire.rtpbudget import RtpBudget
 from bridge.wire.rules import CallRule
 from bridge.wire.taporder import tap_prefix
 
 _log = structlog.get_logger()
 
-MARK = "RTZR_CALL"
-"""The variable that the dialplan's one line leaves on the announcing channel and on those it dials."""
 _COMPARE_AGAIN_S = 1.0
 _ROOM_AGAIN_S, _MOST_ROOM_AGAIN_S = 5.0, 60.0
 """Until live calls for which there was no room at a connect are tried once more, and ever more seldom."""
@@ -79,15 +82,19 @@ class Switchboard:
         publish: Callable[[Event], None],
         mix_when: Callable[[int], bool] | None = None,
     ) -> None:
-        """`mix_when`: whether, of so many answered legs, the last is to share its call's other stream."""
+        """`mix_when`: as of `Sharing`."""
         self._pbx = pbx
         self._desks = desks
-        self._mix_when = mix_when
+        self._sharing = Sharing(desks, mix_when)
         self._settings = settings
         self._publish = publish
         self._ways = Ways(pbx, settings.ways)
         self._roster = Roster(
-            settings.user_event, tap_prefix(settings.taps.app), settings.rules, settings.trunks
+            settings.user_event,
+            tap_prefix(settings.taps.app),
+            settings.rules,
+            settings.trunks,
+            settings.taps.app,
         )
         self._admission = Admission(
             desks,
@@ -134,6 +141,8 @@ class Switchboard:
             for live in self._live.values():
                 live.end("bridge stopped")
         await self._idle.wait()
+        for channel in tuple(self._roster.staying):
+            await _guarded(self._pbx.give_back(channel))
 
     # Decisions.
 
@@ -156,16 +165,18 @@ class Switchboard:
                     self._start(decision)
                 case AnswerLeg(channel, at_s):
                     self._answer(channel, at_s)
+                case KnowParty(channel):
+                    self._know(channel)
                 case EndLeg(channel, cause):
                     self._end(channel, cause)
-                case EndTap(channel):
-                    self._end_tap(channel)
-                case RemoveStray(channel):
-                    self._spawn(self._remove(channel))
-                case LookUp(channel, rule):
-                    self._spawn(self._look_up(channel, rule))
-                case Pass(channel, choice):
-                    _log.info("call passed", channel=channel, rule=choice.rule, reason=choice.reason)
+                case EndTap(tap):
+                    self._end_tap(tap)
+                case Merge(call, into):
+                    self._merge(call, into)
+                case LookUp():
+                    self._spawn(self._look_up(decision))
+                case _:
+                    self._let_be(decision)
 
     async def _reconcile(self) -> None:
         """Compare what runs here with what the PBX has: it repeats nothing that was missed."""
@@ -173,66 +184,55 @@ class Switchboard:
         for attempt in count():
             try:
                 known = self._roster.known(self._taps())
-                channels = await self._pbx.channels()
-                marks = await asyncio.gather(*(self._mark(channel) for channel in channels))
-                found = {c.id: mark for c, mark in zip(channels, marks, strict=True) if mark is not None}
-                families = await self._families([one for one in channels if one.id not in found])
+                found = await census(self._pbx, rules=bool(self._settings.rules))
                 break
             except (PbxRefused, PbxUnreachable, wire.PbxError) as error:
                 _log.warning("live calls not compared", reason=_told(error), attempt=attempt)
                 await asyncio.sleep(_COMPARE_AGAIN_S)
             if connection != self._connection:
                 return  # a later connection compares anew
-        self._carry_out(self._roster.reconcile(channels, found, known, self._taps(), families))
-
-    async def _families(self, channels: Sequence[wire.Channel]) -> dict[str, CallId]:
-        """The linkedids of channels that nobody has marked; only rules could choose their calls."""
-        if not self._settings.rules:
-            return {}
-        asked = [self._pbx.variable(channel.id, "CHANNEL(linkedid)") for channel in channels]
-        linkedids = await asyncio.gather(*asked)
-        return {one.id: linkedid for one, linkedid in zip(channels, linkedids, strict=True) if linkedid}
+        self._carry_out(self._roster.reconcile(found, known, self._taps()))
 
     def _taps(self) -> frozenset[str]:
         """Our own channels that are in use."""
         return frozenset(live.tap.id for live in self._live.values() if live.tap is not None)
 
-    async def _mark(self, channel: wire.Channel) -> Mark | None:
-        try:
-            return Mark.read(await self._pbx.variable(channel.id, MARK))
-        except (PbxRefused, wire.PbxError) as error:
-            _log.warning("channel not read", reason=_told(error))
-            return None
+    async def _look_up(self, asked: LookUp) -> None:
+        linkedid = await family(self._pbx, asked.channel)
+        if asked.rule is not None or asked.leads:
+            self._carry_out(self._roster.chosen(asked.channel, linkedid, asked.rule))
+        elif linkedid is not None:
+            self._carry_out(self._roster.start(asked.channel, linkedid, Role.CALLER, found=asked.late))
 
-    async def _look_up(self, channel: wire.Channel, rule: str | None) -> None:
-        linkedid: CallId | None = None
-        try:
-            linkedid = await self._pbx.variable(channel.id, "CHANNEL(linkedid)") or channel.id
-        except (PbxRefused, PbxUnreachable):
-            if channel.local:  # it may be of a call that is followed already
-                raise
-            linkedid = channel.id  # as it is for whoever calls from a telephone
-        finally:
-            if rule is not None:
-                self._carry_out(self._roster.chosen(channel, linkedid, rule))
-        if rule is None:
-            self._carry_out(self._roster.start(channel, linkedid, Role.CALLER))
+    def _let_be(self, decision: RemoveStray | RemoveBridge | GiveBack | Pass) -> None:
+        """What is not to be heard."""
+        match decision:
+            case Pass(channel, choice):
+                _log.info("call passed", channel=channel, rule=choice.rule, reason=choice.reason)
+            case RemoveStray(channel):
+                _log.info("stray tap removed", tap=channel)
+                self._spawn(self._pbx.hangup(channel))
+            case RemoveBridge(bridge):
+                _log.info("stray bridge removed", bridge=bridge)
+                self._spawn(self._pbx.destroy_bridge(bridge))
+            case GiveBack(channel):
+                self._spawn(self._pbx.give_back(channel))
 
-    async def _remove(self, channel: str) -> None:
-        _log.info("stray tap removed", tap=channel)
-        await self._pbx.hangup(channel)
+    def _merge(self, call: CallId, into: CallId) -> None:
+        if (merged := self._calls.get(call)) is not None:
+            _log.info("calls merged", call=call, into=into)
+            self._publish(events.call_merged(call, into, merged.now_ms()))
 
     # Legs.
 
     def _start(self, start: StartLeg) -> None:
-        if self._draining:
-            return
-        call, channel = self._call(start), start.channel
+        channel = start.channel
+        call = None if self._draining else self._call(start)
         if call is None:
             self._turn_away(start)
             return
         self._admission.began(call.id)
-        party = Party(start.role, channel.number, channel.caller_name)
+        party = _party(start.role, channel)
         flaws = ("joined late",) if start.late else ()
         live = Live(NewLeg(LegId(call.id, channel.id), party, call.origin_s, flaws, call.rule))
         self._live[channel.id] = live
@@ -256,9 +256,11 @@ class Switchboard:
         return call
 
     def _turn_away(self, start: StartLeg) -> None:
-        """A call that was live before us is asked for again: after a start all come at once, and the door
-        learns only then what a leg costs."""
-        if not start.late:
+        """A call that was sent to us to stay goes on; one that was live before us is asked for again: after
+        a start all come at once, and the door learns only then what a leg costs."""
+        if start.channel.id in self._roster.staying:
+            self._let_be(GiveBack(start.channel.id))
+        if not start.late or self._draining:
             return
         self._roster.forget(start.channel.id)
         if not self._coming_back:
@@ -307,7 +309,7 @@ class Switchboard:
         tap = Tap(live.leg.channel, desk, self._pbx, way, self._settings.taps)
         live.sit(desk, tap)
         if live.answered_ms is not None:
-            self._mix(live, call)
+            self._sharing.mix(live, call, self._live.values())
         live.catch_up()
         tapping = asyncio.create_task(_guarded(tap.run()))
         try:
@@ -334,24 +336,13 @@ class Switchboard:
             call = self._calls[live.leg.call]
             at_ms = None if at_s is None else (self._clock.monotonic(at_s) - call.origin_s) * 1000
             if live.desk is not None:
-                self._mix(live, call)
+                self._sharing.mix(live, call, self._live.values())
             live.answer(call.now_ms() if at_ms is None else at_ms)
 
-    def _mix(self, live: Live, call: Call) -> None:
-        """With `mix_legs`, a leg for which there is no session goes into the stream of its call's other one.
-
-        Decided once a desk, at the answer: what was said before two streams became one has no place in it.
-        """
-        others = [one for one in self._live.values() if one is not live and one.answered_ms is not None]
-        streams = 1 + sum(not other.mixed for other in others)
-        if self._mix_when is None or not self._mix_when(streams) or live.mixes or live.mixed:
-            return
-        for host in others:
-            if host.leg.call == call.id and host.desk and not (host.mixes or host.mixed or host.cause):
-                host.mixes = live.mixed = True
-                self._desks.mix(host.leg, live.leg)
-                _log.warning("legs mixed", leg=str(live.leg), into=str(host.leg))
-                return
+    def _know(self, channel: wire.Channel) -> None:
+        live = self._live.get(channel.id)
+        if live is not None:
+            live.know(_party(live.new.party.role, channel))
 
     def _end(self, channel: str, cause: str) -> None:
         live = self._live.get(channel)
@@ -384,6 +375,10 @@ class Switchboard:
     def _spawn(self, work: Coroutine[None, None, None]) -> None:
         """Run something beside the events; a request that fails is told and harms nothing else."""
         self._tasks.create_task(_guarded(work))
+
+
+def _party(role: Role, channel: wire.Channel) -> Party:
+    return Party(role, channel.number, channel.caller_name, channel.name)
 
 
 def _told(error: Exception) -> str:

@@ -89,6 +89,8 @@ class Party:
     role: Role
     number: str = ""
     name: str = ""
+    channel: str = ""
+    """The channel by name, such as PJSIP/1002-0000002a."""
 
 
 @dataclass(frozen=True, slots=True)

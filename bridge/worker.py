@@ -163,6 +163,8 @@ def _tell_desk(desk: LocalDesk, message: Any) -> None:
             desk.close_inlet()
         case wire.Prepare():
             desk.prepare()
+        case wire.Know(_, party):
+            desk.know(party)
         case wire.Answered(_, at_ms):
             desk.answer(at_ms)
         case wire.Flaw(_, reason):

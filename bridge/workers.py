@@ -25,7 +25,7 @@ from bridge.inlets import Place
 from bridge.net.link import Link, LinkLost
 from bridge.net.rtzr import TokenSource
 from bridge.quota import Governor, Permit
-from bridge.types import CallId, Event, LegId, NewLeg, Transport
+from bridge.types import CallId, Event, LegId, NewLeg, Party, Transport
 from bridge.wire import link as wire
 from bridge.wire.backoff import full_jitter
 from bridge.wire.door import Door, Refusal
@@ -98,6 +98,9 @@ class DistantDesk:
 
     def prepare(self) -> None:
         self._link.tell(wire.Prepare(self._leg))
+
+    def know(self, party: Party) -> None:
+        self._link.tell(wire.Know(self._leg, party))
 
     def answer(self, at_ms: float) -> None:
         self._link.tell(wire.Answered(self._leg, at_ms))

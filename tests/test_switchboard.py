@@ -10,12 +10,13 @@ from typing import Any, cast
 import pytest
 
 from bridge import switchboard, tap
+from bridge.census import MARK
 from bridge.desk import Counts, DeskLost
 from bridge.inlets import Place
 from bridge.net.ari import Ari
-from bridge.switchboard import MARK, Switchboard, SwitchboardSettings
+from bridge.switchboard import Switchboard, SwitchboardSettings
 from bridge.tap import TapSettings
-from bridge.types import CallId, Codec, Event, LegId, NewLeg, Transport
+from bridge.types import CallId, Codec, Event, LegId, NewLeg, Party, Transport
 from bridge.ways import WaySettings
 from bridge.wire import pbxevents as wire
 from bridge.wire.door import Door, Refusal
@@ -96,6 +97,8 @@ class _Desk:
 
     def prepare(self) -> None:
         self.said.append("prepare")
+
+    def know(self, party: Party) -> None: ...
 
     def answer(self, at_ms: float) -> None:
         self.said.append("answer")

@@ -235,7 +235,8 @@ class Ami:
         return self._reader.channels(replies, time.time())
 
     async def bridges(self) -> tuple[Bridge, ...]:
-        return ami.bridges(await self._request(ami.written(Action="CoreShowChannels")))
+        channels = await self._request(ami.written(Action="CoreShowChannels"))
+        return ami.bridges(channels, await self._request(ami.written(Action="BridgeList")))
 
     async def variable(self, channel: str, name: str) -> str | None:
         try:

@@ -15,6 +15,7 @@ from typing import Any
 from bridge.wire.pbxevents import (
     Bridge,
     Channel,
+    ChannelCallerId,
     ChannelCreated,
     ChannelDestroyed,
     ChannelEnteredBridge,
@@ -37,6 +38,8 @@ Action = dict[str, str]
 
 _MAX_FIELD = 4096
 _UNKNOWN = "<unknown>"
+_HOLDING = "holding_bridge"
+"""The technology of a bridge in which calls wait."""
 _DURATION = re.compile(r"(\d+):(\d\d):(\d\d)")
 _ESCAPED = re.compile(r"\\(.)")
 _CHANNELS = """
@@ -50,7 +53,7 @@ _DIALS = ("DialBegin", "DialState", "DialEnd")
 _SET = ("UserEvent", "VarSet")
 _HAPPENED = (
     "Newchannel", "Newstate", "Hangup", "HangupRequest", "SoftHangupRequest", "QueueCallerJoin",
-    "BridgeEnter", "BridgeLeave",
+    "BridgeEnter", "BridgeLeave", "NewCallerid",
 )  # fmt: skip
 
 NEEDED = {
@@ -152,13 +155,14 @@ def info(settings: Message, status: Message) -> PbxInfo:
     return PbxInfo(_text(settings, "AsteriskVersion"), _text(settings, "SystemName"), started)
 
 
-def bridges(messages: Iterable[Message]) -> tuple[Bridge, ...]:
-    """Who is with whom, by the reply to CoreShowChannels. Raises AmiError."""
+def bridges(channels: Iterable[Message], listed: Iterable[Message]) -> tuple[Bridge, ...]:
+    """Who is with whom, by the replies to CoreShowChannels and BridgeList. Raises AmiError."""
     found: dict[str, set[str]] = {}
-    for one in messages:
+    for one in channels:
         if bridge := _text(one, "BridgeId"):
             found.setdefault(bridge, set()).add(_needed(one, "Uniqueid"))
-    return tuple(Bridge(bridge, frozenset(channels)) for bridge, channels in found.items())
+    holding = {_text(one, "BridgeUniqueid") for one in listed if _text(one, "BridgeTechnology") == _HOLDING}
+    return tuple(Bridge(one, frozenset(there), one in holding) for one, there in found.items())
 
 
 @dataclass(slots=True)
@@ -199,8 +203,11 @@ class Reader:
                 return ChannelCreated(now_s, channel)
             case "Newstate":
                 return ChannelStateChange(now_s, channel)
+            case "NewCallerid":
+                return ChannelCallerId(now_s, channel)
             case "BridgeEnter":
-                return ChannelEnteredBridge(now_s, channel, _needed(message, "BridgeUniqueid"))
+                holding = _text(message, "BridgeTechnology") == _HOLDING
+                return ChannelEnteredBridge(now_s, channel, _needed(message, "BridgeUniqueid"), holding)
             case "BridgeLeave":
                 return ChannelLeftBridge(now_s, channel, _needed(message, "BridgeUniqueid"))
             case "Hangup":

@@ -14,6 +14,7 @@ from typing import Any, get_args
 from bridge.wire.pbxevents import (
     Bridge,
     Channel,
+    ChannelCallerId,
     ChannelCreated,
     ChannelDestroyed,
     ChannelEnteredBridge,
@@ -86,8 +87,7 @@ def channels(text: str | bytes) -> tuple[Channel, ...]:
 
 def bridges(text: str | bytes) -> tuple[Bridge, ...]:
     """The reply to GET /bridges. Raises AriError."""
-    found = (_object(value, "bridge") for value in _list(_decoded(text, limit=None)))
-    return tuple(Bridge(_text(b, "id"), frozenset(map(str, _list(b.get("channels", []))))) for b in found)
+    return tuple(map(_bridge, _list(_decoded(text, limit=None))))
 
 
 def pbx(text: str | bytes) -> PbxInfo:
@@ -135,9 +135,11 @@ TYPES = tuple(kind.__name__ for kind in get_args(AriEvent))
 """ARI's own names, which the classes above carry."""
 
 
-_OF_A_CHANNEL = {kind.__name__: kind for kind in (ChannelCreated, ChannelStateChange, StasisStart, StasisEnd)}
+_OF_A_CHANNEL = {
+    kind.__name__: kind
+    for kind in (ChannelCreated, ChannelStateChange, ChannelCallerId, StasisStart, StasisEnd)
+}
 _WITH_CAUSE = {kind.__name__: kind for kind in (ChannelHangupRequest, ChannelDestroyed)}
-_WITH_BRIDGE = {kind.__name__: kind for kind in (ChannelEnteredBridge, ChannelLeftBridge)}
 
 
 def _read(kind: str, event: dict[str, Any], at: float) -> AriEvent:
@@ -145,9 +147,12 @@ def _read(kind: str, event: dict[str, Any], at: float) -> AriEvent:
         return _OF_A_CHANNEL[kind](at, channel(event.get("channel")))
     if kind in _WITH_CAUSE:
         return _WITH_CAUSE[kind](at, channel(event.get("channel")), _cause(event))
-    if kind in _WITH_BRIDGE:
-        return _WITH_BRIDGE[kind](at, channel(event.get("channel")), _bridge_id(event))
     match kind:
+        case "ChannelEnteredBridge":
+            met = _bridge(event.get("bridge"))
+            return ChannelEnteredBridge(at, channel(event.get("channel")), met.id, met.holding)
+        case "ChannelLeftBridge":
+            return ChannelLeftBridge(at, channel(event.get("channel")), _bridge(event.get("bridge")).id)
         case "ChannelUserevent":
             fields = _texts(event.get("userevent", {}))
             who = _optional_channel(event, "channel")
@@ -209,5 +214,7 @@ def _cause(event: dict[str, Any]) -> int:
     return cause
 
 
-def _bridge_id(event: dict[str, Any]) -> str:
-    return _text(_object(event.get("bridge"), "bridge"), "id")
+def _bridge(value: object) -> Bridge:
+    fields = _object(value, "bridge")
+    channels = frozenset(map(str, _list(fields.get("channels", []))))
+    return Bridge(_text(fields, "id"), channels, _text(fields, "bridge_type", "") == "holding")

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from bridge.types import Codec, Event, LegId, NewLeg, Token, Transport
+from bridge.types import Codec, Event, LegId, NewLeg, Party, Token, Transport
 from bridge.wire.ledger import LegReport
 
 _LENGTH = struct.Struct("!I")
@@ -92,6 +92,12 @@ class CloseInlet:
 @dataclass(frozen=True, slots=True)
 class Prepare:
     leg: LegId
+
+
+@dataclass(frozen=True, slots=True)
+class Know:
+    leg: LegId
+    party: Party
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,13 @@ class PbxUnreachable(Exception):
     """The PBX did not answer in time, or not at all, or not as it should."""
 
 
+_NOBODY = (
+    "Local/", "Snoop/", "CBAnn/", "CBRec/", "Announcer/", "Recorder/", "Bridge/", "Message/", "Surrogate/",
+    "UnicastRTP/", "MulticastRTP/", "AudioSocket/", "WebSocket/",
+)  # fmt: skip
+"""Kinds of channels that the PBX, or a program, makes for its own ends."""
+
+
 @dataclass(frozen=True, slots=True)
 class Channel:
     """A channel as it was when the event or reply was made."""
@@ -63,6 +70,16 @@ class Channel:
     def local(self) -> bool:
         """A half of a Local channel: nobody's telephone."""
         return self.name.startswith("Local/")
+
+    @property
+    def pair(self) -> str:
+        """What both halves of a Local channel are called; of any other, its name."""
+        return self.name.removesuffix(";1").removesuffix(";2") if self.local else self.name
+
+    @property
+    def person(self) -> bool:
+        """Whether somebody's telephone or line is behind it, and not the PBX itself."""
+        return not self.name.startswith(_NOBODY)
 
     @property
     def up(self) -> bool:
@@ -128,10 +145,20 @@ class Dial:
 
 
 @dataclass(frozen=True, slots=True)
+class ChannelCallerId:
+    """Its number or name is another now."""
+
+    at: float
+    channel: Channel
+
+
+@dataclass(frozen=True, slots=True)
 class ChannelEnteredBridge:
     at: float
     channel: Channel
     bridge: str
+    holding: bool = False
+    """Whether those in it wait, and do not hear each other (parking)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +193,7 @@ PbxEvent = (
     | ChannelVarset
     | Dial
     | ChannelEnteredBridge
+    | ChannelCallerId
     | ChannelLeftBridge
     | StasisStart
     | StasisEnd
@@ -192,6 +220,8 @@ class Bridge:
     id: str
     channels: frozenset[str]
     """Ids."""
+    holding: bool = False
+    """As of `ChannelEnteredBridge`."""
 
 
 @dataclass(frozen=True, slots=True)

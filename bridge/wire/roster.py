@@ -1,112 +1,53 @@
 """Which of Asterisk's channels are legs, of which call and in which role: PBX events in, decisions out.
 
 A call is ours once its dialplan has said so (`UserEvent(RTZR,...)`) or a rule has chosen it: the channel that
-announced or calls is the caller's leg, and every channel that a leg dials is a callee's. Decisions only; the
-switchboard carries them out.
+announced or calls is the caller's leg; every channel that a leg dials is a callee's, and so is whoever comes
+into a bridge where a leg is. A leg is a person's channel, which keeps its id through hold, transfers, parking
+and pickup. Half of a Local channel is nobody: a tap on it repeats whoever is behind it, and keeps Asterisk
+from taking it out of the way. So it is a leg only as long as it leads to nobody else.
+
+Decisions only; the switchboard carries them out. What rules say is in `selection`, who hears whom in
+`meetings`.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 
 from bridge.types import CallId, Role
 from bridge.wire import pbxevents as pbx
-from bridge.wire.rules import CallRule, Choice, Direction, Facts, choose, matches
+from bridge.wire.census import Census, Known, Mark
+from bridge.wire.decisions import (
+    AnswerLeg,
+    Decision,
+    EndLeg,
+    EndTap,
+    GiveBack,
+    KnowParty,
+    LookUp,
+    Merge,
+    Pass,
+    RemoveBridge,
+    RemoveStray,
+    StartLeg,
+)
+from bridge.wire.locals import Locals
+from bridge.wire.meetings import Meetings
+from bridge.wire.rules import CallRule
+from bridge.wire.seen import Seen
+from bridge.wire.selection import Selection
 from bridge.wire.taporder import tap_of
 
 _DIALLING = ("", "RINGING", "PROGRESS", "PROCEEDING", "ANSWER")
 """A dial of any other status is over, and a leg on its channel would never be told to end."""
 
 
-_REMEMBERED = 4096
-
-
-@dataclass(frozen=True, slots=True)
-class Mark:
-    """What the dialplan's one line leaves on a channel: the call's linkedid and the announcer's uniqueid."""
-
-    call: CallId
-    announcer: str
-
-    @classmethod
-    def read(cls, value: str | None) -> "Mark | None":
-        """From `linkedid/uniqueid`; None for anything else."""
-        call, slash, announcer = (value or "").partition("/")
-        return cls(call, announcer) if call and slash and announcer else None
-
-
-@dataclass(frozen=True, slots=True)
-class StartLeg:
-    channel: pbx.Channel
-    call: CallId
-    role: Role
-    late: bool = False
-    """Whether it was up already when it was found: what was said before is not known."""
-    rule: str = ""
-    """Which one chose the call, if one did."""
-
-
-@dataclass(frozen=True, slots=True)
-class AnswerLeg:
-    channel: str
-    at_s: float | None
-    """Unix seconds, the PBX's clock, at the earliest if it was missed; None: before the leg began."""
-
-
-@dataclass(frozen=True, slots=True)
-class EndLeg:
-    channel: str
-    cause: str
-
-
-@dataclass(frozen=True, slots=True)
-class EndTap:
-    """One of our own channels is gone."""
-
-    channel: str
-
-
-@dataclass(frozen=True, slots=True)
-class RemoveStray:
-    """One of our own channels that nothing here runs."""
-
-    channel: str
-
-
-@dataclass(frozen=True, slots=True)
-class LookUp:
-    """The PBX has to be asked for the linkedid: announced without a readable mark, or chosen by `rule`."""
-
-    channel: pbx.Channel
-    rule: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Pass:
-    """A rule has chosen the call not to be heard."""
-
-    channel: str
-    choice: Choice
-
-
-Decision = StartLeg | AnswerLeg | EndLeg | EndTap | RemoveStray | LookUp | Pass
-
-
-@dataclass(frozen=True, slots=True)
-class Known:
-    """What ran here at one moment, by channel id."""
-
-    channels: frozenset[str]
-    legs: frozenset[str]
-    taps: frozenset[str]
-
-
 @dataclass(slots=True)
 class _Asked:
-    """A channel that a rule has chosen, while its linkedid is asked for."""
+    """A channel whose linkedid is asked for: a rule has chosen it, or it leads to somebody."""
 
-    rule: str
-    peers: list[pbx.Channel] = field(default_factory=list)
-    """Whom it has dialled meanwhile."""
+    rule: str | None
+    peers: list[tuple[pbx.Channel, str]] = field(default_factory=list)
+    """Whom it has dialled meanwhile, and how far that has come."""
     channel: pbx.Channel | None = None
     linkedid: CallId = ""
     """The answer, once it is there."""
@@ -118,54 +59,71 @@ class Roster:
 
     user_event: str
     own_prefix: str
-    """How the ids of our own channels begin."""
+    """How the ids of our own channels and bridges begin."""
     rules: tuple[CallRule, ...] = ()
     trunks: tuple[str, ...] = ()
-    """Patterns of the contexts in which calls come from outside."""
+    app: str = ""
+    """Our Stasis application."""
+    _selection: Selection = field(init=False)
+    _seen: Seen = field(init=False)
+    _meetings: Meetings = field(default_factory=Meetings)
     _legs: dict[str, CallId] = field(default_factory=dict)
-    _created: dict[str, float] = field(default_factory=dict)
-    _up: set[str] = field(default_factory=set)
-    _gone: dict[str, None] = field(default_factory=dict)
-    """The newest channels that were destroyed: what is still on its way about them comes too late."""
-    _facts: dict[str, Facts] = field(default_factory=dict)
-    """Of channels that call and that no rule has chosen yet."""
-    _decided: dict[str, Choice] = field(default_factory=dict)
-    """What a rule said of a channel that calls."""
-    _called: set[str] = field(default_factory=set)
-    """Channels that were dialled: what they do in the dialplan is no call of their own."""
+    _locals: Locals = field(default_factory=Locals)
     _pending: dict[str, _Asked] = field(default_factory=dict)
-    """In the order in which they were chosen."""
-    _speaking: set[str] = field(default_factory=set)
-    """Channels of the PBX's own that carry audio."""
+    """In the order in which they were asked for."""
+    _merged: set[tuple[CallId, CallId]] = field(default_factory=set)
+    staying: set[str] = field(default_factory=set)
+    """Calls that the dialplan has sent to our application, and that would wait for ever."""
     _heard_s: float | None = None
     _missed_since_s: float | None = None
     """The PBX's time from which on events were missed, when the connection was lost."""
+
+    def __post_init__(self) -> None:
+        self._selection = Selection(self.rules, self.trunks)
+        self._seen = Seen(self.own_prefix)
 
     def take(self, event: pbx.PbxEvent) -> list[Decision]:
         """Decide on one event, in the order in which the PBX sent it."""
         self._heard_s = event.at
         match event:
             case pbx.ChannelCreated(channel=channel):
-                self._created[channel.id] = channel.created
-                self._count(channel)
+                self._seen.see(channel)
                 return self._asked(channel) if channel.calls else []
+            case pbx.ChannelCallerId(channel=channel):
+                return self._named(channel)
             case pbx.ChannelUserevent(name=name, channel=pbx.Channel() as channel) if name == self.user_event:
                 return self._announced(channel, Mark.read(event.fields.get("Call")))
             case pbx.Dial(caller=pbx.Channel() as caller, peer=peer, status=status) if status in _DIALLING:
-                return self._dialed(caller, peer)
+                return self._dialled(caller, peer, status)
             case pbx.ChannelStateChange(channel=channel) if channel.up:
-                self._up.add(channel.id)
-                if channel.id in self._legs:
-                    return [AnswerLeg(channel.id, event.at)]
-                return self._asked(channel) if channel.id in self._facts else []
+                return self._answered(channel, event.at)
             case pbx.ChannelVarset(channel=pbx.Channel() as channel, variable=name, value=value):
-                return self._set(channel, name, value)
+                return self._asked(channel) if self._selection.set(channel, name, value) else []
             case pbx.ChannelDestroyed(channel=channel):
-                return self._destroyed(channel.id, f"cause {event.cause}")
+                return self._destroyed(channel.id, f"cause {event.cause}", channel.pair)
+        return self._moved(event)
+
+    def _moved(self, event: pbx.PbxEvent) -> list[Decision]:
+        """Into a bridge or our application, or out of it."""
+        match event:
+            case pbx.ChannelEnteredBridge(channel=channel, bridge=bridge, holding=False):
+                return [] if self._seen.own(channel.id) else self._met(self._meetings.enter(channel, bridge))
+            case pbx.ChannelLeftBridge(channel=channel, bridge=bridge):
+                self._meetings.leave(channel.id, bridge)
+            case pbx.StasisStart(channel=channel):
+                return [] if self._seen.own(channel.id) else self._sent(channel)
+            case pbx.StasisEnd(channel=channel):
+                self.staying.discard(channel.id)
         return []
 
+    def _answered(self, channel: pbx.Channel, at_s: float) -> list[Decision]:
+        self._seen.up.add(channel.id)
+        if channel.id in self._legs:
+            return [AnswerLeg(channel.id, at_s)]
+        return self._asked(channel) if self._selection.open(channel.id) else []
+
     def _announced(self, channel: pbx.Channel, mark: Mark | None) -> list[Decision]:
-        choice = self._choice(channel, None) if self.rules else None
+        choice = self._selection.choice(channel, None)
         if choice is not None and not choice.tap:
             return []
         if mark is None or mark.announcer != channel.id:
@@ -173,71 +131,90 @@ class Roster:
         rule = "" if choice is None else choice.rule
         return self.start(channel, mark.call, Role.CALLER, rule=rule)
 
-    def _dialed(self, caller: pbx.Channel, peer: pbx.Channel) -> list[Decision]:
-        decisions = self._asked(caller, peer)
+    def _sent(self, channel: pbx.Channel, *, late: bool = False) -> list[Decision]:
+        """The dialplan has sent a call to us, to stay."""
+        self.staying.add(channel.id)
+        choice = self._selection.choice(channel, None)
+        if choice is not None and not choice.tap:
+            return [Pass(channel.id, choice), GiveBack(channel.id)]
+        if channel.id in self._legs or channel.id in self._pending:
+            return []
+        if choice is None:
+            return [LookUp(channel, late=late)]
+        self._pending[channel.id] = _Asked(choice.rule)
+        return [LookUp(channel, choice.rule, late=late)]
+
+    # Who is dialled.
+
+    def _dialled(self, caller: pbx.Channel, peer: pbx.Channel, status: str) -> list[Decision]:
+        if self._seen.own(caller.id):  # a snoop of ours dials us
+            self._seen.speaking.discard(peer.id)
+            return []
         if self.rules:
-            self._called.add(peer.id)
-        if caller.id in self._pending:
-            self._pending[caller.id].peers.append(peer)
+            self._seen.called.add(peer.id)
+        if caller.local and (dialled := self._locals.lead(caller)) is not None:
+            return self._led_on(dialled.near) + self._called_by(dialled.call, peer, status)
+        decisions = self._asked(caller, peer)
         call = self._legs.get(caller.id)
-        return decisions + (self.start(peer, call, Role.CALLEE) if call is not None else [])
+        if call is not None:
+            return decisions + self._called_by(call, peer, status)
+        return decisions + self._may_lead(caller, peer, status)
+
+    def _called_by(self, call: CallId, peer: pbx.Channel, status: str) -> list[Decision]:
+        """A leg of this call dials `peer`. Half of a Local channel may yet lead to somebody: nothing is lost
+        by waiting until something rings."""
+        if peer.local:
+            self._locals.dial(peer, call)
+            if self._locals.leads_on(peer) or not (status or peer.up):
+                return []
+        return self.start(peer, call, Role.CALLEE)
+
+    def _led_on(self, near: str) -> list[Decision]:
+        """The near half of a Local channel is no leg any more."""
+        return [EndLeg(near, "led on")] if self._legs.pop(near, None) is not None else []
+
+    def _may_lead(self, caller: pbx.Channel, peer: pbx.Channel, status: str) -> list[Decision]:
+        """Who is no leg dials somebody: perhaps it will be one, or it is on the way to somebody of a call
+        that is followed, such as a Local channel of an attended transfer."""
+        asked = self._pending.get(caller.id)
+        if asked is not None:
+            asked.peers.append((peer, status))
+            return []
+        if not (caller.local and self._legs) or self._selection.forbids(caller.id):
+            return []
+        self._pending[caller.id] = _Asked(None, [(peer, status)])
+        return [LookUp(caller, leads=True)]
 
     # Rules.
 
     def _asked(self, channel: pbx.Channel, peer: pbx.Channel | None = None) -> list[Decision]:
         """Ask the rules about a channel that calls, and perhaps now dials `peer`, until one has chosen it."""
-        known = channel.id in self._decided or channel.id in self._legs or channel.id in self._called
-        if not self.rules or known or self._own(channel):
+        if self._decided(channel.id):
             return []
-        choice = self._choice(channel, peer)
+        choice = self._selection.choice(channel, peer)
         if choice is None:
             return []
         if not choice.tap:
             return [Pass(channel.id, choice)]
-        self._pending[channel.id] = _Asked(choice.rule)
+        asked = self._pending.setdefault(channel.id, _Asked(choice.rule))
+        asked.rule = choice.rule
         return [LookUp(channel, choice.rule)]
 
-    def _set(self, channel: pbx.Channel, name: str, value: str) -> list[Decision]:
-        """A variable is one more fact of a channel that calls."""
-        facts = self._facts.get(channel.id)
-        if facts is None:
-            return []
-        self._facts[channel.id] = replace(facts, variables={**facts.variables, name: value})
-        return self._asked(channel)
+    def _decided(self, channel: str) -> bool:
+        """Whether there is nothing to ask the rules about any more, or never was."""
+        ours = channel in self._legs or self._seen.own(channel)
+        return ours or channel in self._seen.called or self._selection.decided(channel) is not None
 
-    def _choice(self, channel: pbx.Channel, peer: pbx.Channel | None) -> Choice | None:
-        if channel.id in self._decided:
-            return self._decided[channel.id]
-        facts = self._facts[channel.id] = self._learnt(channel, peer)
-        choice = choose(self.rules, facts, channel.id)
-        if choice is not None:
-            self._decided[channel.id] = choice
-            del self._facts[channel.id]
-        return choice
-
-    def _learnt(self, channel: pbx.Channel, peer: pbx.Channel | None) -> Facts:
-        """What is known now; where it was taken up and what was dialled there do not change."""
-        facts = self._facts.get(channel.id)
-        if facts is None:
-            facts = facts_of(channel, self.trunks)
-        if not facts.caller:  # some channels get their number only after they were made
-            facts = replace(facts, caller=channel.number)
-        if facts.direction is None and peer is not None and not peer.local:
-            outside = matches(self.trunks, peer.context)
-            facts = replace(facts, direction=Direction.OUT if outside else Direction.INTERNAL)
-        if channel.application == "Queue":
-            facts = replace(facts, queue=channel.application_data.partition(",")[0])
-        return facts
-
-    def chosen(self, channel: pbx.Channel, linkedid: CallId | None, rule: str) -> list[Decision]:
-        """The answer to a `LookUp` of a channel that a rule has chosen; None: there is none to be had."""
+    def chosen(self, channel: pbx.Channel, linkedid: CallId | None, rule: str | None) -> list[Decision]:
+        """The answer to a `LookUp` of a channel that a rule has chosen, or that leads to somebody; None:
+        there is none to be had."""
         asked = self._pending.get(channel.id)
         if asked is None:
             return []  # it is gone
         if linkedid is None:
             del self._pending[channel.id]
         else:
-            asked.rule, asked.channel, asked.linkedid = rule, channel, linkedid
+            asked.rule, asked.channel, asked.linkedid = rule or asked.rule, channel, linkedid
         return self._settle()
 
     def _settle(self) -> list[Decision]:
@@ -254,54 +231,85 @@ class Roster:
         return decisions
 
     def _begun(self, asked: _Asked, channel: pbx.Channel) -> list[Decision]:
-        """A leg, unless its call is followed already (then it is on the way to somebody who is called)."""
-        if asked.linkedid in self._legs.values():
-            return []
-        decisions = self.start(channel, asked.linkedid, Role.CALLER, rule=asked.rule)
-        for peer in asked.peers if decisions else ():
-            decisions += self.start(peer, asked.linkedid, Role.CALLEE)
+        """A leg, unless its call is followed already: then it is on the way to those whom it dials."""
+        decisions: list[Decision] = []
+        if asked.linkedid not in self._legs.values():
+            rule = asked.rule
+            decisions = [] if rule is None else self.start(channel, asked.linkedid, Role.CALLER, rule=rule)
+            if not decisions:
+                return []
+        elif asked.peers and (dialled := self._locals.lead(channel)) is not None:
+            decisions += self._led_on(dialled.near)
+        for peer, status in asked.peers:
+            decisions += self._called_by(asked.linkedid, peer, status)
         return decisions
 
-    def _destroyed(self, channel: str, cause: str) -> list[Decision]:
-        self._drop(channel)
-        if channel.startswith(self.own_prefix):
-            return [EndTap(tap_of(channel))]
-        self._gone[channel] = None
-        if len(self._gone) > _REMEMBERED:
-            del self._gone[next(iter(self._gone))]
-        ended: list[Decision] = [EndLeg(channel, cause)] if self._legs.pop(channel, None) is not None else []
-        return ended + self._settle()
+    # Who meets whom.
 
-    def _drop(self, channel: str) -> None:
-        """It is gone, and so is what was known of it."""
-        for known in (self._created, self._facts, self._decided, self._pending):
-            known.pop(channel, None)
-        self._up.discard(channel)
-        self._speaking.discard(channel)
-        self._called.discard(channel)
+    def _met(self, together: tuple[pbx.Channel, ...], *, found: bool = False) -> list[Decision]:
+        """Who comes to a followed call is part of it, and two calls that meet are one."""
+        calls = {self._legs[one.id]: None for one in together if one.id in self._legs}
+        if not calls:
+            return []
+        first = min(calls, key=self._seen.age)
+        decisions: list[Decision] = []
+        for one in together:
+            if one.id not in self._legs and one.person and not self._selection.forbids(one.id):
+                decisions += self.start(one, first, Role.CALLEE, found=found)
+        return decisions + list(self._merge(calls, first))
+
+    def _merge(self, calls: Iterable[CallId], first: CallId) -> Iterator[Decision]:
+        for call in calls:
+            if call != first and (call, first) not in self._merged:
+                self._merged.add((call, first))
+                yield Merge(call, first)
+
+    def _named(self, channel: pbx.Channel) -> list[Decision]:
+        """Its number or name is another now; what was known of it stays."""
+        news = self._seen.name(channel) and channel.id in self._legs
+        return [KnowParty(self._seen.first_named(channel))] if news else []
+
+    # Beginning and end.
 
     def start(
         self, channel: pbx.Channel, call: CallId, role: Role, *, found: bool = False, rule: str = ""
     ) -> list[Decision]:
         """A leg on this channel, unless there is one, the channel is ours, or it is gone by now."""
-        if channel.id in self._legs or channel.id in self._gone or self._own(channel):
+        if channel.id in self._legs or self._seen.gone(channel.id) or self._seen.own(channel.id):
             return []
         self._legs[channel.id] = call
-        answered = channel.up or channel.id in self._up
-        start = StartLeg(channel, call, role, late=found and answered, rule=rule)
+        answered = self._seen.answered(channel)
+        start = StartLeg(self._seen.first_named(channel), call, role, late=found and answered, rule=rule)
         return [start, AnswerLeg(channel.id, None)] if answered else [start]
 
-    def _own(self, channel: pbx.Channel) -> bool:
-        return channel.id.startswith(self.own_prefix)
+    def _destroyed(self, channel: str, cause: str, pair: str = "") -> list[Decision]:
+        self._drop(channel)
+        self._locals.drop(pair)
+        if self._seen.own(channel):
+            return [EndTap(tap_of(channel))]
+        self._seen.bury(channel)
+        return self._end(channel, cause) + self._settle()
+
+    def _end(self, channel: str, cause: str) -> list[Decision]:
+        call = self._legs.pop(channel, None)
+        if call is None:
+            return []
+        if call not in self._legs.values():
+            self._merged = {pair for pair in self._merged if call not in pair}
+        return [EndLeg(channel, cause)]
+
+    def _drop(self, channel: str) -> None:
+        """It is gone, and so is what was known of it."""
+        self._pending.pop(channel, None)
+        self.staying.discard(channel)
+        self._seen.drop(channel)
+        self._selection.drop(channel)
+        self._meetings.drop(channel)
 
     @property
     def speaking(self) -> int:
         """How many channels of the PBX's own carry audio, and so have RTP ports, at the most."""
-        return len(self._speaking)
-
-    def _count(self, channel: pbx.Channel) -> None:
-        if not channel.local and not self._own(channel):
-            self._speaking.add(channel.id)
+        return len(self._seen.speaking)
 
     def lost(self) -> None:
         """The connection is lost: what happens from now on is missed."""
@@ -314,80 +322,79 @@ class Roster:
 
     def created_s(self, call: CallId, channel: pbx.Channel) -> float:
         """When the call's first channel was created: the linkedid is its uniqueid."""
-        return self._created.get(call, channel.created)
+        return self._seen.created.get(call, channel.created)
+
+    # Comparing.
 
     def known(self, taps: Iterable[str]) -> Known:
-        """What is known at this moment; `taps` are our own channels that are in use."""
-        return Known(frozenset(self._created), frozenset(self._legs), frozenset(taps))
+        """What is known at this moment; `taps` are those of ours that are in use."""
+        return Known(frozenset(self._seen.created), frozenset(self._legs), frozenset(taps))
 
-    def reconcile(
-        self,
-        channels: Iterable[pbx.Channel],
-        marks: Mapping[str, Mark],
-        known: Known,
-        taps: frozenset[str] = frozenset(),
-        families: Mapping[str, CallId] | None = None,
-    ) -> list[Decision]:
+    def reconcile(self, census: Census, known: Known, taps: frozenset[str] = frozenset()) -> list[Decision]:
         """Decide on all that the PBX has; `known` is from before it was asked, `taps` are in use now.
-        `families` has the linkedids of channels without a mark, where rules may choose them.
 
-        What began since need not be in `channels`, and is not gone for that; nor is it a stray if it is.
+        What began since need not be in the census, and is not gone for that; nor is it a stray if it is.
         """
-        here = {channel.id: channel for channel in channels}
+        here = {channel.id: channel for channel in census.channels}
         for missed in known.channels - here.keys():
             self._drop(missed)
         for channel in here.values():
-            self._created[channel.id] = channel.created
-            self._count(channel)
+            self._seen.see(channel)
+            if channel.local and channel.dials:
+                self._locals.lead(channel)
         decisions = self._settle()
         for gone in known.legs - here.keys():
             decisions += self._destroyed(gone, "gone")
-        decisions += [EndTap(tap) for tap in known.taps - here.keys()]
+        decisions += [EndTap(tap) for tap in known.taps - {tap_of(id_) for id_ in here}]
         for channel in here.values():
-            decisions += self._found(channel, marks.get(channel.id), known.taps | taps)
-        if families:
-            decisions += self._unmarked(here, families)
+            decisions += self._found(channel, census.marks.get(channel.id), known.taps | taps)
+        decisions += self._unmarked(here, census.families)
+        decisions += self._together(census.bridges, here, known.taps | taps)
         self._missed_since_s = None
         return decisions
 
     def _found(self, channel: pbx.Channel, mark: Mark | None, taps: frozenset[str]) -> list[Decision]:
-        if channel.id.startswith(self.own_prefix):
+        if self._seen.own(channel.id):
             return [] if tap_of(channel.id) in taps else [RemoveStray(channel.id)]
         if channel.id in self._legs:
             return [AnswerLeg(channel.id, self._missed_since_s)] if channel.up else []
-        if mark is None:
+        if self._stays(channel):
+            return self._sent(channel, late=True)
+        if mark is None or self._locals.leads_on(channel):
             return []
         if channel.name.endswith(";2") and mark.announcer != channel.id:
             return []  # the far half of a dialed Local channel carries the mark too, but no party's voice
         role = Role.CALLER if mark.announcer == channel.id else Role.CALLEE
         return self.start(channel, mark.call, role, found=True)
 
+    def _stays(self, channel: pbx.Channel) -> bool:
+        return channel.application == "Stasis" and channel.application_data.partition(",")[0] == self.app
+
     def _unmarked(self, here: Mapping[str, pbx.Channel], families: Mapping[str, CallId]) -> list[Decision]:
         """Calls that nobody announced and that were there before us: the rules choose by what they do now."""
         decisions: list[Decision] = []
-        ours = [one for one in here.values() if one.id in families and not self._own(one)]
+        ours = [one for one in here.values() if one.id in families and not self._seen.own(one.id)]
         for one in ours:
             call = families[one.id]
             if not one.dialled and (one.dials or not one.local) and call not in self._legs.values():
                 decisions += self._adopted(one, call)
         for one in ours:
-            if one.dialled and families[one.id] in self._legs.values():
+            if one.dialled and not self._locals.leads_on(one) and families[one.id] in self._legs.values():
                 decisions += self.start(one, families[one.id], Role.CALLEE, found=True)
         return decisions
 
     def _adopted(self, channel: pbx.Channel, call: CallId) -> list[Decision]:
-        choice = self._choice(channel, None)
+        choice = self._selection.choice(channel, None)
         if choice is None or not choice.tap:
             return []
         return self.start(channel, call, Role.CALLER, found=True, rule=choice.rule)
 
-
-def facts_of(channel: pbx.Channel, trunks: Sequence[str]) -> Facts:
-    """What a channel that calls tells of its call by itself."""
-    return Facts(
-        context=channel.context,
-        extension=channel.extension,
-        caller=channel.number,
-        channel=channel.name,
-        direction=Direction.IN if matches(trunks, channel.context) else None,
-    )
+    def _together(
+        self, bridges: Iterable[pbx.Bridge], here: Mapping[str, pbx.Channel], taps: frozenset[str]
+    ) -> list[Decision]:
+        """Those who were in a bridge before us, and bridges of ours that nothing runs."""
+        strays = [one for one in bridges if self._seen.own(one.id) and tap_of(one.id) not in taps]
+        decisions: list[Decision] = [RemoveBridge(one.id) for one in strays]
+        for together in self._meetings.compare((one for one in bridges if not self._seen.own(one.id)), here):
+            decisions += self._met(together, found=True)
+        return decisions

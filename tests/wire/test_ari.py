@@ -34,7 +34,6 @@ def test_every_recorded_event_of_ours_is_read_and_no_other() -> None:
     assert kinds - {event["type"] for event in OURS} == {
         "BridgeCreated",
         "BridgeDestroyed",
-        "ChannelCallerId",
         "ChannelConnectedLine",
         "ChannelDialplan",
     }

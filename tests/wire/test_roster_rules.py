@@ -4,8 +4,11 @@ from dataclasses import replace
 
 from bridge.types import Role
 from bridge.wire import pbxevents
-from bridge.wire.roster import AnswerLeg, Decision, Known, LookUp, Pass, Roster, StartLeg
+from bridge.wire.census import Known
+from bridge.wire.decisions import AnswerLeg, Decision, LookUp, Pass, StartLeg
+from bridge.wire.roster import Roster
 from bridge.wire.rules import CallRule, Choice, Condition
+from tests.wire.test_roster import compared
 
 NOTHING = Known(frozenset(), frozenset(), frozenset())
 
@@ -128,14 +131,15 @@ def test_what_was_known_of_a_channel_goes_with_it() -> None:
             one.take(event)
         for gone in (a, b):
             one.take(pbxevents.ChannelDestroyed(1005.0, gone, 16))
-    assert not any((one._facts, one._decided, one._called, one._pending))
+    kept = one._selection._facts, one._selection._decided, one._seen.called, one._pending, one._seen._names
+    assert not any(kept)
 
 
 def test_calls_that_were_up_before_us_are_chosen_by_what_they_do_now() -> None:
     one, a = roster(rule("line", did="100")), channel("a", "Up")
     b = channel("b", "Up", "phones", runs="AppDial")
     other = channel("x", "Up", "elsewhere")
-    decisions = one.reconcile([b, a, other], {}, NOTHING, frozenset(), {"b": "a", "a": "a", "x": "x"})
+    decisions = compared(one, [b, a, other], {}, NOTHING, frozenset(), {"b": "a", "a": "a", "x": "x"})
     assert starts(decisions) == [("a", "a", Role.CALLER, "line"), ("b", "a", Role.CALLEE, "")]
     assert all(d.late for d in decisions if isinstance(d, StartLeg))
     assert sum(isinstance(d, AnswerLeg) for d in decisions) == 2
@@ -148,7 +152,7 @@ def test_of_local_channels_only_those_that_dial_or_were_dialled_are_parties() ->
     callee = channel("d1", "Up", runs="AppDial", kind=kind)
     beyond = channel("d2", "Up", runs="Wait", kind=kind)
     here = [beyond, callee, phone, caller]
-    decisions = roster(rule("all")).reconcile(here, {}, NOTHING, frozenset(), {one.id: "c1" for one in here})
+    decisions = compared(roster(rule("all")), here, {}, NOTHING, frozenset(), {one.id: "c1" for one in here})
     assert starts(decisions) == [("c2", "c1", Role.CALLER, "all"), ("d1", "c1", Role.CALLEE, "")]
 
 
@@ -181,7 +185,7 @@ def test_an_answer_that_never_comes_holds_up_nobody_for_ever() -> None:
     assert starts(gone) == [("h", "x", Role.CALLER, "all")]
     one, a, half = out_of_turn()
     assert one.chosen(half, "x", "all") == []
-    missed = one.reconcile([half], {}, Known(frozenset({"a"}), frozenset(), frozenset()))
+    missed = compared(one, [half], {}, Known(frozenset({"a"}), frozenset(), frozenset()))
     assert starts(missed) == [("h", "x", Role.CALLER, "all")]
     assert not one._pending
 

@@ -1,0 +1,42 @@
+"""What the PBX has, as one answer to one question, and what ran here when it was asked. Values only."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from bridge.types import CallId
+from bridge.wire.pbxevents import Bridge, Channel
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """What the dialplan's one line leaves on a channel: the call's linkedid and the announcer's uniqueid."""
+
+    call: CallId
+    announcer: str
+
+    @classmethod
+    def read(cls, value: str | None) -> "Mark | None":
+        """From `linkedid/uniqueid`; None for anything else."""
+        call, slash, announcer = (value or "").partition("/")
+        return cls(call, announcer) if call and slash and announcer else None
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What ran here at one moment, by channel id."""
+
+    channels: frozenset[str]
+    legs: frozenset[str]
+    taps: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Census:
+    """All that the PBX has, asked at one moment."""
+
+    channels: tuple[Channel, ...] = ()
+    marks: Mapping[str, Mark] = field(default_factory=dict)
+    """By channel id, as the next one."""
+    families: Mapping[str, CallId] = field(default_factory=dict)
+    """The linkedids of channels without a mark, where rules may choose them."""
+    bridges: tuple[Bridge, ...] = ()

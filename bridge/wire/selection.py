@@ -1,0 +1,84 @@
+"""What is known of each channel that calls, and what the rules say of it: asked whenever more is known, until
+one has chosen.
+
+Pure. What a rule is, is in `rules`; what becomes of a chosen call is the roster's business.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from bridge.wire.pbxevents import Channel
+from bridge.wire.rules import CallRule, Choice, Direction, Facts, choose, matches
+
+
+@dataclass(slots=True)
+class Selection:
+    rules: tuple[CallRule, ...] = ()
+    trunks: tuple[str, ...] = ()
+    """Patterns of the contexts in which calls come from outside."""
+    _facts: dict[str, Facts] = field(default_factory=dict)
+    """Of channels that no rule has chosen yet."""
+    _decided: dict[str, Choice] = field(default_factory=dict)
+
+    def open(self, channel: str) -> bool:
+        """Whether it was asked about, and no rule has chosen it yet."""
+        return channel in self._facts
+
+    def decided(self, channel: str) -> Choice | None:
+        return self._decided.get(channel)
+
+    def forbids(self, channel: str) -> bool:
+        """Whether a rule has chosen it not to be heard."""
+        choice = self._decided.get(channel)
+        return choice is not None and not choice.tap
+
+    def choice(self, channel: Channel, peer: Channel | None) -> Choice | None:
+        """What the rules say of a channel that calls, and perhaps now dials `peer`; None while none does."""
+        if not self.rules:
+            return None
+        if channel.id in self._decided:
+            return self._decided[channel.id]
+        facts = self._facts[channel.id] = self._learnt(channel, peer)
+        choice = choose(self.rules, facts, channel.id)
+        if choice is not None:
+            self._decided[channel.id] = choice
+            del self._facts[channel.id]
+        return choice
+
+    def set(self, channel: Channel, name: str, value: str) -> bool:
+        """A variable is one more fact of a channel that calls; whether anybody wants to know."""
+        facts = self._facts.get(channel.id)
+        if facts is None:
+            return False
+        self._facts[channel.id] = replace(facts, variables={**facts.variables, name: value})
+        return True
+
+    def drop(self, channel: str) -> None:
+        """It is gone."""
+        self._facts.pop(channel, None)
+        self._decided.pop(channel, None)
+
+    def _learnt(self, channel: Channel, peer: Channel | None) -> Facts:
+        """What is known now; where it was taken up and what was dialled there do not change."""
+        facts = self._facts.get(channel.id)
+        if facts is None:
+            facts = facts_of(channel, self.trunks)
+        if not facts.caller:  # some channels get their number only after they were made
+            facts = replace(facts, caller=channel.number)
+        if facts.direction is None and peer is not None and not peer.local:
+            outside = matches(self.trunks, peer.context)
+            facts = replace(facts, direction=Direction.OUT if outside else Direction.INTERNAL)
+        if channel.application == "Queue":
+            facts = replace(facts, queue=channel.application_data.partition(",")[0])
+        return facts
+
+
+def facts_of(channel: Channel, trunks: Sequence[str]) -> Facts:
+    """What a channel that calls tells of its call by itself."""
+    return Facts(
+        context=channel.context,
+        extension=channel.extension,
+        caller=channel.number,
+        channel=channel.name,
+        direction=Direction.IN if matches(trunks, channel.context) else None,
+    )
