@@ -118,33 +118,33 @@ class Parser:
             held += data
             data = held
         messages: list[Message] = []
-        done = self._parse(data, messages)
+        done, fault = self._parse(data, messages)
         if data is held:
             del held[:done]
         else:
             held += data[done:]
-        if self._fault:
+        if fault:
+            self._fault = fault
             held.clear()
-            raise AudioSocketError(self._fault, messages)
+            raise AudioSocketError(fault, messages)
         return messages
 
-    def _parse(self, data: bytes | bytearray | memoryview, messages: list[Message]) -> int:
-        """Appends the whole messages in `data`; returns where the first one that is not whole begins."""
+    def _parse(self, data: bytes | bytearray | memoryview, messages: list[Message]) -> tuple[int, str]:
+        """Appends the whole messages in `data`; returns where the first other one begins, and its fault."""
         start, size = 0, len(data)
         while size - start >= HEADER.size:
             kind, length = HEADER.unpack_from(data, start)
-            self._fault = self._fault_of(kind, length)
+            fault = self._fault_of(kind, length)
             end = start + HEADER.size + length
-            if self._fault or end > size:
-                break
+            if fault or end > size:
+                return start, fault
             payload = bytes(data[start + HEADER.size : end])
             if kind == DIGIT and not 0x21 <= payload[0] <= 0x7E:
-                self._fault = f"digit of code {payload[0]}, needed printable ASCII"
-                break
+                return start, f"digit of code {payload[0]}, needed printable ASCII"
             messages.append(_message(kind, payload))
             self._identified = True
             start = end
-        return start
+        return start, ""
 
     def _fault_of(self, kind: int, length: int) -> str:
         """What is wrong with a header, "" if nothing: garbage is known before its payload is awaited."""
