@@ -1,4 +1,4 @@
-"""Which event loops the tests of the shells run on: those of the media sockets on each that the bridge may use."""
+"""Which event loops the tests of the shells run on: those of the media sockets on each of the bridge's."""
 
 import asyncio
 from collections.abc import Callable, Mapping
