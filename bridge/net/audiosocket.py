@@ -374,15 +374,18 @@ class AudioSocketServer:
         self._timer = self._loop.call_at(self._tick_s, self._tick)
 
     def _tick(self) -> None:
-        for peer in list(self._hearers):
-            if not peer.speak():
-                self.counters.silence_skipped += 1
+        self._speak()
         now_s = self._loop.time()
         for line in (self._unnamed, self._knocking, self._leaving):
             line.expire(now_s)
         self._timer = None
         if self._peers:
             self._wait()
+
+    def _speak(self) -> None:
+        for peer in list(self._hearers):
+            if not peer.speak():
+                self.counters.silence_skipped += 1
 
 
 def _unheard(_: Peer, messages: Sequence[Message], arrived_s: float) -> None:

@@ -27,7 +27,7 @@ def test_what_comes_in_a_lump_was_spoken_one_after_the_other() -> None:
 
 def test_audio_of_another_rate_and_of_no_length_is_counted_and_not_delivered() -> None:
     intake = Intake(Codec.SLIN)
-    messages = [voice(1, 16000), Audio(b"", 8000), Digit("#"), voice(2), Audio(b"", 16000)]
+    messages: list[Message] = [voice(1, 16000), Audio(b"", 8000), Digit("#"), voice(2), Audio(b"", 16000)]
     assert [frame.payload[0] for frame in intake.push(messages, 1000)] == [2]
     assert dict(zip(FATES, numbers(intake.counters), strict=True)) == {
         "received": 4,
