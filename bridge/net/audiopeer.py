@@ -36,17 +36,8 @@ class Peer:
     """The PBX at the other end of one connection, read whenever it has sent something."""
 
     __slots__ = (
-        "_labelled",
-        "_lost",
-        "_parser",
-        "_silence",
-        "_sock",
-        "_unsent",
-        "heard_s",
-        "key",
-        "now_s",
-        "take",
-    )
+        "_labelled", "_lost", "_parser", "_silence", "_sock", "_unsent", "heard_s", "key", "now_s", "take",
+    )  # fmt: skip
 
     def __init__(self, sock: socket.socket, take: Take, lost: Lost) -> None:
         """`take` gets its messages, each lot with its time of arrival, until another takes its place. `lost`

@@ -114,6 +114,8 @@ class Parser:
         if self._fault:
             raise AudioSocketError(self._fault)
         held = self._rest
+        if not held and (only := self._only(data)) is not None:
+            return [only]
         if held:
             held += data
             data = held
@@ -128,6 +130,20 @@ class Parser:
             held.clear()
             raise AudioSocketError(fault, messages)
         return messages
+
+    def _only(self, data: bytes | bytearray | memoryview) -> Audio | None:
+        """The message of audio that `data` is and nothing else, as nearly always.
+
+        The way of all others, cut short: half the price, for each of fifty a second.
+        """
+        size = len(data) - HEADER.size
+        if size < 0 or not self._identified:
+            return None
+        kind, length = HEADER.unpack_from(data)
+        rate = RATES.get(kind)
+        if rate is None or length != size or size % _WIDTH or size > _LENGTHS[kind][1]:
+            return None
+        return Audio(bytes(data[HEADER.size :]), rate)
 
     def _parse(self, data: bytes | bytearray | memoryview, messages: list[Message]) -> tuple[int, str]:
         """Appends the whole messages in `data`; returns where the first other one begins, and its fault."""

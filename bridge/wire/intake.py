@@ -46,7 +46,7 @@ numbers = attrgetter(*FATES)
 class Intake:
     """What is behind one leg's connections. Times are call time in milliseconds."""
 
-    __slots__ = ("_arrival", "_codec", "counters")
+    __slots__ = ("_arrival", "_bytes_per_ms", "_codec", "counters")
 
     def __init__(self, codec: Codec) -> None:
         """Raises ValueError if `codec` is none of CODECS."""
@@ -54,33 +54,33 @@ class Intake:
             raise ValueError(f"AudioSocket carries {' or '.join(c.label for c in CODECS)}, not {codec.label}")
         self.counters = IntakeCounters()
         self._codec = codec
+        self._bytes_per_ms = codec.bytes_per_ms
         self._arrival = Arrival()
 
     def push(self, messages: Sequence[Message], now_ms: float) -> list[Frame]:
         """The frames of messages that arrived together, spoken to the end just then."""
-        good: list[Audio] = []
-        for message in messages:
-            if isinstance(message, Audio):
-                self._sort(message, good)
-            elif isinstance(message, Digit):
-                self.counters.digits += 1
-        lengths = [self._codec.ms(len(message.payload)) for message in good]
-        frames, left_ms = [], sum(lengths)
-        for message, length_ms in zip(good, lengths, strict=True):
-            left_ms -= length_ms
-            frames.append(Frame(message.payload, self._arrival.place(length_ms, now_ms - left_ms)))
+        good = [found for found in messages if isinstance(found, Audio) and self._wanted(found)]
+        if len(good) < len(messages):
+            self.counters.digits += sum(isinstance(found, Digit) for found in messages)
+        end_ms = now_ms - sum([len(found.payload) for found in good]) / self._bytes_per_ms
+        frames = []
+        for found in good:
+            length_ms = len(found.payload) / self._bytes_per_ms
+            end_ms += length_ms
+            frames.append(Frame(found.payload, self._arrival.place(length_ms, end_ms)))
         return frames
 
-    def _sort(self, message: Audio, good: list[Audio]) -> None:
+    def _wanted(self, audio: Audio) -> bool:
         counters = self.counters
         counters.received += 1
-        if not message.payload:
+        if not audio.payload:
             counters.empty += 1
-        elif message.is_of(self._codec):
+        elif audio.is_of(self._codec):
             counters.accepted += 1
-            good.append(message)
+            return True
         else:
             counters.malformed += 1
+        return False
 
 
 class Kept:

@@ -12,7 +12,7 @@ from bridge.emulator.codebook import SENTENCES, say, spoken_ms
 from bridge.emulator.ear import Ear
 from bridge.net.audiosocket import AudioSocketInlet, AudioSocketServer, ServerCounters
 from bridge.types import Codec, Frame
-from tests.asterisk.pbx import HANGUP, Asterisk, Script, script_text
+from tests.asterisk.pbx import HANGUP, Asterisk, Call, Script, script_text, wait_for
 
 SENTENCE = SENTENCES[1]
 
@@ -173,3 +173,40 @@ async def test_the_last_word_of_the_application_arrives_before_its_hang_up(pbx: 
         await asyncio.wait_for(leg.ended.wait(), 15)
         leg.inlet.close()
     assert leg.text == SENTENCE
+
+
+async def test_a_tap_brings_each_partys_own_voice_and_cleans_up(pbx: Asterisk) -> None:
+    """ChanSpy into AudioSocket, as into RTP; while its party is silent the tap sends nothing at all."""
+    prompts = [pbx.prompt(f"audiosocket-{number}", say(text)) for number, text in enumerate(SENTENCES[1:3])]
+    log = Log(pbx)
+    async with AudioSocketServer("127.0.0.1") as server:
+        caller, callee = Leg(server, Codec.SLIN), Leg(server, Codec.SLIN16)
+        call = await asyncio.to_thread(
+            pbx.two_party_call, [(0.5, prompts[0]), (2.5, HANGUP)], [(1.5, prompts[1])], ring_s=0.5
+        )
+        await asyncio.to_thread(wait_for, lambda: callee_of(pbx, call) != "", 2, lambda: "no second leg")
+        for leg, tapped in ((caller, call.caller), (callee, callee_of(pbx, call))):
+            await tap(pbx, server, leg, tapped)
+        await asyncio.wait_for(asyncio.gather(caller.ended.wait(), callee.ended.wait()), 15)
+        await until(lambda: not pbx.channels(), "channels are left")
+        caller.inlet.close()
+        callee.inlet.close()
+    assert [caller.text, callee.text] == list(SENTENCES[1:3])
+    assert server.counters == ServerCounters(connections=2)
+    assert log.complaints == []
+
+
+def callee_of(pbx: Asterisk, call: Call) -> str:
+    """The callee's leg of a call, "" while there is none."""
+    legs = [found for found in pbx.channels() if f"Local/{call.number}@phones" in found["name"]]
+    return str(next((leg["id"] for leg in legs if leg["name"].endswith(";1")), ""))
+
+
+async def tap(pbx: Asterisk, server: AudioSocketServer, leg: Leg, tapped: str) -> None:
+    await asyncio.to_thread(
+        pbx.originate,
+        f"AudioSocket/127.0.0.1:{server.port}/{leg.key}/c({leg.codec.label})",
+        context="rtzr-tap",
+        formats=leg.codec.label,
+        variables={"RTZR_CHAN": tapped, "CDR_PROP(disable)": "1"},
+    )

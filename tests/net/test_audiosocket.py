@@ -312,7 +312,10 @@ async def test_a_second_connection_replaces_one_that_is_silent(
     assert (leg.numbers, leg.ends, server.counters.replaced) == ([1, 2], 0, 1)
 
 
-async def test_a_second_connection_while_the_first_speaks_is_refused(server: AudioSocketServer) -> None:
+async def test_a_second_connection_while_the_first_speaks_is_refused(
+    server: AudioSocketServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audiosocket, "STALE_S", 60)
     leg = Leg(server)
     with dialled(server, leg.key) as first:
         first.send(voice(1))
@@ -325,7 +328,10 @@ async def test_a_second_connection_while_the_first_speaks_is_refused(server: Aud
     assert (leg.numbers, server.counters.rivals, server.counters.replaced) == ([1, 2], 1, 0)
 
 
-async def test_a_second_connection_follows_one_whose_end_was_not_read_yet(server: AudioSocketServer) -> None:
+async def test_a_second_connection_follows_one_whose_end_was_not_read_yet(
+    server: AudioSocketServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audiosocket, "STALE_S", 60)
     leg = Leg(server)
     with dialled(server, leg.key) as first:
         first.send(voice(1))
@@ -435,7 +441,8 @@ async def test_without_descriptors_it_waits_and_tries_again(
     assert logs[0]["event"] == "audiosocket accepts nothing"
 
 
-async def test_closing_the_server_takes_leave_of_everybody() -> None:
+async def test_closing_the_server_takes_leave_of_everybody(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(audiosocket, "FAREWELL_S", 60)
     server = AudioSocketServer("127.0.0.1", knock=lambda _: None)
     server.start()
     leg = Leg(server)
@@ -447,7 +454,7 @@ async def test_closing_the_server_takes_leave_of_everybody() -> None:
         await gone(pbx)
         assert pbx.told_to_go
         pbx.close()
-    await asyncio.wait_for(closing, 0.5)
+    await asyncio.wait_for(closing, 5)  # no longer than the PBX needs
     await server.close()
     leg.inlet.close()
     assert (leg.numbers, leg.inlet.closed) == ([1], True)
