@@ -167,6 +167,13 @@ exten => s,1,Set(N=1)
  same => n,Goto(next)
  same => n(stay),Wait(3600)
  same => n(bye),Hangup()
+
+; A call whose own channel runs the AudioSocket application, and which goes on afterwards.
+[audiosocket]
+exten => s,1,Answer()
+ same => n,AudioSocket(${{AUDIOSOCKET_KEY}},${{AUDIOSOCKET_AT}})
+ same => n,Set(WENT_ON=yes)
+ same => n,Wait(3600)
 """
 
 

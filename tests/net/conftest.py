@@ -1,11 +1,11 @@
-"""Which event loops the tests of the shells run on: those of the RTP port on each that the bridge may use."""
+"""Which event loops the tests of the shells run on: those of the media sockets on each of the bridge's."""
 
 import asyncio
 from collections.abc import Callable, Mapping
 
 import pytest
 
-BOTH = {"test_rtp.py"}
+BOTH = {"test_audiopeer.py", "test_audiosocket.py", "test_rtp.py"}
 """What registers a file descriptor with the loop itself: there the loops differ."""
 
 
