@@ -1,12 +1,12 @@
-"""Which event loops the tests of the shells run on: those of the RTP port on each that the bridge may use."""
+"""Which event loops the tests of the shells run on: those of a leg's audio on each we may use."""
 
 import asyncio
 from collections.abc import Callable, Mapping
 
 import pytest
 
-BOTH = {"test_rtp.py"}
-"""What registers a file descriptor with the loop itself: there the loops differ."""
+BOTH = {"test_rtp.py", "test_mediainlet.py", "test_mediasocket.py"}
+"""What registers a file descriptor with the loop, or is one of its protocols: there the loops differ."""
 
 
 def pytest_asyncio_loop_factories(
