@@ -1,9 +1,13 @@
 """chan_websocket of a real Asterisk: every word, whoever connects; what ends what; what is refused."""
 
 import asyncio
+import socket
 from collections.abc import Callable
 
 import pytest
+from websockets.client import ClientProtocol
+from websockets.typing import Subprotocol
+from websockets.uri import parse_uri
 
 from bridge.emulator.codebook import SENTENCES, spoken_ms
 from bridge.emulator.decoder import to_pcm
@@ -204,3 +208,32 @@ async def test_audio_in_another_format_is_not_taken(pbx: Asterisk) -> None:
     await leg.until(lambda: leg.ends == 1)
     assert leg.frames == []
     assert inlet.stream.counters.malformed == inlet.stream.counters.received > 50
+
+
+def test_one_who_never_reads_costs_its_own_tap_alone(pbx: Asterisk) -> None:
+    """A bridge that is frozen: when Asterisk cannot write any more, the tap ends, and the call goes on.
+
+    It holds for connections that we open; those that Asterisk opens have its issue 2140. The fastest codec,
+    for Asterisk has room for 2 MB.
+    """
+    prompts(pbx)
+    call = pbx.two_party_call([(0.0, f"s{SENTENCE}")] * 20, [])
+    pbx.originate(
+        "WebSocket/INCOMING/c(slin192)f(json)d(in)",
+        context="rtzr-tap",
+        channelId="heard",
+        formats="slin192",
+        variables={"RTZR_CHAN": call.caller, "CDR_PROP(disable)": "1"},
+    )
+    url = url_of(pbx, "heard")
+    with socket.socket() as frozen:
+        frozen.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        frozen.connect(("127.0.0.1", pbx.places.http_port))
+        client = ClientProtocol(parse_uri(url), subprotocols=[Subprotocol("media")])
+        client.send_request(client.connect())
+        frozen.sendall(b"".join(client.data_to_send()))
+        assert frozen.recv(12) == b"HTTP/1.1 101"
+        wait_for(lambda: len(pbx.channels()) == 5, 5, lambda: pbx.cli("core show channels"))
+        wait_for(lambda: len(pbx.channels()) == 4, 20, lambda: pbx.cli("core show channels"))
+    pbx.hangup(call.phone)
+    gone(pbx)

@@ -296,7 +296,7 @@ async def test_a_key_that_asterisk_would_not_take_is_told(listening: MediaSocket
 async def test_handshakes_are_bounded_in_number_and_time(heard: Heard) -> None:
     """Those who say nothing keep nobody out for longer than their time."""
     async with (
-        MediaSocketServer("127.0.0.1", 0, most_opening=3, open_timeout_s=0.2) as one,
+        MediaSocketServer("127.0.0.1", 0, most_opening=3, open_timeout_s=0.5) as one,
         AsyncExitStack() as slow,
     ):
         one.expect(KEY, Codec.ULAW, heard.clock, heard.batches.append, heard.ended)
@@ -309,7 +309,7 @@ async def test_handshakes_are_bounded_in_number_and_time(heard: Heard) -> None:
         assert one.counters.overrun == 2
         await until(lambda: one.counters.expired == 3)
         async with dialled(one.port) as pbx:
-            await asyncio.sleep(0.3)  # an open connection has no such time
+            await asyncio.sleep(0.6)  # an open connection has no such time
             await pbx.send(start())
             await pbx.send(TONE)
             await until(lambda: heard.audio == TONE)
