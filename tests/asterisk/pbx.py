@@ -67,7 +67,13 @@ class Asterisk:
         first = random.randrange(20_000, 50_000, 1000)
         base = Path("/srv") / f"rtzr-{os.getpid()}-{next(_serial)}"
         self.places = pbx_config.Places(
-            base, _free_tcp_port(), _free_tcp_port(), _free_udp_port(), first, first + rtp_ports - 1
+            base,
+            _free_tcp_port(),
+            _free_tcp_port(),
+            _free_udp_port(),
+            first,
+            first + rtp_ports - 1,
+            _free_tcp_port(),
         )
         pbx_config.write(self.root, self.places)
         self._process: subprocess.Popen[bytes] | None = None

@@ -44,6 +44,8 @@ class Places:
     sip_port: int
     rtp_first: int
     rtp_last: int
+    media_port: int
+    """Where Asterisk opens the WebSockets of websocket_client.conf to."""
 
     def sub(self, name: str) -> Path:
         return self.base / name
@@ -174,6 +176,13 @@ exten => s,1,Answer()
  same => n,AudioSocket(${{AUDIOSOCKET_KEY}},${{AUDIOSOCKET_AT}})
  same => n,Set(WENT_ON=yes)
  same => n,Wait(3600)
+
+; What hears a prompt and a key, as a tap hears its party.
+[hear-prompt]
+exten => s,1,Answer()
+ same => n,Playback(${{PROMPTS}}/${{PROMPT}})
+ same => n,SendDTMF(5)
+ same => n,Hangup()
 """
 
 
@@ -226,6 +235,7 @@ def files(places: Places, modules: list[str]) -> dict[str, str]:
     ari += f"\n[{READER}]\ntype = user\nread_only = yes\npassword = {PASSWORD}\n"
     manager = _replaced(snippet("manager.conf"), "port = 5038", f"port = {places.ami_port}")
     manager = _replaced(manager, "secret = change-me", f"secret = {PASSWORD}")
+    client = _replaced(snippet("websocket_client.conf"), "1:8787/", f"1:{places.media_port}/")
     http = _replaced(snippet("http.conf"), "bindport = 8088", f"bindport = {places.http_port}")
     return {
         "asterisk.conf": _asterisk(places),
@@ -248,7 +258,7 @@ def files(places: Places, modules: list[str]) -> dict[str, str]:
         "cli_aliases.conf": "[general]\n",
         "pjproject.conf": "",
         "chan_websocket.conf": "",
-        "websocket_client.conf": "",
+        "websocket_client.conf": client,
     }
 
 

@@ -5,8 +5,10 @@ from collections.abc import Callable, Mapping
 
 import pytest
 
-BOTH = {"test_audiopeer.py", "test_audiosocket.py", "test_rtp.py"}
-"""What registers a file descriptor with the loop itself: there the loops differ."""
+BOTH = {
+    "test_audiopeer.py", "test_audiosocket.py", "test_mediainlet.py", "test_mediasocket.py", "test_rtp.py",
+}  # fmt: skip
+"""What registers a file descriptor with the loop, or is one of its protocols: there the loops differ."""
 
 
 def pytest_asyncio_loop_factories(
