@@ -8,13 +8,14 @@ import signal
 import socket
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack
+from uuid import UUID
 
 import structlog
 from rich.console import Console
 
 from bridge.catchup import CatchUp
 from bridge.config import Config, ConfigError
-from bridge.desk import Desks
+from bridge.desk import Desks, LocalDesks
 from bridge.load import collect_seldom, raise_file_limit, watch_load
 from bridge.meter import Meter
 from bridge.net.rtzr import Session
@@ -22,7 +23,7 @@ from bridge.quota import Governor
 from bridge.sinks.queued import QueuedSink
 from bridge.spool import Spool
 from bridge.switchboard import Switchboard
-from bridge.types import Event
+from bridge.types import Event, Transport
 from bridge.wiring import (
     build_desks,
     build_files,
@@ -57,6 +58,7 @@ async def run(config: Config, console: Console | None = None) -> int:
     stop, force = asyncio.Event(), asyncio.Event()
     _on_signals(lambda: force.set() if stop.is_set() else stop.set())
     sinks = build_sinks(config, console)
+    knocks = asyncio.Queue[UUID]()
     async with AsyncExitStack() as opened, asyncio.TaskGroup() as tasks:
         for sink in sinks:
             tasks.create_task(sink.run())
@@ -73,12 +75,13 @@ async def run(config: Config, console: Console | None = None) -> int:
         desks: Desks
         if (number := workers_of(config)) == 1:
             desks = local = build_desks(config, ports_of(config, 0), governor, speech, publish, spool)
+            knocks = await _open_door(config, local, opened)
             works += [watch_load(local.observe), collect_seldom(local.__len__)]
         else:
             desks = await opened.enter_async_context(Workers(config, number, tokens, governor, publish))
         switchboard = build_switchboard(config, pbx, desks, publish, _mix_when(config, governor))
         meter = Meter(switchboard, desks, pbx, tokens, governor, sinks)
-        works += [switchboard.run(), meter.run()]
+        works += [switchboard.run(), switchboard.visited(knocks), meter.run()]
         if spool is not None:
             files = await opened.enter_async_context(build_files(config, tokens))
             works.append(CatchUp(spool, files, governor.room, publish).run())
@@ -104,6 +107,19 @@ def _check_bind(address: str) -> None:
                 f"media.bind: {address} is not to be had ({error.strerror}); give an address of this machine"
             )
             raise ConfigError([fault]) from None
+
+
+async def _open_door(config: Config, desks: LocalDesks, opened: AsyncExitStack) -> asyncio.Queue[UUID]:
+    """Where calls come that the dialplan sends. Raises ConfigError when the port cannot be had."""
+    opened.push_async_callback(desks.inlets.close)
+    if config.media.audiosocket_calls:
+        try:
+            await desks.inlets.listen(Transport.AUDIOSOCKET)
+        except OSError as error:
+            port, reason = config.media.audiosocket_port, error.strerror
+            fault = f"media.audiosocket_port: {port} is not to be had ({reason}); give another one"
+            raise ConfigError([fault]) from None
+    return desks.inlets.knocks
 
 
 async def _open_spool(config: Config, opened: AsyncExitStack) -> Spool | None:

@@ -13,8 +13,7 @@ from typing import Protocol
 import structlog
 
 from bridge.call import Leg, LegReport, LegSettings
-from bridge.inlets import Inlet, Inlets, Place
-from bridge.net.rtp import FATES
+from bridge.inlets import Inlet, Inlets, Listener, Place
 from bridge.permit import Speech
 from bridge.ring import Ring
 from bridge.spool import LegSpool, Spool
@@ -40,8 +39,9 @@ class Desk(Protocol):
         """The leg, to its end. Raises DeskLost."""
         ...
 
-    async def open_inlet(self, transport: Transport) -> Place:
-        """Where the leg's audio is to be sent. Raises NoInlet and DeskLost, as those below."""
+    async def open_inlet(self, transport: Transport, key: str = "") -> Place:
+        """Where the leg's audio is to be sent; with a `key` of the PBX's own, the leg ends with the stream.
+        Raises NoInlet and DeskLost, as those below."""
         ...
 
     async def lock(self, address: str, port: int) -> None:
@@ -52,8 +52,9 @@ class Desk(Protocol):
         """Connect to where the PBX waits for us."""
         ...
 
-    def close_inlet(self) -> None:
+    async def close_inlet(self) -> None:
         """Read it empty and let go of it."""
+        ...
 
     def prepare(self) -> None:
         """The answer is near."""
@@ -116,9 +117,6 @@ class DeskSettings:
         return self.by_rule.get(rule, self.legs)
 
 
-_NOTHING = (0,) * len(FATES)
-
-
 class LocalDesk:
     """A desk in this process."""
 
@@ -131,7 +129,7 @@ class LocalDesk:
         self._cause = "unknown"
         self._codec = codec = new.codec or settings.codec
         self._inlet: Inlet | None = None
-        self._counted = _NOTHING
+        self._counted: tuple[int, ...] = ()
         self.ring = Ring(codec, settings.ring_ms)
         for reason in new.flaws:
             self.ring.flaw(reason)
@@ -165,13 +163,14 @@ class LocalDesk:
         except Exception:
             _log.exception("leg failed", leg=str(self._new.leg))
         finally:
-            self.close_inlet()
+            await self.close_inlet()
             self._desks.forget(self._new.leg)
 
-    async def open_inlet(self, transport: Transport) -> Place:
-        inlets = self._desks.inlets
-        self._inlet = await inlets.open(transport, self._codec, self.now_ms, self.ring.push)
-        self._counted = _NOTHING
+    async def open_inlet(self, transport: Transport, key: str = "") -> Place:
+        ended = (lambda: self.end("stream ended")) if key else None
+        listener = Listener(self._codec, self.now_ms, self.ring.push, ended)
+        self._inlet = await self._desks.inlets.open(transport, listener, key)
+        self._counted = (0,) * len(self._inlet.fates)
         return self._inlet.place
 
     async def lock(self, address: str, port: int) -> None:
@@ -182,11 +181,11 @@ class LocalDesk:
         if self._inlet is not None:
             await self._inlet.reach(url)
 
-    def close_inlet(self) -> None:
+    async def close_inlet(self) -> None:
         inlet, self._inlet = self._inlet, None
         if inlet is None:
             return
-        inlet.close()
+        await inlet.close()
         if inlet.flaw:
             self.ring.flaw(inlet.flaw)
         self._count(inlet)
@@ -215,7 +214,7 @@ class LocalDesk:
     def _count(self, inlet: Inlet) -> None:
         before, self._counted = self._counted, inlet.tally()
         fates = self._desks.fates
-        for fate, old, new in zip(FATES, before, self._counted, strict=True):
+        for fate, old, new in zip(inlet.fates, before, self._counted, strict=True):
             if new != old:
                 fates[fate] += new - old
 

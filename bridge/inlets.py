@@ -5,12 +5,25 @@ An inlet reads into its leg's ring until it is closed. Which transport a leg has
 it, is the tap's business; what arrives is `net/`'s and `wire/`'s.
 """
 
+import asyncio
 from collections.abc import Callable
+from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass
 from typing import NamedTuple, Protocol
+from uuid import UUID, uuid4
 
-from bridge.net.rtp import Deliver, PortPool, PortsExhausted, RtpPort
-from bridge.types import Codec, Transport
+from bridge.net import mediasocket
+from bridge.net.audiosocket import AudioSocketInlet, AudioSocketServer
+from bridge.net.mediainlet import Inlet as MediaInlet
+from bridge.net.mediasocket import MediaSocketServer, NotConnected
+from bridge.net.rtp import FATES as PORT_FATES
+from bridge.net.rtp import PortPool, PortsExhausted, RtpPort
+from bridge.types import Codec, Frame, Transport
+from bridge.wire.intake import FATES as AUDIOSOCKET_FATES
+from bridge.wire.mediasocket import MEDIA_FATES
 from bridge.wire.receiver import Receiver
+
+_MOST_KNOCKS = 256
 
 
 class NoInlet(Exception):
@@ -24,19 +37,29 @@ class Place(NamedTuple):
     key: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """For whom an inlet is opened."""
+
+    codec: Codec
+    clock: Callable[[], float]
+    """Call time now, in milliseconds."""
+    deliver: Callable[[list[Frame]], None]
+    ended: Callable[[], None] | None = None
+    """Told when the PBX has ended a stream of its own making."""
+
+
 class Inlet(Protocol):
     """One leg's."""
 
-    @property
-    def place(self) -> Place: ...
-
-    @property
-    def flaw(self) -> str:
-        """What is missing from what came, if anything is; in a word or two."""
-        ...
+    place: Place
+    flaw: str
+    """What is missing from what came, if anything is; in a word or two."""
+    fates: tuple[str, ...]
+    """What `tally` counts, by name."""
 
     def tally(self) -> tuple[int, ...]:
-        """What became of packets so far, in the order of `FATES`."""
+        """What became of what came so far."""
         ...
 
     def lock(self, address: str, port: int) -> None:
@@ -46,17 +69,34 @@ class Inlet(Protocol):
         """Connect to where the PBX waits for us. Raises NoInlet."""
         ...
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Read what has come, and let go."""
 
 
-class RtpInlet:
+class _Inlet:
+    """What most have in common."""
+
+    fates: tuple[str, ...] = ()
+
+    def __init__(self, place: Place) -> None:
+        self.place = place
+        self.flaw = ""
+
+    def lock(self, _address: str, _port: int) -> None:
+        """A connection has one source, and its key was its pass."""
+
+    async def reach(self, _url: str) -> None:
+        raise NoInlet("the PBX sends here by itself")
+
+
+class RtpInlet(_Inlet):
     """A UDP port."""
 
+    fates = PORT_FATES
+
     def __init__(self, port: RtpPort) -> None:
+        super().__init__(Place(port.port))
         self._port = port
-        self.place = Place(port.port)
-        self.flaw = ""
 
     def tally(self) -> tuple[int, ...]:
         return self._port.tally()
@@ -67,31 +107,125 @@ class RtpInlet:
         except (OSError, ValueError) as error:
             raise NoInlet(f"{type(error).__name__} {error}".strip()) from None
 
-    async def reach(self, _url: str) -> None:
-        raise NoInlet("a UDP port is sent to, and reaches nobody")
-
-    def close(self) -> None:
+    async def close(self) -> None:
         self._port.drain()
         if self._port.dropped_by_kernel:
             self.flaw = "packets dropped"
         self._port.close()
 
 
-class Inlets:
-    """Those of one process."""
+class StreamInlet(_Inlet):
+    """An AudioSocket that the PBX connects."""
 
-    def __init__(self, ports: PortPool, reorder_ms: float) -> None:
-        self._ports = ports
-        self._reorder_ms = reorder_ms
+    fates = AUDIOSOCKET_FATES
 
-    async def open(
-        self, transport: Transport, codec: Codec, clock: Callable[[], float], deliver: Deliver
-    ) -> Inlet:
-        """An inlet that delivers frames in call time, by `clock`. Raises NoInlet."""
-        if transport is not Transport.RTP:
-            raise NoInlet(f"{transport} is not had here")
+    def __init__(self, port: int, inlet: AudioSocketInlet) -> None:
+        super().__init__(Place(port, str(inlet.key)))
+        self._inlet = inlet
+
+    def tally(self) -> tuple[int, ...]:
+        return self._inlet.tally()
+
+    async def close(self) -> None:
+        self._inlet.close()
+
+
+class MessageInlet(_Inlet):
+    """A WebSocket: one that the PBX connects, with an inlet that is there already, or one that we connect."""
+
+    fates = MEDIA_FATES
+
+    def __init__(self, place: Place, listener: Listener, inlet: MediaInlet | None = None) -> None:
+        super().__init__(place)
+        self._listener = listener
+        self._inlet = inlet
+
+    def tally(self) -> tuple[int, ...]:
+        return (0,) * len(MEDIA_FATES) if self._inlet is None else self._inlet.tally()
+
+    async def reach(self, url: str) -> None:
+        listener = self._listener
         try:
-            receiver = Receiver(codec, self._reorder_ms)
-            return RtpInlet(self._ports.open(receiver, clock, deliver))
-        except (PortsExhausted, OSError) as error:
+            self._inlet = await mediasocket.connect(url, listener.codec, listener.clock, listener.deliver)
+        except NotConnected as error:
             raise NoInlet(str(error)) from None
+
+    async def close(self) -> None:
+        if self._inlet is not None:
+            await self._inlet.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """A process's own: for each leg over UDP one, over TCP one for all."""
+
+    bind: str
+    rtp: range
+    audiosocket: int
+    websocket: int
+    rest_s: float = 30.0
+
+
+class Inlets:
+    """Those of one process; `close` them. What listens begins with the first leg that needs it."""
+
+    def __init__(self, ports: Ports, reorder_ms: float, *, visits: bool = False) -> None:
+        """`visits`: whether an AudioSocket that no leg expects may be a call that the dialplan sends."""
+        self._reorder_ms = reorder_ms
+        self._rtp = PortPool(ports.bind, ports.rtp.start, ports.rtp.stop - 1, ports.rest_s)
+        self.knocks = asyncio.Queue[UUID](_MOST_KNOCKS)
+        """UUIDs of AudioSockets that no leg expects."""
+        self._audiosocket = AudioSocketServer(ports.bind, ports.audiosocket, self._knock if visits else None)
+        self._websocket = MediaSocketServer(ports.bind, ports.websocket)
+        self._opened = AsyncExitStack()
+        self._listening: set[Transport] = set()
+        self._lock = asyncio.Lock()
+
+    def _knock(self, key: UUID) -> None:
+        with suppress(asyncio.QueueFull):  # it is given up in time, and counted there
+            self.knocks.put_nowait(key)
+
+    async def close(self) -> None:
+        """Nobody listens any more."""
+        await self._opened.aclose()
+
+    async def open(self, transport: Transport, listener: Listener, key: str = "") -> Inlet:
+        """An inlet that delivers to the leg; `key` is one that the PBX has chosen. Raises NoInlet."""
+        try:
+            await self.listen(transport)
+            return self._open(transport, listener, key)
+        except (PortsExhausted, OSError, ValueError) as error:
+            raise NoInlet(str(error)) from None
+
+    def _open(self, transport: Transport, listener: Listener, key: str) -> Inlet:
+        match transport:
+            case Transport.RTP:
+                receiver = Receiver(listener.codec, self._reorder_ms)
+                return RtpInlet(self._rtp.open(receiver, listener.clock, listener.deliver))
+            case Transport.AUDIOSOCKET:
+                uuid = UUID(key) if key else uuid4()
+                expected = self._audiosocket.expect(
+                    uuid, listener.codec, listener.clock, listener.deliver, listener.ended
+                )
+                return StreamInlet(self._audiosocket.port, expected)
+            case Transport.WEBSOCKET_CLIENT:
+                secret = uuid4().hex
+                place = Place(self._websocket.port, secret)
+                inlet = self._websocket.expect(secret, listener.codec, listener.clock, listener.deliver)
+                return MessageInlet(place, listener, inlet)
+        return MessageInlet(Place(), listener)
+
+    async def listen(self, transport: Transport) -> None:
+        """Where the PBX connects to us. Raises OSError if the port is not to be had."""
+        server: AudioSocketServer | MediaSocketServer
+        match transport:
+            case Transport.AUDIOSOCKET:
+                server = self._audiosocket
+            case Transport.WEBSOCKET_CLIENT:
+                server = self._websocket
+            case _:
+                return
+        async with self._lock:
+            if transport not in self._listening:
+                await self._opened.enter_async_context(server)
+                self._listening.add(transport)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from bridge.desk import Desk
 from bridge.tap import Tap
 from bridge.types import CallId, LegId, NewLeg, Party
+from bridge.visit import Visit
 from bridge.wire.ledger import Ledger, LegReport
 
 
@@ -15,7 +16,7 @@ class Live:
 
     new: NewLeg
     desk: Desk | None = None
-    tap: Tap | None = None
+    tap: Tap | Visit | None = None
     """Both are there while a process hears the leg."""
     answered_ms: float | None = None
     prepared: bool = False
@@ -30,7 +31,7 @@ class Live:
     def leg(self) -> LegId:
         return self.new.leg
 
-    def sit(self, desk: Desk, tap: Tap) -> None:
+    def sit(self, desk: Desk, tap: Tap | Visit) -> None:
         """A desk is had."""
         self.desk, self.tap = desk, tap
         self.mixes = self.mixed = False

@@ -7,9 +7,10 @@ audio and no transcript passes here.
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from itertools import count
+from uuid import UUID
 
 import structlog
 
@@ -17,12 +18,14 @@ from bridge import events, metrics
 from bridge.admission import Admission
 from bridge.census import census, family
 from bridge.desk import DeskLost, Desks
+from bridge.errands import Errands, guarded
 from bridge.events import LegEvents
 from bridge.live import Call, Live
 from bridge.pbx import Pbx
 from bridge.sharing import Sharing
 from bridge.tap import Tap, TapSettings
 from bridge.types import CallId, Event, LegId, NewLeg, Party, Role
+from bridge.visit import Visit, visitor
 from bridge.ways import Ways, WaySettings
 from bridge.wire import pbxevents as wire
 from bridge.wire.cost import Price, Spending
@@ -35,18 +38,15 @@ from bridge.wire.decisions import (
     KnowParty,
     LookUp,
     Merge,
-    Pass,
-    RemoveBridge,
-    RemoveStray,
     StartLeg,
 )
 from bridge.wire.ledger import Ledger
 from bridge.wire.pbxclock import PbxClock
-from bridge.wire.pbxevents import Connected, Disconnected, Gone, PbxRefused, PbxUnreachable
+from bridge.wire.pbxevents import Connected, Disconnected, PbxRefused, PbxUnreachable
 from bridge.wire.roster import Roster
 from bridge.wire.rtpbudget import RtpBudget
 from bridge.wire.rules import CallRule
-from bridge.wire.taporder import tap_prefix
+from bridge.wire.taporder import TapKind, tap_prefix
 
 _log = structlog.get_logger()
 
@@ -69,6 +69,7 @@ class SwitchboardSettings:
     rules: tuple[CallRule, ...] = ()
     trunks: tuple[str, ...] = ()
     rtp: RtpBudget | None = None
+    reap_s: float = 60.0
 
 
 class Switchboard:
@@ -113,7 +114,9 @@ class Switchboard:
         self._connection = 0
         self._idle = asyncio.Event()
         self._idle.set()
-        self._tasks = asyncio.TaskGroup()
+        self._errands = Errands(pbx)
+        self._visits: dict[str, UUID] = {}
+        """By channel id, calls that the dialplan sends to us."""
 
     @property
     def legs(self) -> int:
@@ -127,9 +130,31 @@ class Switchboard:
 
     async def run(self) -> None:
         """Follow the PBX until cancelled."""
-        async with self._tasks:
+        async with self._errands.tasks as tasks:
+            tasks.create_task(self._reap())
             async for event in self._pbx.events():
                 self._take(event)
+
+    async def _reap(self) -> None:
+        """Taps that do not clean up by themselves are looked after by the minute."""
+        while self._settings.ways.kind is TapKind.EXTERNAL:
+            await asyncio.sleep(self._settings.reap_s)
+            await self._reconcile()
+
+    async def visited(self, knocks: asyncio.Queue[UUID]) -> None:
+        """Take calls that the dialplan sends by AudioSocket, until cancelled."""
+        while True:
+            key = await knocks.get()
+            await guarded(self._visited(key))
+
+    async def _visited(self, key: UUID) -> None:
+        channel = await visitor(self._pbx, key)
+        if channel is None or self._draining:
+            return
+        linkedid = await family(self._pbx, channel)
+        if linkedid is not None:
+            self._visits[channel.id] = key
+            self._carry_out(self._roster.start(channel, linkedid, Role.CALLER))
 
     async def drain(self, patience_s: float) -> None:
         """No new legs; live ones go on for `patience_s`, then their streams end and are worked off."""
@@ -142,7 +167,7 @@ class Switchboard:
                 live.end("bridge stopped")
         await self._idle.wait()
         for channel in tuple(self._roster.staying):
-            await _guarded(self._pbx.give_back(channel))
+            await guarded(self._pbx.give_back(channel))
 
     # Decisions.
 
@@ -151,7 +176,7 @@ class Switchboard:
             self._connection += 1
             self._ways.settle(event.pbx)
             self._room_again_s = _ROOM_AGAIN_S
-            self._spawn(self._reconcile())
+            self._errands.send(self._reconcile())
         elif isinstance(event, Disconnected):
             self._roster.lost()
         else:
@@ -174,9 +199,9 @@ class Switchboard:
                 case Merge(call, into):
                     self._merge(call, into)
                 case LookUp():
-                    self._spawn(self._look_up(decision))
+                    self._errands.send(self._look_up(decision))
                 case _:
-                    self._let_be(decision)
+                    self._errands.let_be(decision)
 
     async def _reconcile(self) -> None:
         """Compare what runs here with what the PBX has: it repeats nothing that was missed."""
@@ -204,20 +229,6 @@ class Switchboard:
         elif linkedid is not None:
             self._carry_out(self._roster.start(asked.channel, linkedid, Role.CALLER, found=asked.late))
 
-    def _let_be(self, decision: RemoveStray | RemoveBridge | GiveBack | Pass) -> None:
-        """What is not to be heard."""
-        match decision:
-            case Pass(channel, choice):
-                _log.info("call passed", channel=channel, rule=choice.rule, reason=choice.reason)
-            case RemoveStray(channel):
-                _log.info("stray tap removed", tap=channel)
-                self._spawn(self._pbx.hangup(channel))
-            case RemoveBridge(bridge):
-                _log.info("stray bridge removed", bridge=bridge)
-                self._spawn(self._pbx.destroy_bridge(bridge))
-            case GiveBack(channel):
-                self._spawn(self._pbx.give_back(channel))
-
     def _merge(self, call: CallId, into: CallId) -> None:
         if (merged := self._calls.get(call)) is not None:
             _log.info("calls merged", call=call, into=into)
@@ -241,7 +252,7 @@ class Switchboard:
         call.legs += 1
         metrics.LEGS_STARTED.inc()
         self._ready(live)
-        self._spawn(self._run(live, call))
+        self._errands.send(self._run(live, call))
 
     def _call(self, start: StartLeg) -> Call | None:
         """The call of a leg that is to begin; None when there is no room for it."""
@@ -259,13 +270,13 @@ class Switchboard:
         """A call that was sent to us to stay goes on; one that was live before us is asked for again: after
         a start all come at once, and the door learns only then what a leg costs."""
         if start.channel.id in self._roster.staying:
-            self._let_be(GiveBack(start.channel.id))
+            self._errands.let_be(GiveBack(start.channel.id))
         if not start.late or self._draining:
             return
         self._roster.forget(start.channel.id)
         if not self._coming_back:
             self._coming_back = True
-            self._spawn(self._come_back())
+            self._errands.send(self._come_back())
 
     async def _come_back(self) -> None:
         await asyncio.sleep(self._room_again_s)
@@ -303,15 +314,19 @@ class Switchboard:
 
     async def _hear(self, live: Live, call: Call) -> bool:
         """The leg at one desk; whether it is over."""
-        way = await self._ways.of(live.leg.channel)
+        visit = self._visits.pop(live.leg.channel, None)
+        way = await self._ways.of(live.leg.channel) if visit is None else self._ways.visited
         live.new = replace(live.new, codec=way.codec)
         desk = await self._desks.begin(live.new)
-        tap = Tap(live.leg.channel, desk, self._pbx, way, self._settings.taps)
+        if visit is not None:
+            tap: Tap | Visit = Visit(str(visit), desk)
+        else:
+            tap = Tap(live.leg.channel, desk, self._pbx, way, self._settings.taps)
         live.sit(desk, tap)
         if live.answered_ms is not None:
             self._sharing.mix(live, call, self._live.values())
         live.catch_up()
-        tapping = asyncio.create_task(_guarded(tap.run()))
+        tapping = asyncio.create_task(guarded(tap.run()))
         try:
             await desk.run()
         except DeskLost:
@@ -372,10 +387,6 @@ class Switchboard:
         ended = events.call_ended(call.id, call.now_ms(), call.ledger, call.legs, call.reasons, cost)
         self._publish(ended)
 
-    def _spawn(self, work: Coroutine[None, None, None]) -> None:
-        """Run something beside the events; a request that fails is told and harms nothing else."""
-        self._tasks.create_task(_guarded(work))
-
 
 def _party(role: Role, channel: wire.Channel) -> Party:
     return Party(role, channel.number, channel.caller_name, channel.name)
@@ -383,12 +394,3 @@ def _party(role: Role, channel: wire.Channel) -> Party:
 
 def _told(error: Exception) -> str:
     return f"{type(error).__name__} {error}".strip()
-
-
-async def _guarded(work: Coroutine[None, None, None]) -> None:
-    try:
-        await work
-    except (PbxRefused, PbxUnreachable, Gone, wire.PbxError) as error:
-        _log.warning("request to the pbx failed", reason=_told(error))
-    except Exception:
-        _log.exception("failed beside the events")

@@ -108,7 +108,7 @@ class Tap:
         except (PbxRefused, PbxUnreachable, PbxError, NoInlet, ValueError) as error:
             self._tell(f"{type(error).__name__} {error}".strip())
         finally:
-            self._desk.close_inlet()
+            await self._desk.close_inlet()
             if order is not None:
                 await self._remove(order)
 

@@ -55,6 +55,11 @@ class Ways:
             _log.error("transport cannot work", transport=chosen.transport, reason=chosen.fault)
         _log.info("transport chosen", transport=chosen.transport, tap=settings.kind, reason=chosen.why)
 
+    @property
+    def visited(self) -> Way:
+        """For a call that the dialplan sends to us: the application is 8 kHz linear."""
+        return Way(self._settings.kind, Transport.AUDIOSOCKET, Codec.SLIN)
+
     async def of(self, channel: str) -> Way:
         """For a leg on this channel."""
         native = ""

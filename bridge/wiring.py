@@ -18,11 +18,10 @@ from bridge.call import LegSettings
 from bridge.config import Config, ConfigError
 from bridge.conversation import SessionSettings
 from bridge.desk import Desks, DeskSettings, LocalDesks
-from bridge.inlets import Inlets
+from bridge.inlets import Inlets, Ports
 from bridge.net.ami import Ami
 from bridge.net.ari import Ari
 from bridge.net.filestt import FileStt
-from bridge.net.rtp import PortPool
 from bridge.net.rtzr import Rtzr, Session, Tokens, TokenSource
 from bridge.pbx import Pbx
 from bridge.permit import Speech
@@ -216,19 +215,28 @@ def build_desks(
     rtzr: Rtzr,
     publish: Callable[[Event], None],
     spool: Spool | None = None,
+    *,
+    worker: int = 0,
 ) -> LocalDesks:
-    """Desks in this process, which has the UDP `ports`."""
+    """Desks in this process, which has the UDP `ports` and is the daemon or one of its workers."""
     media = config.media
     settings = DeskSettings(media.encoding, media.ring_s * 1000, leg_settings(config), _by_rule(config))
     return LocalDesks(
         settings,
-        Inlets(PortPool(media.bind, ports.start, ports.stop - 1, media.port_rest_s), media.reorder_ms),
+        Inlets(_ports(config, ports, worker), media.reorder_ms, visits=media.audiosocket_calls),
         speech,
         publish,
         sessions=lambda: (rtzr.sessions_open, rtzr.sessions_opened),
         door=Door(config.overload.full_at),
         spool=spool,
         unix=time.time,
+    )
+
+
+def _ports(config: Config, rtp: range, worker: int) -> Ports:
+    media = config.media
+    return Ports(
+        media.bind, rtp, media.audiosocket_port + worker, media.websocket_port + worker, media.port_rest_s
     )
 
 

@@ -39,7 +39,9 @@ class _Staff:
         self.speech = DistantSpeech(self.rtzr, link)
         self.spool: Spool | None = build_spool(config)
         ports = ports_of(config, number)
-        self.desks: LocalDesks = build_desks(config, ports, self.speech, self.rtzr, self._publish, self.spool)
+        self.desks: LocalDesks = build_desks(
+            config, ports, self.speech, self.rtzr, self._publish, self.spool, worker=number
+        )
         self._legs: dict[LegId, asyncio.Task[None]] = {}
 
     def _publish(self, event: Event) -> None:
@@ -74,6 +76,7 @@ class _Staff:
             task.cancel()
         if legs:
             await asyncio.wait(legs)
+        await self.desks.inlets.close()
         if self.spool is not None:
             await asyncio.to_thread(self.spool.stop)
 
@@ -122,8 +125,11 @@ class Worker:
         if self._staff is None:
             raise NoInlet("the worker knows no configuration yet")
         match question:
-            case wire.OpenInlet(leg, transport):
-                return await _desk(self._staff, leg).open_inlet(transport)
+            case wire.OpenInlet(leg, transport, key):
+                return await _desk(self._staff, leg).open_inlet(transport, key)
+            case wire.CloseInlet(leg):
+                desk = self._staff.desks.find(leg)
+                return None if desk is None else await desk.close_inlet()
             case wire.Reach(leg, url):
                 return await _desk(self._staff, leg).reach(url)
             case wire.Lock(leg, address, port):
@@ -159,8 +165,6 @@ def _tell(staff: _Staff, message: Any) -> None:
 
 def _tell_desk(desk: LocalDesk, message: Any) -> None:
     match message:
-        case wire.CloseInlet():
-            desk.close_inlet()
         case wire.Prepare():
             desk.prepare()
         case wire.Know(_, party):

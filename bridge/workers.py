@@ -77,8 +77,8 @@ class DistantDesk:
         self._lost = True
         self._over.set()
 
-    async def open_inlet(self, transport: Transport) -> Place:
-        place: Place = await self._ask(wire.OpenInlet(self._leg, transport))
+    async def open_inlet(self, transport: Transport, key: str = "") -> Place:
+        place: Place = await self._ask(wire.OpenInlet(self._leg, transport, key))
         return place
 
     async def lock(self, address: str, port: int) -> None:
@@ -93,8 +93,9 @@ class DistantDesk:
         except LinkLost:
             raise DeskLost from None
 
-    def close_inlet(self) -> None:
-        self._link.tell(wire.CloseInlet(self._leg))
+    async def close_inlet(self) -> None:
+        with suppress(DeskLost):
+            await self._ask(wire.CloseInlet(self._leg))
 
     def prepare(self) -> None:
         self._link.tell(wire.Prepare(self._leg))

@@ -84,14 +84,14 @@ class _Desk:
         self._lost = True
         self._over.set()
 
-    async def open_inlet(self, transport: Transport) -> Place:
+    async def open_inlet(self, transport: Transport, key: str = "") -> Place:
         return Place(4000)
 
     async def lock(self, address: str, port: int) -> None: ...
 
     async def reach(self, url: str) -> None: ...
 
-    def close_inlet(self) -> None: ...
+    async def close_inlet(self) -> None: ...
 
     def flaw(self, reason: str) -> None: ...
 

@@ -79,6 +79,11 @@ class Config(Section):
                 "is told over AMI; set asterisk.via: ami, or leave it out",
             ),
             Rule(
+                not self.media.audiosocket_calls or self.workers == 1,
+                ("media.audiosocket_calls", "workers"),
+                "come to one process; set workers: 1, or leave it out",
+            ),
+            Rule(
                 1000 * self.media.ring_s >= utterance_ms + self.gate.preroll_ms,
                 (
                     "media.ring_s",

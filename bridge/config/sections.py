@@ -98,7 +98,7 @@ class Asterisk(Section):
     tap: Literal["chanspy", "snoop", "external"] = "chanspy"
     transport: Literal["auto", "rtp", "websocket", "websocket_client", "audiosocket"] = "auto"
     tap_context: Name = "rtzr-tap"
-    websocket_client: Name = "rtzr-media"
+    websocket_client: Name = "rtzr-bridge"
     user_event: Name = "RTZR"
     request_timeout_s: Seconds = 5
     rtp_range: RtpRange | None = None
@@ -141,7 +141,8 @@ class Media(Section):
     first_port: Port = 40000
     last_port: Port = 40999
     audiosocket_port: Port = 9092
-    websocket_port: Port = 9192
+    audiosocket_calls: bool = False
+    websocket_port: Port = 8787
     codec: Literal["ulaw", "alaw", "slin"] = "ulaw"
     wideband: bool = True
     message_ms: Annotated[int, Field(ge=20, le=100)] = 40

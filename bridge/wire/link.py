@@ -65,6 +65,7 @@ class OpenInlet:
 
     leg: LegId
     transport: Transport
+    key: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +87,8 @@ class Reach:
 
 @dataclass(frozen=True, slots=True)
 class CloseInlet:
+    """Asked; the answer is None, once it is read empty."""
+
     leg: LegId
 
 
