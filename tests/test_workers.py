@@ -148,9 +148,12 @@ async def test_a_worker_that_dies_while_it_is_asked_loses_the_desk_and_nothing_w
     async with running(1) as (all_workers, _):
         for _attempt in range(3):
             desk = await all_workers.begin(new_leg())
+            pids = children()
+            for pid in pids:
+                os.kill(pid, signal.SIGSTOP)  # or it might answer before it dies
             asking = asyncio.create_task(desk.open_port())
             await asyncio.sleep(0)
-            for pid in children():
+            for pid in pids:
                 os.kill(pid, signal.SIGKILL)
             with pytest.raises(DeskLost):
                 await asking
