@@ -199,9 +199,9 @@ class _Worker:
         ours, theirs = socket.socketpair()
         link = self._link = Link(self._take, self._answer)
         self._channels = _Channels(self._workers.governor, link)
-        await link.connect(ours)
         try:
             with theirs:
+                await link.connect(ours)
                 process = await asyncio.create_subprocess_exec(
                     sys.executable, "-m", "bridge.worker", str(theirs.fileno()), f"worker={self.number}",
                     stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()],

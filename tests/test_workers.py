@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import socket
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -148,14 +149,31 @@ async def test_a_worker_that_dies_while_it_is_asked_loses_the_desk_and_nothing_w
     async with running(1) as (all_workers, _):
         for _attempt in range(3):
             desk = await all_workers.begin(new_leg())
+            while not (pids := children()):  # noqa: ASYNC110 - a process that is so new bears no name yet
+                await asyncio.sleep(0.001)
+            for pid in pids:
+                os.kill(pid, signal.SIGSTOP)  # or it might answer before it dies
             asking = asyncio.create_task(desk.open_inlet(Transport.RTP))
             await asyncio.sleep(0)
-            for pid in children():
+            for pid in pids:
                 os.kill(pid, signal.SIGKILL)
             with pytest.raises(DeskLost):
                 await asking
             with pytest.raises(DeskLost):
                 await desk.run()
+
+
+@pytest.mark.parametrize("turns", range(1, 4))
+async def test_an_end_while_a_worker_is_only_being_started_leaves_no_socket(
+    monkeypatch: pytest.MonkeyPatch, turns: int
+) -> None:
+    pair = socket.socketpair()
+    monkeypatch.setattr("bridge.workers.socket.socketpair", lambda: pair)
+    async with running(1):
+        for _ in range(turns):
+            await asyncio.sleep(0)
+    await asyncio.sleep(0)  # a transport closes in the next turn
+    assert [one.fileno() for one in pair] == [-1, -1]
 
 
 @pytest.mark.timeout(30)

@@ -15,17 +15,19 @@ from typing import Any, Self
 
 import httpx
 
+from tests.asterisk.image_python import ImagePython
 from tests.asterisk.pbx import Asterisk, wait_for
 from tests.asterisk.pbx import _free_tcp_port as free_tcp_port
 
-_COMMAND = [sys.executable, "-X", "dev", "-W", "error", "-m", "bridge"]
+_OPTIONS = ["-X", "dev", "-W", "error", "-m", "bridge"]
 
 
 class _Process:
-    """A command of ours, its output in a file."""
+    """A command of ours, its output in a file. It runs on the Python of the tests, or on another."""
 
-    def __init__(self, log: Path) -> None:
+    def __init__(self, log: Path, python: ImagePython | None = None) -> None:
         self.log = log
+        self._python = python
         self._process: subprocess.Popen[bytes] | None = None
 
     def __exit__(
@@ -34,14 +36,17 @@ class _Process:
         self.kill()
 
     def launch(self, *arguments: str, **environ: str) -> None:
+        options = [*_OPTIONS, *arguments]
+        command = self._python.command(*options) if self._python else [sys.executable, *options]
+        base = self._python.environ if self._python else os.environ
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [*_COMMAND, *arguments],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                env={**os.environ, **environ},
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env={**base, **environ}
             )
+
+    def _seen(self, path: Path) -> str:
+        """A path as the process sees it."""
+        return self._python.inside(path) if self._python else str(path)
 
     def signal(self, number: signal.Signals) -> None:
         assert self._process is not None
@@ -103,13 +108,25 @@ class EmulatorProcess(_Process):
 
 
 class BridgeProcess(_Process):
-    """`rtzr-bridge run` with a configuration of its own."""
+    """`rtzr-bridge run` with a configuration of its own, on the tests' Python or, given `python`, on that.
 
-    def __init__(self, pbx: Asterisk, emulator: EmulatorProcess, folder: Path, **changes: Any) -> None:
-        super().__init__(folder / "bridge.log")
-        self.events_path = folder / "events.jsonl"
+    `python` sees no other folder of the tests: paths in `changes` must be ones that exist in there.
+    """
+
+    def __init__(
+        self,
+        pbx: Asterisk,
+        emulator: EmulatorProcess,
+        folder: Path,
+        *,
+        python: ImagePython | None = None,
+        **changes: Any,
+    ) -> None:
+        super().__init__(folder / "bridge.log", python)
         self._pbx = pbx
-        self._config = folder / "bridge.yaml"
+        home = python.new_folder() if python else folder
+        self.events_path = home / "events.jsonl"
+        self._config = home / "bridge.yaml"
         self._config.write_text(json.dumps(self._settings(pbx, emulator, changes)), encoding="utf-8")
 
     def _settings(self, pbx: Asterisk, emulator: EmulatorProcess, changes: dict[str, Any]) -> dict[str, Any]:
@@ -122,7 +139,7 @@ class BridgeProcess(_Process):
             },
             "asterisk": {"ari_url": pbx.ari_url, "ami_port": pbx.ami_port, "username": pbx.username},
             "media": {"first_port": 51_000, "last_port": 51_400, "port_rest_s": 2},
-            "sinks": {"console": {"enabled": False}, "jsonl": {"path": str(self.events_path)}},
+            "sinks": {"console": {"enabled": False}, "jsonl": {"path": self._seen(self.events_path)}},
             "log": {"format": "json"},
         }
         for section, keys in changes.items():
@@ -139,7 +156,7 @@ class BridgeProcess(_Process):
         self.launch(
             "run",
             "--config",
-            str(self._config),
+            self._seen(self._config),
             RTZR_CLIENT_ID="demo",
             RTZR_CLIENT_SECRET="demo-secret",
             ARI_PASSWORD=Asterisk.password,

@@ -1,8 +1,9 @@
 """Installs a real Asterisk 22 for the tests: Debian forky in a cache folder, entered by chroot.
 
-`make test` runs it. Standard library only (it may run before anything else is installed). It says what it
-installs. As root on Debian or a descendant it works from nothing; elsewhere it says why not and leaves it to
-the tests to skip or fail. How Asterisk is configured and started belongs to pbx.py.
+`make test` runs it (`python -m tests.asterisk.install`). It says what it installs. As root on Debian or a
+descendant it works from nothing; elsewhere it says why not and leaves it to the tests to skip or fail. The
+suite's own Python comes with it, and the project's packages for that one (packages.py). How Asterisk is
+configured and started belongs to pbx.py.
 """
 
 # ruff: noqa: T201 (a command whose output is for a person)
@@ -13,6 +14,8 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+
+from tests.asterisk import packages
 
 PACKAGES = {"debootstrap": "debootstrap", "sipp": "sip-tester"}
 """Command that must exist: Debian package that brings it."""
@@ -28,8 +31,13 @@ def root_dir() -> Path:
 
 
 def ready() -> bool:
-    """Whether all is installed. The folder gets its name only when its installation is complete."""
+    """Whether Asterisk is installed. The folder gets its name only when its installation is complete."""
     return (root_dir() / "usr/sbin/asterisk").exists() and all(shutil.which(name) for name in PACKAGES)
+
+
+def python_ready() -> bool:
+    """Whether the suite's Python is there too, with the project's packages of today."""
+    return packages.ready(root_dir())
 
 
 def why_not() -> str:
@@ -79,12 +87,42 @@ def _bootstrap(target: Path) -> None:
     _remove(partial)
     _remove(target)
     print(f"installing Asterisk from Debian {SUITE} into {target} (about a minute, 500 MB)", flush=True)
-    options = ["--variant=minbase", "--include=ca-certificates,asterisk", f"--keyring={KEYRING}"]
+    options = ["--variant=minbase", "--include=ca-certificates,asterisk,python3", f"--keyring={KEYRING}"]
     mirror = os.environ.get("DEBIAN_MIRROR")
     _run("debootstrap", *options, SUITE, str(partial), *([mirror] if mirror else []))
     _run("chroot", str(partial), "asterisk", "-V")
     shutil.rmtree(partial / "var/cache/apt/archives", ignore_errors=True)
     partial.rename(target)
+
+
+def _add_python(target: Path) -> None:
+    """Python for a folder that was made without it, from the lists of the debootstrap that made it.
+
+    Lists that have expired are taken: debootstrap takes them too, and what is signed stays so.
+    """
+    print(f"installing Debian {SUITE}'s python3 into {target}", flush=True)
+    shutil.copyfile("/etc/resolv.conf", target / "etc/resolv.conf")
+    _run("chroot", str(target), "dpkg", "--configure", "-a")  # were it broken off the last time
+    _run("chroot", str(target), "apt-get", "-o", "Acquire::Check-Valid-Until=false", "update", "-q")
+    _run("chroot", str(target), "apt-get", "install", "-q", "-y", "--no-install-recommends", "python3")
+    _run("chroot", str(target), "apt-get", "clean")
+
+
+def _install_asterisk(target: Path) -> None:
+    bootstrapping = not (target / "usr/sbin/asterisk").exists()
+    _install_packages(bootstrapping)
+    if bootstrapping:
+        _know_suite()
+        _bootstrap(target)
+
+
+def _install_python(target: Path) -> None:
+    command = ["chroot", str(target), "python3", "-c", "import venv"]
+    works = subprocess.run(command, check=False, capture_output=True)
+    if works.returncode != 0:
+        _add_python(target)
+    print(f"installing the project's packages for its python3 into {packages.venv(target)}", flush=True)
+    packages.install(target)
 
 
 def install() -> None:
@@ -93,17 +131,14 @@ def install() -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     with (target.parent / "install.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if ready():
-            return
-        bootstrapping = not (target / "usr/sbin/asterisk").exists()
-        _install_packages(bootstrapping)
-        if bootstrapping:
-            _know_suite()
-            _bootstrap(target)
+        if not ready():
+            _install_asterisk(target)
+        if not python_ready():
+            _install_python(target)
 
 
 def main() -> int:
-    if ready():
+    if ready() and python_ready():
         return 0
     if reason := why_not():
         print(f"Asterisk for the tests is not installed: {reason}", file=sys.stderr)

@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -81,7 +82,7 @@ def test_every_mode_and_codec_hears_every_word(
     pbx: Asterisk, emulator: EmulatorProcess, tmp_path: Path, mode: str, codec: str
 ) -> None:
     prompts(pbx)
-    changes = {"gate": {"mode": mode}, "media": {"codec": codec}}
+    changes: dict[str, Any] = {"gate": {"mode": mode}, "media": {"codec": codec}}
     with BridgeProcess(pbx, emulator, tmp_path, **changes) as bridge:
         call = pbx.two_party_call(*dialogue(10, 16, turns=2))
         ended = bridge.wait_for_end(call.id, 40)
