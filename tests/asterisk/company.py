@@ -110,7 +110,12 @@ def pjsip(phones_port: int) -> str:
 type = global
 endpoint_identifier_order = username,ip
 
-[telephone](!,rtzr-tapped)
+; Without an address for its audio Asterisk asks the DNS for its own name at every call, which can take seconds.
+[loopback](!)
+media_address = 127.0.0.1
+bind_rtp_to_media_address = yes
+
+[telephone](!,rtzr-tapped,loopback)
 type = endpoint
 context = company
 disallow = all
@@ -119,7 +124,7 @@ allow = ulaw,alaw
 [telephone-aor](!)
 type = aor
 
-[trunk](rtzr-tapped)
+[trunk](rtzr-tapped,loopback)
 type = endpoint
 context = from-trunk
 disallow = all

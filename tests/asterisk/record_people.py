@@ -22,6 +22,8 @@ from tests.asterisk.scenes import SCENES, Stage
 from tests.asterisk.telephones import Telephones
 
 APP = "recorder"
+LEFT_OUT = {"ChannelDialplan", "ChannelVarset", "ChannelDtmfReceived"}
+"""Nine tenths of ARI's text, and nothing about who speaks with whom."""
 
 
 @contextmanager
@@ -67,6 +69,13 @@ def ami_events(pbx: Asterisk, texts: list[bytes]) -> Iterator[None]:
             listener.join()
 
 
+def trimmed(lines: list[str]) -> str:
+    """ARI's events, one a line, without those that are LEFT_OUT."""
+    events = [event for event in map(json.loads, lines) if event["type"] not in LEFT_OUT]
+    texts = (json.dumps(event, ensure_ascii=False, separators=(",", ":")) for event in events)
+    return "".join(f"{text}\n" for text in texts)
+
+
 def record(phones: Telephones, scene: str, folder: Path) -> dict[str, list[int]]:
     """Play one scene and write what the PBX told of it; what was said is returned."""
     stage, ari, ami = Stage(phones), list[str](), list[bytes]()
@@ -74,8 +83,7 @@ def record(phones: Telephones, scene: str, folder: Path) -> dict[str, list[int]]
         SCENES[scene](stage)
         wait_for(lambda: not phones.pbx.channels(), 10, lambda: phones.pbx.cli("core show channels"))
         time.sleep(0.3)
-    events = [json.dumps(json.loads(line), ensure_ascii=False, separators=(",", ":")) for line in ari]
-    (folder / f"{scene}.ari.jsonl").write_text("\n".join(events) + "\n", encoding="utf-8")
+    (folder / f"{scene}.ari.jsonl").write_text(trimmed(ari), encoding="utf-8")
     (folder / f"{scene}.ami.txt").write_bytes(b"".join(ami))
     return stage.said
 

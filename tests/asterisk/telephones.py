@@ -54,6 +54,8 @@ disallow = all
 allow = ulaw,alaw
 direct_media = no
 moh_passthrough = yes
+media_address = 127.0.0.1
+bind_rtp_to_media_address = yes
 aors = pbx
 
 [pbx](line)
