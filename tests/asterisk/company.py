@@ -64,7 +64,8 @@ ANNOUNCEMENTS = (
     "conf-onlyperson", "confbridge-join", "confbridge-leave", "confbridge-only-participant",
     *(f"digits/{digit}" for digit in range(10)),
 )  # fmt: skip
-"""What Asterisk plays when its features are used, which its package has not: without, it transfers nobody."""
+"""What Asterisk plays when its features are used; without, it transfers nobody. Its package has them as GSM,
+which is not loaded here."""
 
 FEATURES = """
 [general]
@@ -110,7 +111,7 @@ def pjsip(phones_port: int) -> str:
 type = global
 endpoint_identifier_order = username,ip
 
-; Without an address for its audio Asterisk asks the DNS for its own name at every call, which can take seconds.
+; Without an address for the audio Asterisk asks the DNS for its own name at every call: it can take seconds.
 [loopback](!)
 media_address = 127.0.0.1
 bind_rtp_to_media_address = yes

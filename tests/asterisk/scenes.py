@@ -214,6 +214,15 @@ def _space(phones: Telephones, parked: str) -> str:
     return found[-1]
 
 
+def _met(phones: Telephones, room: str, people: int) -> None:
+    """Wait until they are in the room: before that they hear an announcement."""
+
+    def listed() -> str:
+        return phones.pbx.cli(f"confbridge list {room}")
+
+    wait_for(lambda: listed().count("PJSIP/") == people, 10, listed)
+
+
 def pickup(stage: Stage) -> None:
     """A colleague takes a call that rings at another's telephone."""
     anna = stage.phones.calls("1026", "1027")
@@ -229,6 +238,7 @@ def pickup(stage: Stage) -> None:
 def conference(stage: Stage) -> None:
     """Three meet; the first leaves, and the others go on."""
     anna, ben, clara = (stage.phones.calls(number, "8001").connected() for number in ("1033", "1034", "1035"))
+    _met(stage.phones, "8001", 3)
     stage.speak((anna, 0), (ben, 1), (clara, 2), (anna, 3))
     stage.end(anna)
     stage.speak((ben, 4), (clara, 5))
@@ -236,11 +246,11 @@ def conference(stage: Stage) -> None:
     stage.end(clara)
 
 
+# The longest first.
 SCENES: dict[str, Callable[[Stage], None]] = {
     scene.__name__: scene
     for scene in (
-        internal, internal_bare, through_local, incoming, outgoing, outgoing_masked, queue, hold,
-        blind_by_callee, blind_by_caller, blind_by_refer, attended, attended_by_refer, park, pickup,
-        conference,
+        queue, attended, attended_by_refer, park, conference, blind_by_caller, blind_by_callee, hold,
+        blind_by_refer, pickup, through_local, outgoing_masked, incoming, outgoing, internal_bare, internal,
     )
 }  # fmt: skip

@@ -7,6 +7,7 @@ blocks until it is done. Which numbers there are is in company.py; what happens 
 import json
 import threading
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, Self
 from urllib.parse import quote
@@ -89,7 +90,7 @@ class Telephones(Asterisk):
         self._up: set[str] = set()
         self._gone: set[str] = set()
         self._played: set[str] = set()
-        self._socket: ClientConnection | None = None
+        self._listening = ExitStack()
         self._listener: threading.Thread | None = None
 
     def _changes(self) -> dict[str, str]:
@@ -99,13 +100,14 @@ class Telephones(Asterisk):
     def start(self) -> None:
         super().start()
         address = f"{self.ari_url.replace('http', 'ws', 1)}/events?app={APP}"
-        self._socket = connect(f"{address}&api_key={self.username}:{self.password}", proxy=None)
-        self._listener = threading.Thread(target=self._listen, args=(self._socket,), daemon=True)
+        events = connect(f"{address}&api_key={self.username}:{self.password}", proxy=None)
+        self._listener = threading.Thread(
+            target=self._listen, args=(self._listening.enter_context(events),), daemon=True
+        )
         self._listener.start()
 
     def close(self) -> None:
-        if self._socket is not None:
-            self._socket.close()
+        self._listening.close()
         if self._listener is not None:
             self._listener.join()
         super().close()
