@@ -25,7 +25,8 @@ from typing import Any, Self
 
 import httpx
 
-from tests.asterisk import pbx_config
+from bridge.emulator.codebook import SENTENCES, say
+from tests.asterisk import company, pbx_config
 from tests.asterisk.install import root_dir
 
 START_S = 20.0
@@ -36,6 +37,12 @@ _number = itertools.count(random.randrange(1000, 8000) * 100)
 
 Script = Sequence[tuple[float, str]]
 """What a phone does once the call is up: (seconds to wait, prompt to play then). "" plays nothing."""
+
+ANNOUNCED = "별표 별표"
+"""What every announcement of Asterisk's own says."""
+
+MUSIC = SENTENCES[12]
+"""What the music on hold says."""
 
 HANGUP = "HANGUP"
 """As the last prompt of a script: the phone hangs up."""
@@ -61,7 +68,7 @@ class Asterisk:
     username = pbx_config.USERNAME
     password = pbx_config.PASSWORD
 
-    def __init__(self, rtp_ports: int = 999) -> None:
+    def __init__(self, rtp_ports: int = 999, sip_port: int = 0) -> None:
         self.root = root_dir()
         _sweep(self.root)
         first = random.randrange(20_000, 50_000, 1000)
@@ -70,16 +77,22 @@ class Asterisk:
             base,
             _free_tcp_port(),
             _free_tcp_port(),
-            _free_udp_port(),
+            sip_port or _free_udp_port(),
             first,
             first + rtp_ports - 1,
             _free_tcp_port(),
+            _free_udp_port(),
         )
-        pbx_config.write(self.root, self.places)
+        pbx_config.write(self.root, self.places, self._changes())
+        self._announcements()
         self._process: subprocess.Popen[bytes] | None = None
         self._http = httpx.Client(
             base_url=f"{self.ari_url}/", auth=(self.username, self.password), timeout=10, trust_env=False
         )
+
+    def _changes(self) -> dict[str, str]:
+        """Files of the configuration that are not as usual."""
+        return {}
 
     def __enter__(self) -> Self:
         self.start()
@@ -206,13 +219,17 @@ class Asterisk:
 
     def prompt(self, name: str, pcm: bytes) -> str:
         """Make 16-bit mono 8 kHz `pcm` playable as `name`, which it returns; an equal name is replaced."""
-        path = self._outside("prompts") / f"{name}.wav"
-        with wave.open(str(path), "wb") as file:
-            file.setnchannels(1)
-            file.setsampwidth(2)
-            file.setframerate(8000)
-            file.writeframes(pcm)
+        _write_wav(self._outside("prompts") / f"{name}.wav", pcm)
         return name
+
+    def _announcements(self) -> None:
+        """Every one is the same two words, which nobody else says: who hears them in a transcript knows."""
+        folder = self.root / "usr/share/asterisk/sounds"
+        for name in company.ANNOUNCEMENTS:
+            path = folder / f"{name}.wav"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _write_wav(path, say(ANNOUNCED))
+        _write_wav(self._outside("prompts") / "music" / "music.wav", say(MUSIC))
 
     def two_party_call(
         self,
@@ -280,6 +297,17 @@ class Asterisk:
 
     def _outside(self, name: str) -> Path:
         return self.root / self.places.sub(name).relative_to("/")
+
+
+def _write_wav(path: Path, pcm: bytes) -> None:
+    """Atomically, for another test run may read the same announcement."""
+    half = path.with_name(f"{path.name}.{uuid.uuid4()}")
+    with wave.open(str(half), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(8000)
+        file.writeframes(pcm)
+    half.replace(path)
 
 
 def script_text(script: Script) -> str:

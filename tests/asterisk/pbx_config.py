@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 
+from tests.asterisk import company
+
 SNIPPETS = Path(__file__).parents[2] / "dialplan" / "asterisk"
 USERNAME = "rtzr-bridge"
 PASSWORD = "ari-password-of-the-tests"
@@ -17,14 +19,14 @@ ALMIGHTY = "almighty"
 """A user of AMI who may do everything."""
 
 MODULES = """
-app_audiosocket app_bridgewait app_chanspy app_confbridge app_dial app_echo app_exec app_milliwatt
-app_mixmonitor app_originate app_playback app_queue app_read app_senddtmf app_stack app_stasis app_transfer
-app_userevent app_verbose app_while bridge_* cdr_custom chan_audiosocket chan_bridge_media chan_pjsip
-chan_rtp chan_websocket codec_alaw codec_g722 codec_resample codec_ulaw format_pcm format_sln format_wav
-func_* pbx_config res_ari res_ari_* res_audiosocket res_cdrel_custom res_crypto res_format_attr_*
-res_http_websocket res_musiconhold res_parking res_pjproject res_pjsip res_pjsip_* res_rtp_asterisk
-res_rtp_multicast res_sorcery_astdb res_sorcery_config res_sorcery_memory res_srtp res_stasis res_stasis_*
-res_statsd res_timing_timerfd res_websocket_client
+app_audiosocket app_bridgewait app_chanspy app_confbridge app_dial app_directed_pickup app_echo app_exec
+app_milliwatt app_mixmonitor app_originate app_playback app_queue app_read app_senddtmf app_stack
+app_stasis app_transfer app_userevent app_verbose app_while bridge_* cdr_custom chan_audiosocket
+chan_bridge_media chan_pjsip chan_rtp chan_websocket codec_alaw codec_g722 codec_resample codec_ulaw
+format_pcm format_sln format_wav func_* pbx_config res_ari res_ari_* res_audiosocket res_cdrel_custom
+res_crypto res_format_attr_* res_http_websocket res_musiconhold res_parking res_pjproject res_pjsip
+res_pjsip_* res_rtp_asterisk res_rtp_multicast res_sorcery_astdb res_sorcery_config res_sorcery_memory
+res_srtp res_stasis res_stasis_* res_statsd res_timing_timerfd res_websocket_client
 """
 """What the tests use; loading all of the package's modules takes seconds and logs errors about databases."""
 UNWANTED = """
@@ -46,6 +48,8 @@ class Places:
     rtp_last: int
     media_port: int
     """Where Asterisk opens the WebSockets of websocket_client.conf to."""
+    phones_port: int
+    """Where telephones.py listens for SIP, or will."""
 
     def sub(self, name: str) -> Path:
         return self.base / name
@@ -96,6 +100,8 @@ def _extensions(places: Places) -> str:
 PROMPTS={places.sub("prompts")}
 
 #include extensions-rtzr.conf
+
+{company.DIALPLAN}
 
 ; A call from a phone, announced by the administrator's own line.
 [from-phones]
@@ -204,7 +210,7 @@ allow = ulaw,alaw
 type = identify
 endpoint = sipp
 match = 127.0.0.1
-"""
+{company.pjsip(places.phones_port)}"""
 
 
 _OTHER_MANAGERS = f"""
@@ -229,6 +235,19 @@ ${CSV_QUOTE(${CDR(uniqueid)})}
 CDR_FIELDS = ("src", "dst", "channel", "dstchannel", "lastapp", "disposition", "uniqueid")
 
 
+QUEUES = f"""
+[general]
+[sales]
+strategy = ringall
+member => Local/7001@phones/n
+{company.QUEUES}"""
+MUSIC = """
+[default]
+mode = files
+directory = {prompts}/music
+"""
+
+
 def files(places: Places, modules: list[str]) -> dict[str, str]:
     """Every file of the configuration folder, by name."""
     ari = _replaced(snippet("ari.conf"), "password = change-me", f"password = {PASSWORD}")
@@ -251,10 +270,10 @@ def files(places: Places, modules: list[str]) -> dict[str, str]:
         "cdr_custom.conf": CDR,
         "logger.conf": "[general]\n[logfiles]\nmessages => notice,warning,error,verbose(3)\n",
         "confbridge.conf": "[general]\n[default_user]\ntype=user\n[default_bridge]\ntype=bridge\n",
-        "queues.conf": "[general]\n[sales]\nstrategy=ringall\nmember => Local/7001@phones/n\n",
-        "features.conf": "[general]\n",
-        "res_parking.conf": "[general]\n",
-        "musiconhold.conf": "[general]\n",
+        "queues.conf": QUEUES,
+        "features.conf": company.FEATURES,
+        "res_parking.conf": company.PARKING,
+        "musiconhold.conf": MUSIC.format(prompts=places.sub("prompts")),
         "cli_aliases.conf": "[general]\n",
         "pjproject.conf": "",
         "chan_websocket.conf": "",
@@ -262,10 +281,13 @@ def files(places: Places, modules: list[str]) -> dict[str, str]:
     }
 
 
-def write(root: Path, places: Places) -> None:
-    """Write the configuration and make the folders of an instance below the chroot `root`."""
+def write(root: Path, places: Places, changes: dict[str, str]) -> None:
+    """Write the configuration and make the folders of an instance below the chroot `root`.
+
+    Files that are in `changes` are those, instead of the usual ones.
+    """
     modules = sorted(path.stem for path in root.glob("usr/lib/*/asterisk/modules/*.so"))
-    for name in ("etc", "lib", "spool", "run", "log", "log/cdr-custom", "cache", "prompts"):
+    for name in ("etc", "lib", "spool", "run", "log", "log/cdr-custom", "cache", "prompts", "prompts/music"):
         (root / places.sub(name).relative_to("/")).mkdir(parents=True, exist_ok=True)
-    for name, text in files(places, modules).items():
+    for name, text in (files(places, modules) | changes).items():
         (root / places.sub("etc").relative_to("/") / name).write_text(text, encoding="utf-8")
