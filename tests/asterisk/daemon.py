@@ -16,8 +16,7 @@ from typing import Any, Self
 import httpx
 
 from tests.asterisk.image_python import ImagePython
-from tests.asterisk.pbx import Asterisk, wait_for
-from tests.asterisk.pbx import _free_tcp_port as free_tcp_port
+from tests.asterisk.pbx import Asterisk, free_tcp_port, wait_for
 
 _OPTIONS = ["-X", "dev", "-W", "error", "-m", "bridge"]
 

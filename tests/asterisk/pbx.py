@@ -75,12 +75,12 @@ class Asterisk:
         base = Path("/srv") / f"rtzr-{os.getpid()}-{next(_serial)}"
         self.places = pbx_config.Places(
             base,
-            _free_tcp_port(),
-            _free_tcp_port(),
+            free_tcp_port(),
+            free_tcp_port(),
             sip_port or _free_udp_port(),
             first,
             first + rtp_ports - 1,
-            _free_tcp_port(),
+            free_tcp_port(),
             _free_udp_port(),
         )
         pbx_config.write(self.root, self.places, self._changes())
@@ -323,7 +323,7 @@ def wait_for(condition: Callable[[], bool], timeout_s: float, complaint: Callabl
         time.sleep(0.02)
 
 
-def _free_tcp_port() -> int:
+def free_tcp_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

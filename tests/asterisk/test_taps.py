@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from bridge.emulator.codebook import SENTENCES
-from tests.asterisk.daemon import BridgeProcess, EmulatorProcess, free_tcp_port
-from tests.asterisk.pbx import HANGUP, Asterisk, Call, wait_for
+from tests.asterisk.daemon import BridgeProcess, EmulatorProcess
+from tests.asterisk.pbx import HANGUP, Asterisk, Call, free_tcp_port, wait_for
 from tests.asterisk.test_calls import dialogue, prompts
 
 TAPS = ("chanspy", "snoop", "external")
