@@ -321,7 +321,7 @@ class Switchboard:
         if visit is not None:
             tap: Tap | Visit = Visit(str(visit), desk)
         else:
-            tap = Tap(live.leg.channel, desk, self._pbx, way, self._settings.taps)
+            tap = Tap(live.leg.channel, desk, self._pbx, way, self._settings.taps, live.up_s)
         live.sit(desk, tap)
         if live.answered_ms is not None:
             self._sharing.mix(live, call, self._live.values())

@@ -5,6 +5,7 @@ switchboard's business; what happens to the audio is the leg's.
 """
 
 import asyncio
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from random import random
@@ -25,6 +26,8 @@ _log = structlog.get_logger()
 
 _LAST_PACKETS_S = 0.1
 """After hang-up: how long the tap's own end, and with it its last packets, is awaited."""
+_LATE_S = 0.25
+"""A party that has been up for longer when its tap begins may have said something that nobody hears."""
 _SETTLED_S = 5.0
 """A tap that lived this long was a good one: the next try starts without delay."""
 _HOPELESS = 3
@@ -52,12 +55,22 @@ class TapSettings:
 class Tap:
     """Runs until the tapped channel is gone; then the stream is ended and nothing of ours is left."""
 
-    def __init__(self, channel: str, desk: Desk, pbx: Pbx, way: Way, settings: TapSettings) -> None:
+    def __init__(
+        self,
+        channel: str,
+        desk: Desk,
+        pbx: Pbx,
+        way: Way,
+        settings: TapSettings,
+        up_s: Callable[[], float] = float,
+    ) -> None:
+        """`up_s`: for how many seconds the party has been up, and could have spoken; 0 before the answer."""
         self._channel = channel
         self._desk = desk
         self._pbx = pbx
         self._way = way
         self._settings = settings
+        self._up_s = up_s
         self._cause = "unknown"
         self._hung_up = asyncio.Event()
         self._over = asyncio.Event()
@@ -136,6 +149,8 @@ class Tap:
         sender = await self._pbx.attach(order)
         await self._meet(sender)
         await self._pbx.complete(order)
+        if not self._attached and self._up_s() > _LATE_S:
+            self._desk.flaw("tapped late")
         self._attached = True
         _log.debug("tap attached", channel=self._channel, kind=order.kind, transport=order.media.transport)
 
