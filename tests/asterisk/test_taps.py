@@ -64,6 +64,21 @@ def test_both_parties_are_heard_word_for_word_by_every_tap_over_every_transport(
         assert f'"transport": "{transport}"' in bridge.printed()
 
 
+@pytest.mark.parametrize("transport", ["websocket", "websocket_client", "audiosocket"])
+def test_over_ami_every_transport_does_without_a_dialplan(
+    pbx: Asterisk, emulator: EmulatorProcess, tmp_path: Path, transport: str
+) -> None:
+    """Over WebSocket Asterisk's HTTP server has the audio, but ARI is not asked."""
+    rows, asked = len(pbx.cdr_rows()), len(pbx.log())
+    rule = {"name": "all", "match": {"context": "unannounced"}}
+    over_ami = {"via": "ami", "tap_context": "no-such-context"}
+    with tapped(pbx, emulator, tmp_path, "chanspy", transport, asterisk=over_ami, rules=[rule]) as bridge:
+        call = pbx.two_party_call(*dialogue(5, 11), context="unannounced")
+        assert_heard(bridge, call, 5, 11)
+        assert_nothing_left(pbx, rows)
+        assert "rtzr-tap" not in pbx.log()[asked:]
+
+
 @pytest.mark.parametrize("tap", ["snoop", "external"])
 @pytest.mark.parametrize("transport", ["rtp", "audiosocket"])
 def test_a_wideband_call_is_heard_in_wideband(
