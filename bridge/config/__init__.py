@@ -46,6 +46,12 @@ __all__ = ["DEFAULT_CONFIG", "Config", "ConfigError", "Secrets", "load"]
 
 DEFAULT_CONFIG = Path("/etc/rtzr-bridge/bridge.yaml")
 _BIGGEST_FILE = 1 << 20
+_MENDS_OF_SINKS = {
+    "console": ("sinks.console.enabled",),
+    "jsonl": ("sinks.jsonl.path",),
+    "pbx": ("sinks.pbx.user_event", "sinks.pbx.variable"),
+}
+"""Which keys turn a sink on."""
 
 
 class Config(Section):
@@ -104,6 +110,10 @@ class Config(Section):
             yield Rule(once, (f"rules.{number}.name",), "is another rule's name; give it one of its own")
             if once:
                 yield self._fitting(number, rule.name)
+            for sink in rule.sinks or ():
+                mends = _MENDS_OF_SINKS[sink]
+                text = f"names {sink}, which is off; set {' or '.join(mends)}, or leave it out here"
+                yield Rule(sink in self.sinks.on, (f"rules.{number}.sinks", *mends), text)
 
     def _fitting(self, number: int, name: str) -> Rule:
         """Whether what a rule changes goes together with what it does not."""
@@ -113,6 +123,11 @@ class Config(Section):
             why = "; ".join(str(detail["msg"]) for detail in error.errors())
             return Rule(False, (f"rules.{number}",), f"does not go with the other keys: {why}")
         return Rule(True, (), "")
+
+    @property
+    def sinks_of_rules(self) -> dict[str, frozenset[str]]:
+        """The names of the sinks that the calls of a rule go to, where it names some."""
+        return {rule.name: frozenset(rule.sinks) for rule in self.rules if rule.sinks is not None}
 
     def ruled(self, name: str) -> "Config":
         """The same configuration with what the rule `name` changes. Raises ValidationError."""

@@ -25,6 +25,7 @@ from bridge.config.values import (
     SecuredHttp,
     SecuredWs,
     Silence,
+    SinkNames,
     Steps,
     Threshold,
 )
@@ -273,6 +274,12 @@ class Sinks(Section):
     jsonl: Jsonl = Jsonl()
     pbx: PbxText = PbxText()
 
+    @property
+    def on(self) -> frozenset[str]:
+        """The names of those that are."""
+        found = {"console": self.console.enabled, "jsonl": self.jsonl.path is not None, "pbx": self.pbx.named}
+        return frozenset(name for name, is_on in found.items() if is_on)
+
 
 class Log(Section):
     """The daemon's own log, on standard error."""
@@ -353,6 +360,8 @@ class Choosing(Section):
     priority: Annotated[int, Field(ge=-100, le=100)] = 0
     gate: GateChanges = GateChanges()
     rtzr: RtzrChanges = RtzrChanges()
+    sinks: SinkNames | None = None
+    """None: all of them."""
 
     def rule(self) -> CallRule:
         """As `wire.rules` wants it."""

@@ -507,3 +507,29 @@ TREES = st.recursive(
 @given(sections=st.dictionaries(st.sampled_from([*Config.model_fields, "x"]), TREES, max_size=4))
 def test_values_of_any_type_raise_only_config_error(fuzzed: Path, sections: dict[str, Any]) -> None:
     only_config_error(fuzzed, yaml.safe_dump(sections, allow_unicode=True).encode("utf-8", "surrogatepass"))
+
+
+class TestSinksOfRules:
+    def test_a_rule_names_some(self, config: Callable[[str], Config]) -> None:
+        text = "rules: [{name: a, sinks: [jsonl]}, {name: b}]\nsinks: {jsonl: {path: /tmp/x}}"
+        read = config(text)
+        assert read.sinks_of_rules == {"a": frozenset({"jsonl"})}
+        assert read.sinks.on == {"console", "jsonl"}
+
+    def test_one_that_is_off_or_not_there_is_a_fault_with_the_mend(self, faults: Check) -> None:
+        text = """\
+rules:
+  - name: a
+    sinks: [console, jsonl]
+  - name: b
+    sinks:
+      - pbx
+"""
+        off, out = "which is off; set", "or leave it out here"
+        assert faults(text) == [
+            f"FILE:3: rules[0].sinks: names jsonl, {off} sinks.jsonl.path, {out}",
+            f"FILE:5: rules[1].sinks: names pbx, {off} sinks.pbx.user_event or sinks.pbx.variable, {out}",
+        ]
+        assert faults("rules: [{name: a, sinks: [mail]}]") == [
+            "FILE:1: rules[0].sinks[0]: is not one of its choices; write 'console', 'jsonl' or 'pbx'",
+        ]
