@@ -80,11 +80,6 @@ class Config(Section):
         return keep(
             self,
             Rule(
-                not self.sinks.pbx.named or self.asterisk.via == "ami",
-                ("sinks.pbx", "asterisk.via"),
-                "is told over AMI; set asterisk.via: ami, or leave it out",
-            ),
-            Rule(
                 1000 * self.media.ring_s >= utterance_ms + self.gate.preroll_ms,
                 (
                     "media.ring_s",
@@ -100,7 +95,39 @@ class Config(Section):
                 ("workers", "media.first_port", "media.last_port"),
                 "are more than there are ports; widen media.first_port to media.last_port",
             ),
+            *self._text_for_the_pbx(),
             *self._rules_between_rules(),
+        )
+
+    def _text_for_the_pbx(self) -> Iterator[Rule]:
+        """What each way to the PBX can be told over."""
+        told, asterisk = self.sinks.pbx, self.asterisk
+        ari = asterisk.via == "ari"
+        via = "asterisk.via"
+        yield Rule(
+            told.variable is None or not ari,
+            ("sinks.pbx.variable", via),
+            "is set over AMI only: ARI refuses it; set asterisk.via: ami, or give user_event and application",
+        )
+        yield Rule(
+            told.user_event is None or told.application is not None or not ari,
+            ("sinks.pbx.application", "sinks.pbx.user_event", via),
+            "is missing: over ARI one application is told; name it, or set asterisk.via: ami",
+        )
+        yield Rule(
+            told.application is None or (ari and told.user_event is not None),
+            ("sinks.pbx.application", "sinks.pbx.user_event", via),
+            "is for a user_event over ARI; leave it out, or give user_event (and asterisk.via: ari)",
+        )
+        yield Rule(
+            told.application is None or told.application != asterisk.app,
+            ("sinks.pbx.application", "asterisk.app"),
+            "is the bridge's own; name the application that is to read what was said",
+        )
+        yield Rule(
+            told.user_event is None or told.user_event != asterisk.user_event,
+            ("sinks.pbx.user_event", "asterisk.user_event"),
+            "is the event by which the dialplan announces calls; give another name",
         )
 
     def _rules_between_rules(self) -> Iterator[Rule]:

@@ -251,6 +251,7 @@ class PbxText(Section):
     """Finals back into the PBX. Off unless one of the two is named."""
 
     user_event: Name | None = None
+    application: Name | None = None
     variable: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$")] | None = None
 
     @property

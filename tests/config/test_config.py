@@ -533,3 +533,39 @@ rules:
         assert faults("rules: [{name: a, sinks: [mail]}]") == [
             "FILE:1: rules[0].sinks[0]: is not one of its choices; write 'console', 'jsonl' or 'pbx'",
         ]
+
+
+class TestTextForThePbx:
+    @pytest.mark.parametrize(
+        ("pbx", "asterisk", "fault"),
+        [
+            ("user_event: T, application: crm", "", ""),
+            ("user_event: T", "via: ami", ""),
+            ("variable: T", "via: ami", ""),
+            ("variable: T", "", "sinks.pbx.variable: is set over AMI only: ARI refuses it; "),
+            ("user_event: T", "", "sinks.pbx.application: is missing: over ARI one application is told; "),
+            ("application: crm", "", "sinks.pbx.application: is for a user_event over ARI; "),
+            (
+                "user_event: T, application: crm",
+                "via: ami",
+                "sinks.pbx.application: is for a user_event over",
+            ),
+            ("user_event: T, application: a", "app: a", "sinks.pbx.application: is the bridge's own; "),
+            (
+                "user_event: RTZR, application: a",
+                "",
+                "sinks.pbx.user_event: is the event by which the dialplan",
+            ),
+        ],
+    )
+    def test_what_each_way_can_be_told(self, tmp_path: Path, pbx: str, asterisk: str, fault: str) -> None:
+        file = tmp_path / "bridge.yaml"
+        file.write_text(f"sinks: {{pbx: {{{pbx}}}}}\nasterisk: {{{asterisk}}}")
+        try:
+            load(file, {**ENVIRON, "AMI_SECRET": "s"})
+            told = [""]
+        except ConfigError as error:
+            told = [line.partition(": ")[2] for line in error.lines]
+        assert len(told) == 1
+        assert told[0].startswith(fault)
+        assert bool(told[0]) == bool(fault)
