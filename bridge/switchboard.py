@@ -137,6 +137,7 @@ class Switchboard:
         if isinstance(event, Connected):
             self._connection += 1
             self._room_again_s = _ROOM_AGAIN_S
+            self._admission.learn_ports(event.pbx.rtp_range)
             self._spawn(self._reconcile())
         elif isinstance(event, Disconnected):
             self._roster.lost()

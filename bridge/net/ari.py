@@ -26,7 +26,16 @@ from bridge.net.lasting import BACKOFF_CAP_S, Lost, lasting
 from bridge.types import Codec
 from bridge.wire import ari, arirequest
 from bridge.wire.breaker import Breaker
-from bridge.wire.pbxevents import Channel, Connected, Disconnected, Gone, PbxEvent, PbxRefused, PbxUnreachable
+from bridge.wire.pbxevents import (
+    Channel,
+    Connected,
+    Disconnected,
+    Gone,
+    PbxEvent,
+    PbxRefused,
+    PbxUnreachable,
+    whole_seconds,
+)
 
 _log = structlog.get_logger()
 _quiet = logging.getLogger("bridge.net.ari.websocket")
@@ -308,6 +317,11 @@ class Ari:
     async def originate_phone(self, phone: str, host: str, port: int) -> None:
         """Start a telephone for a self-test; it stays until it is hung up. `events()` must be followed."""
         await self._request(arirequest.originate_phone(phone, host, port, self._app))
+
+    async def epoch_s(self) -> float:
+        """The PBX's clock: whole Unix seconds."""
+        request = arirequest.Request("GET", "asterisk/variable", {"variable": "EPOCH"})
+        return whole_seconds(ari.value(await self._request(request)))
 
     async def tell(self, name: str, channel: str, fields: Mapping[str, str]) -> None:
         """A user event about a channel, for one other application, and for all who listen to AMI."""

@@ -15,6 +15,8 @@ READER = "reader"
 """Another user of the same password, who may only read."""
 ALMIGHTY = "almighty"
 """A user of AMI who may do everything."""
+SILENT = "silent"
+"""One who may do all that a run needs, but send no events."""
 
 MODULES = """
 app_audiosocket app_bridgewait app_chanspy app_confbridge app_dial app_echo app_exec app_milliwatt
@@ -201,6 +203,11 @@ write = all
 secret = {PASSWORD}
 read = call
 write = call
+
+[{SILENT}]
+secret = {PASSWORD}
+read = call,agent,user
+write = call,originate,reporting
 """
 
 
