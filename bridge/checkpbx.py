@@ -27,6 +27,9 @@ _CLOCK_S = 2.0
 _NOBODYS_PORT = 9
 _FAILED = (PbxRefused, PbxUnreachable, PbxError)
 
+_SETTINGS = (("rtp.conf", "rtpstart"), ("rtp.conf", "rtpend"), ("http.conf", "sessionlimit,-1"))
+"""Of a key that is given twice, Asterisk takes the first in rtp.conf, and the last in http.conf."""
+
 unix_s: Callable[[], float] = time.time
 
 
@@ -37,14 +40,7 @@ async def settings(pbx: Ari | Ami, app: str, config: Config, known: RtpRange | N
         return [*found, rtp_range(config, known), _rights(pbx, config)]
     try:
         async with _telephone(pbx, app, config) as phone:
-            first, last, sessions = [
-                await _setting(pbx, phone, file, name)
-                for file, name in [
-                    ("rtp.conf", "rtpstart"),
-                    ("rtp.conf", "rtpend"),
-                    ("http.conf", "sessionlimit"),
-                ]
-            ]
+            first, last, sessions = [await _setting(pbx, phone, file, key) for file, key in _SETTINGS]
         readable = await pbx.runs("func_config.so")
     except _FAILED:  # the tap, tried later, says why
         first = last = sessions = None
