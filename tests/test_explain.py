@@ -105,7 +105,7 @@ rules:
 
 CAPTURES = Path(__file__).parent / "captures" / "asterisk"
 RULES_OF_LOG = (
-    "rules: [{name: tenth, match: {context: 'from-*', variables: {RING_S: '*'}}}, {name: never, tap: false}]"
+    "rules: [{name: tenth, match: {context: 'from-*', variables: {TENANT: '*'}}}, {name: never, tap: false}]"
 )
 
 
@@ -118,7 +118,7 @@ def test_every_call_of_a_log_has_its_block(config: Path) -> None:
     assert lines[1].startswith("    context from-phones, extension 705100, ")
     assert "variables" not in lines[1]
     assert lines[2:4] == [
-        "no  tenth: variables.RING_S is not known, and should be *",
+        "no  tenth: variables.TENANT is not known, and should be *",
         "hit never: its tap is false",
     ]
     assert (lines[-1], result.exit_code) == (

@@ -46,10 +46,11 @@ class _Asking(Roster):
 
     def __init__(self, user_event: str, prefix: str, rules: tuple[CallRule, ...], trunks: tuple[str, ...]):
         super().__init__(user_event, prefix, rules, trunks)
-        self.facts: dict[str, Facts] = {}
+        self.told: dict[str, tuple[pbx.Channel, Facts]] = {}
 
     def _learnt(self, channel: pbx.Channel, peer: pbx.Channel | None) -> Facts:
-        facts = self.facts[channel.id] = super()._learnt(channel, peer)
+        facts = super()._learnt(channel, peer)
+        self.told[channel.id] = channel, facts
         return facts
 
 
@@ -62,11 +63,10 @@ class _Teller:
         self._channels: dict[str, pbx.Channel] = {}
 
     def take(self, event: pbx.PbxEvent) -> None:
-        self._roster.facts.clear()
+        self._roster.told.clear()
         decisions = self._roster.take(event)
-        channels = _channels(event)
-        for id_, facts in self._roster.facts.items():
-            self._ask(channels[id_], facts, event.at)
+        for channel, facts in self._roster.told.values():
+            self._ask(channel, facts, event.at)
         for decision in decisions:
             self._note(decision, event.at)
 

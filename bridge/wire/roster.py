@@ -201,7 +201,8 @@ class Roster:
         facts = self._facts.get(channel.id)
         if facts is None:
             return []
-        self._facts[channel.id] = replace(facts, variables={**facts.variables, name: value})
+        bare = name.removeprefix("_").removeprefix("_")  # for `Set(__TENANT=acme)`, the event's name has them
+        self._facts[channel.id] = replace(facts, variables={**facts.variables, name: value, bare: value})
         return self._asked(channel)
 
     def _choice(self, channel: pbx.Channel, peer: pbx.Channel | None) -> Choice | None:

@@ -115,7 +115,7 @@ exten => _X.,1,Dial(Local/${{EXTEN}}@phones/n,60)
  same => n,Hangup()
 
 [tenant]
-exten => _X.,1,Set(TENANT=acme)
+exten => _X.,1,Set(__TENANT=acme)
  same => n,Dial(Local/${{EXTEN}}@phones/n,60)
  same => n,Hangup()
 

@@ -81,6 +81,14 @@ def test_a_variable_that_is_set_is_one_more_fact() -> None:
     assert one.take(pbxevents.ChannelVarset(1000.0, a, "TENANT", "acme")) == [], "the choice stands"
 
 
+def test_a_variable_for_all_who_are_dialled_is_meant_by_its_bare_name() -> None:
+    """`Set(__TENANT=acme)` sets TENANT, and the PBX tells of `__TENANT`."""
+    for told in ("_TENANT", "__TENANT"):
+        one, a = roster(rule("acme", variables__TENANT="acme")), channel("a")
+        one.take(created(a))
+        assert one.take(pbxevents.ChannelVarset(1000.0, a, told, "acme")) == [LookUp(a, "acme")]
+
+
 def test_a_call_that_is_not_to_be_heard_is_passed_once_and_also_if_announced() -> None:
     one, a = roster(rule("never", tap=False)), channel("a")
     assert one.take(created(a)) == [Pass("a", Choice("never", tap=False, reason="its tap is false"))]
