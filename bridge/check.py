@@ -10,15 +10,14 @@ import os
 import socket
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from bridge import logs
+from bridge import checkpbx, logs
 from bridge.config import DEFAULT_CONFIG, Config, ConfigError, load
+from bridge.finding import Finding, Verdict
 from bridge.loops import new_loop
 from bridge.net.ami import Ami
 from bridge.net.ari import Ari
@@ -26,32 +25,13 @@ from bridge.net.rtp import PortsExhausted
 from bridge.selftest import tone_through_tap
 from bridge.wire import knownbad
 from bridge.wire.pbxevents import Connected, PbxError, PbxInfo, PbxRefused, PbxUnreachable
-from bridge.wire.rtpbudget import RtpBudget
 from bridge.wire.rtzr import Refused, Unreachable
 from bridge.wiring import build_pbx, build_rtzr, build_tokens
 
 _PATIENCE_S = 8.0
 _PURE = 0.95
 """Mu-law for A-law leaves 0.9 of a tone, the wrong byte order 0.1."""
-_CALL = 4
-"""Pairs of ports: two telephones and their taps."""
 _MODULES = ("chan_rtp.so", "app_chanspy.so", "res_rtp_asterisk.so", "func_cdr.so")
-
-
-class Verdict(StrEnum):
-    OK = "ok"
-    WARNING = "warn"
-    FAULT = "fault"
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One line."""
-
-    name: str
-    verdict: Verdict
-    text: str
-    mend: str = ""
 
 
 def command(
@@ -84,7 +64,6 @@ async def run(config: Config, *, session: bool = True) -> list[Finding]:
     return [
         *await _rtzr(config, session=session),
         _ports(config),
-        _rtp_range(config),
         *await _asterisk(config),
     ]
 
@@ -98,6 +77,10 @@ async def _rtzr(config: Config, *, session: bool) -> list[Finding]:
             began_s = now_s()
             await tokens.get()
             findings.append(Finding(name, Verdict.OK, f"issued in {1000 * (now_s() - began_s):.0f} ms"))
+            if tokens.ahead_s is not None:
+                findings.append(
+                    checkpbx.clock("rtzr clock", tokens.ahead_s, "tokens end sooner than they say")
+                )
             if not session:
                 return findings
             name, began_s = "rtzr session", now_s()
@@ -133,19 +116,6 @@ def _ports(config: Config) -> Finding:
     return Finding("media ports", verdict, text, "one is a leg: see media.bind, first_port and last_port")
 
 
-def _rtp_range(config: Config) -> Finding:
-    """Whether we know how many ports the PBX has: it crashes when a tap finds none."""
-    given = config.asterisk.rtp_range
-    if given is None:
-        mend = "give rtpstart and rtpend of rtp.conf as asterisk.rtp_range"
-        return Finding("rtp range", Verdict.WARNING, "not given: taps could use up the PBX's ports", mend)
-    budget = RtpBudget.of(*given)
-    text = f"{budget.pairs} pairs of ports, {budget.spare} of them never for taps"
-    if budget.room(0, 0) < _CALL:
-        return Finding("rtp range", Verdict.FAULT, text, "no call could be tapped: widen it in rtp.conf")
-    return Finding("rtp range", Verdict.OK, text)
-
-
 async def _asterisk(config: Config) -> list[Finding]:
     app = f"{config.asterisk.app}.check"
     section = config.asterisk.model_copy(update={"app": app})
@@ -153,13 +123,15 @@ async def _asterisk(config: Config) -> list[Finding]:
         if info is None:
             why, _, mend = pbx.why.partition("; ")
             mend = mend or f"is Asterisk up, and {config.asterisk.via} enabled at that address?"
-            return [Finding("asterisk", Verdict.FAULT, why or "does not answer", mend)]
+            text = f"{why or 'does not answer'} (user {config.asterisk.username})"
+            return [checkpbx.rtp_range(config, None), Finding("asterisk", Verdict.FAULT, text, mend)]
         findings = [
             Finding("asterisk", Verdict.OK, f"{info.version} over {config.asterisk.via}"),
             *_version(info),
         ]
         if info.modules is not None:
             findings.append(_modules(info.modules))
+        findings += await checkpbx.settings(pbx, app, config, info)
         findings.append(await _tap(pbx, app, config))
         findings.append(await _left(pbx, app))
     return findings

@@ -177,6 +177,7 @@ class Switchboard:
             self._ways.settle(event.pbx)
             self._room_again_s = _ROOM_AGAIN_S
             self._errands.send(self._reconcile())
+            self._admission.learn_ports(event.pbx.rtp_range)
         elif isinstance(event, Disconnected):
             self._roster.lost()
         else:

@@ -28,7 +28,7 @@ from bridge.permit import Speech
 from bridge.quota import Governor
 from bridge.sinks.console import ConsoleSink
 from bridge.sinks.jsonl import JsonlSink
-from bridge.sinks.pbx import PbxSink
+from bridge.sinks.pbx import PbxSink, as_event, as_variable
 from bridge.sinks.queued import QueuedSink
 from bridge.spool import Spool, SpoolSettings
 from bridge.switchboard import Switchboard, SwitchboardSettings
@@ -52,12 +52,13 @@ def build_sinks(config: Config, console: Console | None = None) -> list[QueuedSi
 
 
 def build_pbx_sink(config: Config, pbx: Pbx) -> PbxSink | None:
-    """Where the PBX is told what was said, if it is to be; over AMI only."""
+    """Where the PBX is told what was said, if it is to be."""
     told = config.sinks.pbx
-    name = told.variable or told.user_event
-    if name is None or not isinstance(pbx, Ami):
-        return None
-    return PbxSink(pbx, name, variable=told.variable is not None)
+    if told.variable is not None and isinstance(pbx, Ami):
+        return PbxSink(as_variable(pbx, told.variable))
+    if told.user_event is not None and isinstance(pbx, Ami | Ari):
+        return PbxSink(as_event(pbx, told.user_event))
+    return None
 
 
 def build_tokens(config: Config) -> Tokens:
@@ -167,6 +168,7 @@ def build_pbx(config: Config) -> Ari | Ami:
         timeout_s=asterisk.request_timeout_s,
         variables=variables,
         tap_context=asterisk.tap_context,
+        tells=config.sinks.pbx.application or "",
     )
 
 

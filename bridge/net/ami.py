@@ -10,7 +10,7 @@ import ssl
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, Self
 
@@ -19,7 +19,7 @@ import structlog
 from bridge.net.awaited import Awaited
 from bridge.net.lasting import BACKOFF_CAP_S, Lost, lasting
 from bridge.net.manager import ManagerConnection
-from bridge.wire import ami
+from bridge.wire import ami, rtpbudget
 from bridge.wire.breaker import Breaker
 from bridge.wire.pbxevents import (
     Bridge,
@@ -33,6 +33,7 @@ from bridge.wire.pbxevents import (
     PbxEvent,
     PbxRefused,
     PbxUnreachable,
+    whole_seconds,
 )
 from bridge.wire.taporder import TapKind, TapOrder
 
@@ -104,6 +105,9 @@ class Ami:
         self._told_absent = self._told_refused = False
         self.why = ""
         """Why there is no connection."""
+        self.needless: list[str] = []
+        """Rights of the account that are of no use to us."""
+        self._actions: frozenset[str] = frozenset()
 
     async def __aenter__(self) -> Self:
         return self
@@ -162,19 +166,24 @@ class Ami:
         except PbxRefused as error:
             raise _Forbidden(str(error), _LOGIN) from None
         (commands,) = await _ask(connection, ami.written(Action="ListCommands"))
-        missing, needless = ami.rights(commands)
+        self._actions = frozenset(commands)
+        missing, self.needless = ami.rights(commands)
         if missing:
             raise _Forbidden(f"the account lacks the rights {', '.join(missing)}", _RIGHTS)
         (settings,) = await _ask(connection, ami.written(Action="CoreSettings"))
         (status,) = await _ask(connection, ami.written(Action="CoreStatus"))
-        pbx = ami.info(settings, status)
+        ports = [
+            str((await _ask(connection, ami.setting("rtp.conf", name)))[0].value)
+            for name in ("rtpstart", "rtpend")
+        ]
+        pbx = replace(ami.info(settings, status), rtp_range=rtpbudget.read(*ports))
         self._reader = ami.Reader()
         self.counters.connected += 1
         self._told_absent = self._told_refused = False
         _log.info("ami connected", version=pbx.version)
-        if needless:
+        if self.needless:
             mend = "take them out of write= in manager.conf"
-            _log.warning("ami account may do more than it needs", needless=needless, mend=mend)
+            _log.warning("ami account may do more than it needs", needless=self.needless, mend=mend)
         return Connected(pbx)
 
     async def _ping(self, connection: ManagerConnection) -> None:
@@ -244,6 +253,15 @@ class Ami:
         except Gone:
             return None
         return str(reply.value) or None
+
+    def may(self, action: str) -> bool:
+        """Whether the account may do it, by what the PBX said at the last connect."""
+        return action in self._actions
+
+    async def epoch_s(self) -> float:
+        """The PBX's clock: whole Unix seconds."""
+        (reply,) = await self._request(ami.ask("EPOCH"))
+        return whole_seconds(str(reply.value))
 
     async def tell(self, name: str, channel: str, fields: Mapping[str, str]) -> None:
         """An event of the PBX's own; every account that reads `user` sees it."""

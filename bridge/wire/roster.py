@@ -64,7 +64,7 @@ class Roster:
     trunks: tuple[str, ...] = ()
     app: str = ""
     """Our Stasis application."""
-    _selection: Selection = field(init=False)
+    selection: Selection = field(init=False)
     _seen: Seen = field(init=False)
     _meetings: Meetings = field(default_factory=Meetings)
     _legs: dict[str, CallId] = field(default_factory=dict)
@@ -79,7 +79,7 @@ class Roster:
     """The PBX's time from which on events were missed, when the connection was lost."""
 
     def __post_init__(self) -> None:
-        self._selection = Selection(self.rules, self.trunks)
+        self.selection = Selection(self.rules, self.trunks)
         self._seen = Seen(self.own_prefix)
 
     def take(self, event: pbx.PbxEvent) -> list[Decision]:
@@ -98,7 +98,7 @@ class Roster:
             case pbx.ChannelStateChange(channel=channel) if channel.up:
                 return self._answered(channel, event.at)
             case pbx.ChannelVarset(channel=pbx.Channel() as channel, variable=name, value=value):
-                return self._asked(channel) if self._selection.set(channel, name, value) else []
+                return self._asked(channel) if self.selection.set(channel, name, value) else []
             case pbx.ChannelDestroyed(channel=channel):
                 return self._destroyed(channel.id, f"cause {event.cause}", channel.pair)
         return self._moved(event)
@@ -120,10 +120,10 @@ class Roster:
         self._seen.up.add(channel.id)
         if channel.id in self._legs:
             return [AnswerLeg(channel.id, at_s)]
-        return self._asked(channel) if self._selection.open(channel.id) else []
+        return self._asked(channel) if self.selection.open(channel.id) else []
 
     def _announced(self, channel: pbx.Channel, mark: Mark | None) -> list[Decision]:
-        choice = self._selection.choice(channel, None)
+        choice = self.selection.choice(channel, None)
         if choice is not None and not choice.tap:
             return []
         if mark is None or mark.announcer != channel.id:
@@ -134,7 +134,7 @@ class Roster:
     def _sent(self, channel: pbx.Channel, *, late: bool = False) -> list[Decision]:
         """The dialplan has sent a call to us, to stay."""
         self.staying.add(channel.id)
-        choice = self._selection.choice(channel, None)
+        choice = self.selection.choice(channel, None)
         if choice is not None and not choice.tap:
             return [Pass(channel.id, choice), GiveBack(channel.id)]
         if channel.id in self._legs or channel.id in self._pending:
@@ -180,7 +180,7 @@ class Roster:
         if asked is not None:
             asked.peers.append((peer, status))
             return []
-        if not (caller.local and self._legs) or self._selection.forbids(caller.id):
+        if not (caller.local and self._legs) or self.selection.forbids(caller.id):
             return []
         self._pending[caller.id] = _Asked(None, [(peer, status)])
         return [LookUp(caller, leads=True)]
@@ -191,7 +191,7 @@ class Roster:
         """Ask the rules about a channel that calls, and perhaps now dials `peer`, until one has chosen it."""
         if self._decided(channel.id):
             return []
-        choice = self._selection.choice(channel, peer)
+        choice = self.selection.choice(channel, peer)
         if choice is None:
             return []
         if not choice.tap:
@@ -203,7 +203,7 @@ class Roster:
     def _decided(self, channel: str) -> bool:
         """Whether there is nothing to ask the rules about any more, or never was."""
         ours = channel in self._legs or self._seen.own(channel)
-        return ours or channel in self._seen.called or self._selection.decided(channel) is not None
+        return ours or channel in self._seen.called or self.selection.decided(channel) is not None
 
     def chosen(self, channel: pbx.Channel, linkedid: CallId | None, rule: str | None) -> list[Decision]:
         """The answer to a `LookUp` of a channel that a rule has chosen, or that leads to somebody; None:
@@ -254,7 +254,7 @@ class Roster:
         first = min(calls, key=self._seen.age)
         decisions: list[Decision] = []
         for one in together:
-            if one.id not in self._legs and one.person and not self._selection.forbids(one.id):
+            if one.id not in self._legs and one.person and not self.selection.forbids(one.id):
                 decisions += self.start(one, first, Role.CALLEE, found=found)
         return decisions + list(self._merge(calls, first))
 
@@ -303,7 +303,7 @@ class Roster:
         self._pending.pop(channel, None)
         self.staying.discard(channel)
         self._seen.drop(channel)
-        self._selection.drop(channel)
+        self.selection.drop(channel)
         self._meetings.drop(channel)
 
     @property
@@ -384,7 +384,7 @@ class Roster:
         return decisions
 
     def _adopted(self, channel: pbx.Channel, call: CallId) -> list[Decision]:
-        choice = self._selection.choice(channel, None)
+        choice = self.selection.choice(channel, None)
         if choice is None or not choice.tap:
             return []
         return self.start(channel, call, Role.CALLER, found=True, rule=choice.rule)
