@@ -18,13 +18,13 @@ import typer
 from bridge import checkpbx, logs
 from bridge.config import DEFAULT_CONFIG, Config, ConfigError, load
 from bridge.finding import Finding, Verdict
+from bridge.inlets import NoInlet
 from bridge.loops import new_loop
 from bridge.net.ami import Ami
 from bridge.net.ari import Ari
-from bridge.net.rtp import PortsExhausted
 from bridge.selftest import tone_through_tap
 from bridge.wire import knownbad
-from bridge.wire.pbxevents import Connected, PbxError, PbxInfo, PbxRefused, PbxUnreachable
+from bridge.wire.pbxevents import Connected, Gone, PbxError, PbxInfo, PbxRefused, PbxUnreachable
 from bridge.wire.rtzr import Refused, Unreachable
 from bridge.wiring import build_pbx, build_rtzr, build_tokens
 
@@ -132,7 +132,7 @@ async def _asterisk(config: Config) -> list[Finding]:
         if info.modules is not None:
             findings.append(_modules(info.modules))
         findings += await checkpbx.settings(pbx, app, config, info)
-        findings.append(await _tap(pbx, app, config))
+        findings.append(await _tap(pbx, info, app, config))
         findings.append(await _left(pbx, app))
     return findings
 
@@ -179,29 +179,33 @@ def _modules(running: frozenset[str]) -> Finding:
     return Finding("modules", Verdict.FAULT, f"not running: {', '.join(missing)}", mend)
 
 
-async def _tap(pbx: Ari | Ami, app: str, config: Config) -> Finding:
+async def _tap(pbx: Ari | Ami, info: PbxInfo, app: str, config: Config) -> Finding:
     """A tone through a real tap: rights, context, ports, codec and byte order at once."""
     media, name = config.media, "tap"
     try:
-        share = await tone_through_tap(pbx, app, media)
-    except (PbxRefused, PbxUnreachable, PbxError) as error:
-        return Finding(
-            name, Verdict.FAULT, f"{type(error).__name__} {error}".strip(), _TAP_MEND[config.asterisk.via]
-        )
-    except (PortsExhausted, OSError) as error:
-        return Finding(name, Verdict.FAULT, str(error), "see media.bind, first_port and last_port")
-    if share is None:
-        mend = f"can the PBX reach {media.advertised}, UDP {media.first_port} to {media.last_port}?"
-        return Finding(name, Verdict.FAULT, "the tap began, and no audio came", mend)
-    if share < _PURE:
+        heard = await tone_through_tap(pbx, info, app, config)
+    except (Gone, PbxRefused, PbxUnreachable, PbxError) as error:
+        mend = _TAP_MEND["external" if config.asterisk.tap == "external" else config.asterisk.via]
+        return Finding(name, Verdict.FAULT, f"{type(error).__name__} {error}".strip(), mend)
+    except NoInlet as error:
+        mend = "see media's bind and ports; is a port that a running daemon has? then try again without it"
+        return Finding(name, Verdict.FAULT, str(error), mend)
+    by = f"{heard.way.kind} over {heard.way.transport}"
+    if heard.share is None:
+        mend = f"can the PBX reach {media.advertised} there, and is its own side up? see docs/taps.md"
+        return Finding(name, Verdict.FAULT, f"the tap ({by}) began, and no audio came", mend)
+    if heard.share < _PURE:
         mend = "try media.codec: ulaw; is codec_ulaw, codec_alaw or a patch of the PBX broken?"
-        return Finding(name, Verdict.FAULT, f"a tone came back changed ({share:.0%} of it is left)", mend)
-    return Finding(name, Verdict.OK, f"a tone came back as {media.codec}, {share:.0%} of it pure")
+        text = f"a tone came back changed ({by}; {heard.share:.0%} of it is left)"
+        return Finding(name, Verdict.FAULT, text, mend)
+    text = f"a tone came back as {heard.way.codec.label} ({by}), {heard.share:.0%} of it pure"
+    return Finding(name, Verdict.OK, text)
 
 
 _TAP_MEND = {
     "ari": "is dialplan/asterisk/extensions.conf pasted and loaded? sudo asterisk -rx 'dialplan reload'",
-    "ami": "are app_chanspy and chan_rtp loaded, and the rights those of dialplan/asterisk/manager.conf?",
+    "ami": "are app_chanspy and the transport's module loaded, and the rights those of our manager.conf?",
+    "external": "are res_stasis_snoop and the transport's module loaded? see docs/taps.md",
 }
 
 

@@ -13,6 +13,7 @@ from bridge.config import Config
 from bridge.finding import Finding, Verdict
 from bridge.net.ami import Ami
 from bridge.net.ari import Ari
+from bridge.selftest import NOBODYS_PORT
 from bridge.wire import rtpbudget
 from bridge.wire.pbxevents import PbxError, PbxInfo, PbxRefused, PbxUnreachable
 from bridge.wire.rtpbudget import RtpBudget, RtpRange
@@ -24,7 +25,6 @@ _SESSIONS = 40
 """HTTP sessions: our one of events, at most 32 of requests, and somebody else's."""
 _DEFAULT_SESSIONS = 100
 _CLOCK_S = 2.0
-_NOBODYS_PORT = 9
 _FAILED = (PbxRefused, PbxUnreachable, PbxError)
 
 _SETTINGS = (("rtp.conf", "rtpstart"), ("rtp.conf", "rtpend"), ("http.conf", "sessionlimit,-1"))
@@ -56,7 +56,7 @@ async def _telephone(pbx: Ari, app: str, config: Config) -> AsyncIterator[str]:
     """A channel to ask on; it says nothing, and would say it to nobody."""
     phone = f"{app}.phone.{uuid4().hex}"
     try:
-        await pbx.originate_phone(phone, config.media.advertised, _NOBODYS_PORT)
+        await pbx.originate_phone(phone, config.media.advertised, NOBODYS_PORT)
         yield phone
     finally:
         await pbx.hangup(phone)

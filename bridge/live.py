@@ -51,9 +51,12 @@ class Live:
         """The desk is gone."""
         self.desk = self.tap = None
 
-    def up_s(self) -> float:
-        """For how many seconds the party could have spoken."""
-        return 0.0 if self.answered_s is None else asyncio.get_running_loop().time() - self.answered_s
+    def could_speak_s(self) -> float:
+        """For how many seconds the party could have spoken unheard; not of a leg of which that is said
+        already."""
+        if self.answered_s is None or self.new.flaws:
+            return 0.0
+        return asyncio.get_running_loop().time() - self.answered_s
 
     def prepare(self) -> None:
         self.prepared = True

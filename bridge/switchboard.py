@@ -322,7 +322,7 @@ class Switchboard:
         if visit is not None:
             tap: Tap | Visit = Visit(str(visit), desk)
         else:
-            tap = Tap(live.leg.channel, desk, self._pbx, way, self._settings.taps, live.up_s)
+            tap = Tap(live.leg.channel, desk, self._pbx, way, self._settings.taps, live.could_speak_s)
         live.sit(desk, tap)
         if live.answered_ms is not None:
             self._sharing.mix(live, call, self._live.values())

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from random import random
+from typing import Protocol
 from uuid import uuid4
 
 import structlog
@@ -145,32 +146,11 @@ class Tap:
         _log.error(f"taps do not stay; {mend}", context=context or None, channel=self._channel)
 
     async def _attach(self, order: TapOrder) -> None:
-        """Have the PBX send, and meet what it sends."""
-        sender = await self._pbx.attach(order)
-        await self._meet(sender)
-        await self._pbx.complete(order)
+        await stand(self._pbx, self._desk, order, self._settings.media_url)
         if not self._attached and self._up_s() > _LATE_S:
             self._desk.flaw("tapped late")
         self._attached = True
         _log.debug("tap attached", channel=self._channel, kind=order.kind, transport=order.media.transport)
-
-    async def _meet(self, sender: str) -> None:
-        """Learn from the PBX where packets will come from, or where it waits for us; else it comes by
-        itself."""
-        match self._way.transport:
-            case Transport.RTP:
-                address = await self._asked(sender, "UNICASTRTP_LOCAL_ADDRESS")
-                source = await self._asked(sender, "UNICASTRTP_LOCAL_PORT")
-                await self._desk.lock(address, int(source))
-            case Transport.WEBSOCKET:
-                connection = await self._asked(sender, "MEDIA_WEBSOCKET_CONNECTION_ID")
-                await self._desk.reach(f"{self._settings.media_url}/{connection}")
-
-    async def _asked(self, sender: str, name: str) -> str:
-        value = await self._pbx.variable(sender, name)
-        if not value:
-            raise Gone("the tap ended before it was attached")
-        return value
 
     async def _until_over(self) -> None:
         """Wait for the tap's end; after a hang-up it follows at once, and its last packets before it."""
@@ -215,3 +195,33 @@ class Tap:
         with suppress(TimeoutError):
             async with asyncio.timeout(pause_s):
                 await self._hung_up.wait()
+
+
+class Ear(Protocol):
+    """The part of a `Desk` that meets what the PBX sends."""
+
+    async def lock(self, address: str, port: int) -> None: ...
+
+    async def reach(self, url: str) -> None: ...
+
+
+async def stand(pbx: Pbx, ear: Ear, order: TapOrder, media_url: str) -> None:
+    """Have the PBX send, and meet what it sends: learn where packets will come from, or where it waits for
+    us; else it comes by itself. Raises Gone, PbxRefused, PbxUnreachable, PbxError and NoInlet."""
+    sender = await pbx.attach(order)
+    match order.media.transport:
+        case Transport.RTP:
+            address = await _told(pbx, sender, "UNICASTRTP_LOCAL_ADDRESS")
+            source = await _told(pbx, sender, "UNICASTRTP_LOCAL_PORT")
+            await ear.lock(address, int(source))
+        case Transport.WEBSOCKET:
+            connection = await _told(pbx, sender, "MEDIA_WEBSOCKET_CONNECTION_ID")
+            await ear.reach(f"{media_url}/{connection}")
+    await pbx.complete(order)
+
+
+async def _told(pbx: Pbx, sender: str, name: str) -> str:
+    value = await pbx.variable(sender, name)
+    if not value:
+        raise Gone("the tap ended before it was attached")
+    return value

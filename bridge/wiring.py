@@ -225,7 +225,7 @@ def build_desks(
     settings = DeskSettings(media.encoding, media.ring_s * 1000, leg_settings(config), _by_rule(config))
     return LocalDesks(
         settings,
-        Inlets(_ports(config, ports, worker), media.reorder_ms, visits=media.audiosocket_calls),
+        Inlets(ports_for(config, ports, worker), media.reorder_ms, visits=media.audiosocket_calls),
         speech,
         publish,
         sessions=lambda: (rtzr.sessions_open, rtzr.sessions_opened),
@@ -235,11 +235,17 @@ def build_desks(
     )
 
 
-def _ports(config: Config, rtp: range, worker: int) -> Ports:
+def ports_for(config: Config, rtp: range, worker: int) -> Ports:
+    """What one of the processes that hear legs listens on."""
     media = config.media
     return Ports(
         media.bind, rtp, media.audiosocket_port + worker, media.websocket_port + worker, media.port_rest_s
     )
+
+
+def way_settings(config: Config) -> WaySettings:
+    asterisk, media = config.asterisk, config.media
+    return WaySettings(asterisk.kind, asterisk.wanted_transport, media.encoding, media.wideband)
 
 
 def settled(config: Config) -> Config:
@@ -286,7 +292,7 @@ def build_switchboard(
     )
     settings = SwitchboardSettings(
         taps=taps,
-        ways=WaySettings(asterisk.kind, asterisk.wanted_transport, media.encoding, media.wideband),
+        ways=way_settings(config),
         user_event=config.asterisk.user_event,
         early_media=media.early_media,
         preopen=config.rtzr.preopen == "ring",

@@ -16,7 +16,7 @@ from typing import Any, Self
 
 import structlog
 
-from bridge.net.awaited import Awaited
+from bridge.net.awaited import Answers, Awaited
 from bridge.net.lasting import BACKOFF_CAP_S, Lost, lasting
 from bridge.net.manager import ManagerConnection
 from bridge.wire import ami, rtpbudget
@@ -101,6 +101,7 @@ class Ami:
         self._reader = ami.Reader()
         self._starting = Awaited()
         """Taps that were asked for."""
+        self._answers = Answers(timeout_s)
         self._breaker = Breaker()
         self._told_absent = self._told_refused = False
         self.why = ""
@@ -213,6 +214,9 @@ class Ami:
 
     def _note(self, event: PbxEvent | None) -> None:
         """A tap that was asked for has begun, or ended before it did."""
+        if event is None:
+            return
+        self._answers.note(event)
         match event:
             case Dial(peer=tap):
                 self._starting.seen(tap.id, tap.id)
@@ -282,12 +286,14 @@ class Ami:
         """
         if order.kind is not TapKind.CHANSPY:
             raise PbxRefused(f"AMI has no {order.kind} tap; set asterisk.tap to chanspy")
+        self._answers.watch(order.media_id)
         return await self._originate(order.media_id, ami.originate_tap(order))
 
     async def complete(self, order: TapOrder) -> None:
-        """Nothing is left to do."""
+        await self._answers.wait(order.media_id)  # only then does it spy
 
     async def detach(self, order: TapOrder) -> None:
+        self._answers.forget(order.media_id)
         await self.hangup(order.media_id)
 
     async def give_back(self, channel: str) -> None:

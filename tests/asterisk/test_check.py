@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from bridge import checkpbx
 from bridge.cli import app
 from tests.asterisk.daemon import BridgeProcess, EmulatorProcess
-from tests.asterisk.pbx import HANGUP, Asterisk, wait_for
+from tests.asterisk.pbx import HANGUP, Asterisk, free_tcp_port, wait_for
 from tests.asterisk.pbx_config import ALMIGHTY, READER, SILENT
 from tests.asterisk.test_calls import prompts
 
@@ -99,6 +99,40 @@ def test_all_is_well(pbx: Asterisk, emulator: EmulatorProcess, tmp_path: Path, v
     assert f"as {codec}" in found["tap"]["text"]
     assert len(pbx.cdr_rows()) == rows
     wait_for(lambda: emulator.stats()["sockets_open"] == 0, 5, str)
+
+
+@pytest.mark.parametrize(
+    ("tap", "transport", "via"),
+    [
+        ("snoop", "rtp", "ari"),
+        ("external", "websocket", "ari"),
+        ("chanspy", "audiosocket", "ami"),
+        ("external", "websocket_client", "ari"),
+    ],
+)
+def test_the_tone_goes_the_way_that_calls_will(
+    pbx: Asterisk, emulator: EmulatorProcess, tmp_path: Path, tap: str, transport: str, via: str
+) -> None:
+    ports = {"audiosocket_port": free_tcp_port(), "websocket_port": pbx.places.media_port}
+    way = {"tap": tap, "transport": transport, "via": via}
+    code, found = checked(
+        pbx, emulator.port, tmp_path, asterisk=way, media={"first_port": 52_000, "last_port": 52_009, **ports}
+    )
+    assert (code, faults(found)) == (0, []), found
+    assert f"({tap} over {transport})" in found["tap"]["text"]
+    assert found["clean"]["verdict"] == "ok"
+    assert not [one for one in pbx.ari("GET", "bridges") if one["id"].startswith("rtzr-bridge.")]
+
+
+def test_a_port_that_another_program_has_is_named(
+    pbx: Asterisk, emulator: EmulatorProcess, tmp_path: Path
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        media = {"first_port": 52_000, "last_port": 52_009, "audiosocket_port": taken.getsockname()[1]}
+        way = {"tap": "chanspy", "transport": "audiosocket"}
+        code, found = checked(pbx, emulator.port, tmp_path, asterisk=way, media=media)
+    assert (code, faults(found)) == (1, ["tap"])
+    assert "daemon" in found["tap"]["mend"]
 
 
 def test_each_fault_is_named(pbx: Asterisk, emulator: EmulatorProcess, tmp_path: Path) -> None:

@@ -40,9 +40,13 @@ def assert_heard(bridge: BridgeProcess, call: Call, caller: int, callee: int) ->
     return ended
 
 
+def bridges_of_ours(pbx: Asterisk) -> list[str]:
+    return [one["id"] for one in pbx.ari("GET", "bridges") if one["id"].startswith("rtzr-bridge.")]
+
+
 def assert_nothing_left(pbx: Asterisk, rows_before: int) -> None:
     wait_for(lambda: not pbx.channels(), 5, lambda: pbx.cli("core show channels"))
-    wait_for(lambda: not pbx.ari("GET", "bridges"), 5, lambda: pbx.cli("bridge show all"))
+    wait_for(lambda: not bridges_of_ours(pbx), 5, lambda: pbx.cli("bridge show all"))
     ours = ("UnicastRTP/", "WebSocket/", "AudioSocket/", "Snoop/")
     rows = [row["channel"] + " " + row["dstchannel"] for row in pbx.cdr_rows()[rows_before:]]
     assert not [row for row in rows if any(one in row for one in ours)], rows
