@@ -23,7 +23,6 @@ from bridge.quota import Governor
 from bridge.sinks.fanout import FanOut
 from bridge.spool import Spool
 from bridge.switchboard import Switchboard
-from bridge.types import Transport
 from bridge.wiring import (
     build_desks,
     build_files,
@@ -114,7 +113,7 @@ async def _open_door(config: Config, desks: LocalDesks, opened: AsyncExitStack) 
     opened.push_async_callback(desks.inlets.close)
     if config.media.audiosocket_calls:
         try:
-            await desks.inlets.listen(Transport.AUDIOSOCKET)
+            await desks.inlets.audiosocket()
         except OSError as error:
             port, reason = config.media.audiosocket_port, error.strerror
             fault = f"media.audiosocket_port: {port} is not to be had ({reason}); give another one"
