@@ -209,11 +209,18 @@ class Ari:
         await self._request(arirequest.event_filter(self._app, variables=self._variables))
         await self._request(arirequest.subscription(self._app))
         pbx = ari.pbx(await self._request(arirequest.Request("GET", "asterisk/info")))
-        modules = ari.modules(await self._request(arirequest.Request("GET", "asterisk/modules")))
+        modules = await self._modules()
         self.counters.connected += 1
         self._told_absent = self._told_refused = False
         _log.info("ari connected", version=pbx.version, entity=pbx.entity)
         return Connected(replace(pbx, modules=modules))
+
+    async def _modules(self) -> frozenset[str] | None:
+        """Those that run; None where the PBX will not say, which is no reason to do without it."""
+        try:
+            return ari.modules(await self._request(arirequest.Request("GET", "asterisk/modules")))
+        except (Gone, AriRefused):
+            return None
 
     async def _read(self, socket: ClientConnection, lost: Lost) -> AsyncGenerator[PbxEvent]:
         async for text in socket:
