@@ -161,6 +161,7 @@ class Ari:
             async with self._socket() as socket:
                 greeting = await self._greet()
                 lost.was_connected = True
+                self._taps.connected()
                 yield greeting
                 async with aclosing(self._read(socket, lost)) as events:
                     async for event in events:
@@ -182,6 +183,7 @@ class Ari:
         ) as error:
             forget_frames(error)
             lost.reason = f"{type(error).__name__}: {error}".removesuffix(": ")
+        self._taps.lost()
         self._tell_lost(lost)
 
     def _socket(self) -> connect:

@@ -8,11 +8,11 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from bridge.wire.pbxevents import Gone
+from bridge.wire.pbxevents import Gone, PbxUnreachable
 
 
 class Awaited:
-    """Futures by key; each ends with the id of a channel, or with Gone."""
+    """Futures by key; each ends with the id of a channel, with Gone or with PbxUnreachable."""
 
     def __init__(self) -> None:
         self._futures: dict[str, asyncio.Future[str]] = {}
@@ -34,6 +34,12 @@ class Awaited:
         future = self._futures.get(key)
         if future is not None and not future.done():
             future.set_result(channel)
+
+    def lost(self) -> None:
+        """The connection is lost, and with it what would have been seen."""
+        for future in self._futures.values():
+            if not future.done():
+                future.set_exception(PbxUnreachable("the connection ended before the channel was seen"))
 
     def gone(self, key: str) -> None:
         """It ended before it was there."""

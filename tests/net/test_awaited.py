@@ -3,7 +3,7 @@
 import pytest
 
 from bridge.net.awaited import Awaited
-from bridge.wire.pbxevents import Gone
+from bridge.wire.pbxevents import Gone, PbxUnreachable
 
 
 async def test_it_is_told_with_the_channels_id() -> None:
@@ -23,6 +23,17 @@ async def test_what_ended_before_is_gone() -> None:
         awaited.gone("tap")
         with pytest.raises(Gone):
             await there
+
+
+async def test_with_the_connection_all_hope_is_lost() -> None:
+    awaited = Awaited()
+    with awaited.expect("one") as one, awaited.expect("other") as other, awaited.expect("there") as there:
+        awaited.seen("there", "3")
+        awaited.lost()
+        for future in (one, other):
+            with pytest.raises(PbxUnreachable):
+                await future
+        assert await there == "3"
 
 
 async def test_nobody_waits_any_more() -> None:
