@@ -12,7 +12,7 @@ import structlog
 
 from bridge import events
 from bridge.desk import Desks
-from bridge.types import CallId, Event
+from bridge.types import CallId, Event, Transport
 from bridge.wire.door import Refusal
 from bridge.wire.promises import Promises
 from bridge.wire.rtpbudget import RtpBudget, RtpRange
@@ -37,13 +37,16 @@ class Admission:
         *,
         rtp: RtpBudget | None = None,
         channels: Callable[[], int] = int,
+        taps: Callable[[], int] = int,
         slow: Callable[[], float] = float,
     ) -> None:
         """`max_legs`: 0 for as many as the machine bears; `channels`: those of the PBX that carry audio;
-        `slow`: how long the PBX takes for a request, where that is too long."""
+        `taps`: those of ours that have RTP ports of the PBX, too; `slow`: how long the PBX takes for a
+        request, where that is too long."""
         self._rtp = rtp
         self._given = rtp is not None
         self._channels = channels
+        self._taps = taps
         self._slow = slow
         self._desks = desks
         self._max_legs = max_legs
@@ -64,14 +67,27 @@ class Admission:
             _log.info("rtp ports of the pbx known", first=rtp_range[0], last=rtp_range[1], pairs=budget.pairs)
         self._rtp = budget
 
-    def admits(self, call: CallId, at_ms: float, legs: int, *, again: bool = False) -> bool:
+    def admits(
+        self,
+        call: CallId,
+        at_ms: float,
+        legs: int,
+        transport: Transport = Transport.RTP,
+        *,
+        again: bool = False,
+    ) -> bool:
         """Whether this call, now `at_ms` old, is let in where there are `legs` already.
 
-        `again`: it may have been refused before. It is told once.
+        `transport`: by which it would be heard; `again`: it may have been refused before. It is told once.
         """
         if call in self._refused and not again:
             return False
-        refusal = self._full(legs) or self._no_port(legs) or self._busy() or self._desks.admit(call, _LEGS)
+        refusal = (
+            self._full(legs)
+            or (self._no_port() if transport is Transport.RTP else None)
+            or self._busy()
+            or self._desks.admit(call, _LEGS)
+        )
         if refusal is not None:
             self._refuse(call, at_ms, refusal)
             return False
@@ -104,11 +120,11 @@ class Admission:
             return None
         return Refusal("max_legs", f"{legs} legs begun or to come, and overload.max_legs is {self._max_legs}")
 
-    def _no_port(self, legs: int) -> Refusal | None:
+    def _no_port(self) -> Refusal | None:
         """The PBX's last ports are for its calls."""
         if self._rtp is None:
             return None
-        taps, channels = legs + self._promises.places(_now_s()), self._channels()
+        taps, channels = self._taps() + self._promises.places(_now_s()), self._channels()
         if self._rtp.room(channels, taps) >= _LEGS:
             return None
         text = f"of the PBX's {self._rtp.pairs} pairs of RTP ports, calls have {channels} and taps {taps}"

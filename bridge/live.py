@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 
 from bridge.desk import Desk
 from bridge.tap import Tap
-from bridge.types import CallId, LegId, NewLeg, Party
+from bridge.types import CallId, LegId, NewLeg, Party, Transport
 from bridge.visit import Visit
 from bridge.wire.ledger import Ledger, LegReport
 
@@ -15,6 +15,8 @@ class Live:
     """A leg that is running."""
 
     new: NewLeg
+    transport: Transport
+    """By which its audio comes."""
     desk: Desk | None = None
     tap: Tap | Visit | None = None
     """Both are there while a process hears the leg."""

@@ -24,7 +24,7 @@ from bridge.live import Call, Live
 from bridge.pbx import Pbx
 from bridge.sharing import Sharing
 from bridge.tap import Tap, TapSettings
-from bridge.types import CallId, Event, LegId, NewLeg, Party, Role
+from bridge.types import CallId, Event, LegId, NewLeg, Party, Role, Transport
 from bridge.visit import Visit, visitor
 from bridge.ways import Ways, WaySettings
 from bridge.wire import pbxevents as wire
@@ -103,6 +103,7 @@ class Switchboard:
             publish,
             rtp=settings.rtp,
             channels=lambda: self._roster.speaking,
+            taps=lambda: sum(live.transport is Transport.RTP for live in self._live.values()),
             slow=pbx.slow,
         )
         self._clock = PbxClock(time.time(), asyncio.get_running_loop().time())
@@ -213,7 +214,8 @@ class Switchboard:
                 found = await census(self._pbx, rules=bool(self._settings.rules))
                 break
             except (PbxRefused, PbxUnreachable, wire.PbxError) as error:
-                _log.warning("live calls not compared", reason=_told(error), attempt=attempt)
+                reason = f"{type(error).__name__} {error}".strip()
+                _log.warning("live calls not compared", reason=reason, attempt=attempt)
                 await asyncio.sleep(_COMPARE_AGAIN_S)
             if connection != self._connection:
                 return  # a later connection compares anew
@@ -246,7 +248,8 @@ class Switchboard:
         self._admission.began(call.id)
         party = _party(start.role, channel)
         flaws = ("joined late",) if start.late else ()
-        live = Live(NewLeg(LegId(call.id, channel.id), party, call.origin_s, flaws, call.rule))
+        new = NewLeg(LegId(call.id, channel.id), party, call.origin_s, flaws, call.rule)
+        live = Live(new, self._transport(channel.id))
         self._live[channel.id] = live
         self._idle.clear()
         call.live += 1
@@ -261,11 +264,16 @@ class Switchboard:
         if call is None:
             created_s = self._roster.created_s(start.call, start.channel)
             call = Call(start.call, self._clock.monotonic(created_s), start.rule)
-            if not self._admission.admits(call.id, call.now_ms(), self.legs, again=start.late):
+            transport = self._transport(start.channel.id)
+            if not self._admission.admits(call.id, call.now_ms(), self.legs, transport, again=start.late):
                 return None
             self._calls[call.id] = call
             self._publish(events.call_started(call.id, call.now_ms(), call.rule))
         return call
+
+    def _transport(self, channel: str) -> Transport:
+        """By which a leg that begins now would be heard."""
+        return (self._ways.visited if channel in self._visits else self._ways).transport
 
     def _turn_away(self, start: StartLeg) -> None:
         """A call that was sent to us to stay goes on; one that was live before us is asked for again: after
@@ -317,7 +325,7 @@ class Switchboard:
         """The leg at one desk; whether it is over."""
         visit = self._visits.pop(live.leg.channel, None)
         way = await self._ways.of(live.leg.channel) if visit is None else self._ways.visited
-        live.new = replace(live.new, codec=way.codec)
+        live.new, live.transport = replace(live.new, codec=way.codec), way.transport
         desk = await self._desks.begin(live.new)
         if visit is not None:
             tap: Tap | Visit = Visit(str(visit), desk)
@@ -391,7 +399,3 @@ class Switchboard:
 
 def _party(role: Role, channel: wire.Channel) -> Party:
     return Party(role, channel.number, channel.caller_name, channel.name)
-
-
-def _told(error: Exception) -> str:
-    return f"{type(error).__name__} {error}".strip()

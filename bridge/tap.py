@@ -79,7 +79,7 @@ class Tap:
         self._attached = False
         """Whether there ever was a tap."""
         self.id = ""
-        """Id of the tap's own channel at this moment."""
+        """Id of the tap's own channel at this moment; empty while it has none."""
 
     def hang_up(self, cause: str) -> None:
         """The tapped channel is gone, or the leg is to end: what has come is still read."""
@@ -125,6 +125,7 @@ class Tap:
             await self._desk.close_inlet()
             if order is not None:
                 await self._remove(order)
+            self.id = ""  # what is left of it now is a stray, whether or not the leg has more to tell
 
     async def _order(self) -> TapOrder:
         """With a place for the audio. Raises NoInlet and DeskLost."""

@@ -2,11 +2,12 @@
 
 from typing import Any
 
+import pytest
 from structlog.testing import capture_logs
 
 from bridge.admission import Admission
 from bridge.desk import Counts, Desk
-from bridge.types import Event, LegId, NewLeg
+from bridge.types import Event, LegId, NewLeg, Transport
 from bridge.wire.door import Refusal
 from bridge.wire.rtpbudget import RtpBudget
 
@@ -110,12 +111,27 @@ async def test_a_call_that_was_live_before_us_is_asked_for_again_and_told_once()
 async def test_the_last_rtp_ports_of_the_pbx_are_its_calls() -> None:
     """20 pairs, 4 spare: 10 telephones and 4 taps leave room for one more call, which is then counted too."""
     told: list[Event] = []
-    one = Admission(_Desks(), 0, told.append, rtp=RtpBudget(20), channels=lambda: 10)
+    one = Admission(_Desks(), 0, told.append, rtp=RtpBudget(20), channels=lambda: 10, taps=lambda: 4)
     assert one.admits("a", 0.0, 4)
     assert not one.admits("b", 0.0, 4)
     assert [event.data["reason"] for event in told] == ["rtp ports"]
     one.over("a")
     assert one.admits("b", 0.0, 4, again=True)
+
+
+@pytest.mark.parametrize("transport", [one for one in Transport if one is not Transport.RTP])
+async def test_what_comes_by_tcp_needs_no_rtp_port(transport: Transport) -> None:
+    told: list[Event] = []
+    one = Admission(_Desks(), 0, told.append, rtp=RtpBudget(4), channels=lambda: 4)
+    assert one.admits("a", 0.0, 100, transport)
+    assert not one.admits("b", 0.0, 100, Transport.RTP)
+
+
+async def test_only_taps_over_rtp_count_against_the_ports() -> None:
+    """20 pairs, 4 spare: two legs of a hundred are over RTP, and so will be those of calls let in."""
+    told: list[Event] = []
+    one = Admission(_Desks(), 0, told.append, rtp=RtpBudget(20), channels=lambda: 10, taps=lambda: 2)
+    assert [one.admits(call, 0.0, 100) for call in "abc"] == [True, True, False]
 
 
 async def test_a_slow_pbx_is_left_alone_until_it_is_quick() -> None:

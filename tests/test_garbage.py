@@ -116,6 +116,7 @@ async def test_nor_does_one_without_a_token() -> None:
 async def test_nor_do_the_tries_to_reach_a_pbx(serve: Answer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bridge.net.lasting.BACKOFF_BASE_S", 0.001)
     monkeypatch.setattr("bridge.net.lasting.BACKOFF_CAP_S", 0.001)
+    monkeypatch.setattr("bridge.net.lasting.HOPELESS_S", 0.001)
 
     async def follow(ari: Ari) -> None:
         async for _ in ari.events():

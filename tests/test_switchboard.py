@@ -33,6 +33,8 @@ class _Pbx:
         self.answers = True
         self.says: asyncio.Queue[Any] = asyncio.Queue()
         self.live: tuple[wire.Channel, ...] = ()
+        self.attached: list[str] = []
+        self.hung_up: list[str] = []
 
     async def events(self) -> AsyncIterator[Any]:
         while True:
@@ -52,11 +54,14 @@ class _Pbx:
         return said.get(name)
 
     async def attach(self, order: TapOrder) -> str:
+        self.attached.append(order.id)
         return order.media_id
 
     async def complete(self, order: TapOrder) -> None: ...
 
-    async def detach(self, order: TapOrder) -> None: ...
+    async def detach(self, order: TapOrder) -> None:
+        if not self.answers:
+            raise PbxUnreachable("ReadError")
 
     async def bridges(self) -> tuple[wire.Bridge, ...]:
         return ()
@@ -64,7 +69,8 @@ class _Pbx:
     def slow(self) -> float:
         return 0.0
 
-    async def hangup(self, channel: str) -> None: ...
+    async def hangup(self, channel: str) -> None:
+        self.hung_up.append(channel)
 
 
 class _Desk:
@@ -74,6 +80,8 @@ class _Desk:
         self.said: list[str] = []
         self._over = asyncio.Event()
         self._lost = False
+        self.drains = False
+        """Whether it has yet to be told what it heard."""
 
     async def run(self) -> None:
         await self._over.wait()
@@ -104,7 +112,8 @@ class _Desk:
         self.said.append("answer")
 
     def end(self, cause: str) -> None:
-        self._over.set()
+        if not self.drains:
+            self._over.set()
 
 
 @dataclass
@@ -276,3 +285,21 @@ async def test_nobody_of_a_call_that_a_rule_forbids_is_heard() -> None:
         await one.announce("A")
         await one.dial("A", "B")
         assert (one.desks.begun, one.told) == ({}, [])
+
+
+async def test_a_tap_that_could_not_be_removed_is_a_stray_though_its_leg_is_not_over() -> None:
+    """The line was cut at the hang-up, and RTZR has the leg's last words yet."""
+    async with running() as one:
+        await one.announce("J")
+        one.desks.begun["J"].drains = True
+        one.pbx.answers = False
+        one.pbx.says.put_nowait(wire.ChannelDestroyed(time.time(), channel("J"), 16))
+        await turns()
+        one.pbx.answers = True
+        one.pbx.live = (channel(one.pbx.attached[0]),)
+        one.pbx.says.put_nowait(Connected(wire.PbxInfo("entity", "22", 1.0)))
+        await turns()
+        assert one.board.legs == 1
+        assert one.pbx.hung_up == one.pbx.attached
+        one.desks.begun["J"].lose()
+        await until(lambda: not one.board.legs)

@@ -17,7 +17,7 @@ from typing import Any, Self
 import structlog
 
 from bridge.net.awaited import Answers, Awaited
-from bridge.net.lasting import BACKOFF_CAP_S, Lost, lasting
+from bridge.net.lasting import HOPELESS_S, Lost, lasting
 from bridge.net.manager import ManagerConnection
 from bridge.wire import ami, rtpbudget
 from bridge.wire.breaker import Breaker
@@ -153,6 +153,7 @@ class Ami:
             lost.reason = f"{type(error).__name__}: {error}".removesuffix(": ")
         finally:
             self._live = None
+            self._answers.lost()
             connection.close()
             if pinging is not None:
                 pinging.cancel()
@@ -234,7 +235,7 @@ class Ami:
             self.counters.refused += 1
             tell = _log.info if self._told_refused else _log.error
             self._told_refused = True
-            tell("ami account refused", reason=lost.reason, mend=lost.mend, retry_s=BACKOFF_CAP_S)
+            tell("ami account refused", reason=lost.reason, mend=lost.mend, retry_s=HOPELESS_S)
             return
         first = lost.was_connected or not self._told_absent
         self._told_absent = not lost.was_connected

@@ -23,7 +23,7 @@ from websockets.exceptions import InvalidStatus, WebSocketException
 
 from bridge.net.aritap import AriTaps
 from bridge.net.frames import answer_of, forget_frames
-from bridge.net.lasting import BACKOFF_CAP_S, Lost, lasting
+from bridge.net.lasting import HOPELESS_S, Lost, lasting
 from bridge.wire import ari, arirequest
 from bridge.wire.breaker import Breaker
 from bridge.wire.pbxevents import (
@@ -148,8 +148,8 @@ class Ari:
         """Events in order, for ever: `Connected`, events, `Disconnected`, `Connected`, ...; never an
         exception.
 
-        It waits with full jitter between tries, and at the cap after wrong credentials or when another
-        client has taken our application name. It reads nothing while its consumer does not ask for the next
+        It waits with full jitter between tries, and long after wrong credentials or when another client
+        has taken our application name. It reads nothing while its consumer does not ask for the next
         event.
         """
         async with aclosing(lasting(self._one_connection, self._random01)) as events:
@@ -164,6 +164,7 @@ class Ari:
             async with self._socket() as socket:
                 greeting = await self._greet()
                 lost.was_connected = True
+                self._taps.connected()
                 yield greeting
                 async with aclosing(self._read(socket, lost)) as events:
                     async for event in events:
@@ -185,6 +186,7 @@ class Ari:
         ) as error:
             forget_frames(error)
             lost.reason = f"{type(error).__name__}: {error}".removesuffix(": ")
+        self._taps.lost()
         self._tell_lost(lost)
 
     def _socket(self) -> connect:
@@ -267,7 +269,7 @@ class Ari:
         lost.reason = "another client uses the same application name"
         lost.hopeless = True
         self.counters.replaced += 1
-        _log.error("ari application taken by another client", app=self._app, retry_s=BACKOFF_CAP_S)
+        _log.error("ari application taken by another client", app=self._app, retry_s=HOPELESS_S)
 
     def slow(self) -> float:
         """As `Pbx.slow`."""

@@ -35,6 +35,7 @@ class AriTaps:
         self._app = app
         self._context = context
         self._timeout_s = timeout_s
+        self._follows = False
         self._stasis = Awaited()
         self._dialled = Awaited()
         self._answers = Answers(timeout_s)
@@ -51,6 +52,17 @@ class AriTaps:
                 self._stasis.gone(channel.id)
                 self._dialled.gone(channel.id)
 
+    def connected(self) -> None:
+        """Events come from now on."""
+        self._follows = True
+
+    def lost(self) -> None:
+        """None come any more."""
+        self._follows = False
+        self._stasis.lost()
+        self._dialled.lost()
+        self._answers.lost()
+
     async def attach(self, order: TapOrder) -> str:
         """As `Pbx.attach`."""
         match order.kind:
@@ -65,6 +77,8 @@ class AriTaps:
 
     async def _snoop(self, order: TapOrder) -> None:
         """A snoop channel in our application, which leaves no call record."""
+        if not self._follows:  # the PBX has no such application now, and we would wait in vain
+            raise PbxUnreachable("no connection for events")
         with self._stasis.expect(order.id) as there:
             await self._request(arirequest.snoop(order, self._app))
             await self._until(there)

@@ -12,7 +12,7 @@ from bridge.wire.pbxevents import ChannelDestroyed, Dial, Gone, PbxEvent, PbxUnr
 
 
 class Awaited:
-    """Futures by key; each ends with the id of a channel, or with Gone."""
+    """Futures by key; each ends with the id of a channel, with Gone or with PbxUnreachable."""
 
     def __init__(self) -> None:
         self._futures: dict[str, asyncio.Future[str]] = {}
@@ -34,6 +34,12 @@ class Awaited:
         future = self._futures.get(key)
         if future is not None and not future.done():
             future.set_result(channel)
+
+    def lost(self) -> None:
+        """The connection is lost, and with it what would have been seen."""
+        for future in self._futures.values():
+            if not future.done():
+                future.set_exception(PbxUnreachable("the connection ended before the channel was seen"))
 
     def gone(self, key: str) -> None:
         """It ended before it was there."""
@@ -72,6 +78,12 @@ class Answers:
             raise PbxUnreachable("a channel was made, and never answered") from None
         finally:
             self.forget(channel)
+
+    def lost(self) -> None:
+        """The connection is lost: whether they were answered, nobody will say."""
+        for future in self._futures.values():
+            if not future.done():
+                future.set_result(None)
 
     def forget(self, channel: str) -> None:
         """Nobody will wait."""

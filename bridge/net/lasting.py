@@ -15,7 +15,9 @@ from bridge.wire.pbxevents import Disconnected
 E = TypeVar("E")
 
 BACKOFF_BASE_S = 0.25
-BACKOFF_CAP_S = 30.0
+BACKOFF_CAP_S = 5.0
+"""Meanwhile calls begin that we do not see, and a PBX bears one dial in some seconds for ever."""
+HOPELESS_S = 30.0
 _STABLE_S = 10.0
 """A connection that ends sooner counts as failed: a PBX that closes at once is knocked at ever less."""
 
@@ -38,7 +40,7 @@ async def lasting(
     """What each connection gives, for ever, with a `Disconnected` after each that stood; never an exception.
 
     `one` yields until its connection ends, and leaves the reason. Waits with full jitter between tries, and
-    at the cap where it is hopeless. It reads nothing while its consumer does not ask for the next event.
+    long where it is hopeless. It reads nothing while its consumer does not ask for the next event.
     """
     attempt = 0
     while True:
@@ -56,5 +58,5 @@ async def lasting(
 
 def _wait_s(lost: Lost, attempt: int, random01: Callable[[], float]) -> float:
     if lost.hopeless:
-        return BACKOFF_CAP_S
+        return HOPELESS_S
     return full_jitter(attempt, BACKOFF_BASE_S, BACKOFF_CAP_S, random01())

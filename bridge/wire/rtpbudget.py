@@ -1,6 +1,6 @@
 """How many RTP ports of the PBX are left: Asterisk crashes when a tap asks for one and there is none (#1757).
 
-Pure. A channel that carries audio over RTP takes two ports (RTP and RTCP), a tap of ours too.
+Pure. A channel that carries audio over RTP takes two ports (RTP and RTCP), a tap of ours over RTP too.
 """
 
 from dataclasses import dataclass

@@ -54,15 +54,19 @@ class _Process:
         assert self._process is not None
         self._process.send_signal(number)
 
+    @property
+    def pid(self) -> int:
+        """Process id. AssertionError when it does not run."""
+        assert self._process is not None
+        return self._process.pid
+
     def open_files(self) -> int:
         """How many sockets and the like the process holds; idle connections to the PBX are among them."""
-        assert self._process is not None
-        return len(list(Path(f"/proc/{self._process.pid}/fd").iterdir()))
+        return len(list(Path(f"/proc/{self.pid}/fd").iterdir()))
 
     def children(self) -> list[int]:
         """The processes that it started and that live."""
-        assert self._process is not None
-        tasks = Path(f"/proc/{self._process.pid}/task").iterdir()
+        tasks = Path(f"/proc/{self.pid}/task").iterdir()
         return [int(one) for task in tasks for one in (task / "children").read_text().split()]
 
     def kill(self) -> None:

@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import random
 import signal
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -13,7 +12,6 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from bench.line import Line
 from bridge.emulator.codebook import SENTENCES
 from bridge.net.ami import Ami
 from bridge.wire.pbxevents import (
@@ -30,7 +28,6 @@ from tests.asterisk.pbx_config import ALMIGHTY, READER
 from tests.asterisk.test_calls import dialogue, prompts
 from tests.asterisk.test_rules import assert_both_heard, started_by
 from tests.orders import order
-from tests.scale import scaled
 
 RULE = {"name": "모든 전화", "match": {"context": ["unannounced", "tenant", "to-queue"]}}
 
@@ -127,39 +124,6 @@ def test_pbx_that_is_frozen_is_noticed_and_followed_again(
         bridge.wait(lambda: bridge.printed().count('"ami connected"') == 2, 20)
         call = pbx.two_party_call(*dialogue(5, 11), context="unannounced")
         assert_both_heard(bridge, call.id, 5, 11)
-
-
-@pytest.mark.timeout(400)
-async def test_a_line_that_is_cut_again_and_again_leaves_nothing_behind(
-    pbx: Asterisk, emulator: EmulatorProcess, tmp_path: Path
-) -> None:
-    """Cut at random moments under load: every call that was told to begin is told to end."""
-    dice = random.Random(5)
-    async with Line("127.0.0.1", pbx.ami_port) as line:
-        bridge = over_ami(pbx, emulator, tmp_path, asterisk={"ami_port": line.port})
-        try:
-            await asyncio.to_thread(bridge.start)
-            for _ in range(scaled(100, 8)):
-                script: Script = [(0.5, "s0"), (dice.uniform(0, 1), HANGUP)]
-                await asyncio.to_thread(_call, pbx, script)
-                await asyncio.sleep(dice.uniform(0.1, 1.5))
-                await line.outage(dice.uniform(0, 0.3))
-            await asyncio.to_thread(_all_ended, pbx, bridge, emulator)
-        finally:
-            bridge.kill()
-    assert_empty(pbx)
-
-
-def _call(pbx: Asterisk, script: Script) -> None:
-    pbx.two_party_call(script, [(0.3, "s1")], context="unannounced", ring_s=0.3)
-
-
-def _all_ended(pbx: Asterisk, bridge: BridgeProcess, emulator: EmulatorProcess) -> None:
-    wait_for(lambda: not pbx.channels(), 15, lambda: pbx.cli("core show channels"))
-    started = {event["subject"] for event in bridge.events("call.started")}
-    assert len(started) > 2
-    bridge.wait(lambda: {event["subject"] for event in bridge.events("call.ended")} == started, 15)
-    wait_for(lambda: emulator.stats()["sockets_open"] == 0, 5, bridge.printed)
 
 
 # The client alone.

@@ -184,7 +184,7 @@ async def test_frozen_pbx_is_noticed_and_requests_end(pbx: Asterisk) -> None:
 
 
 async def test_wrong_password_is_told_once(pbx: Asterisk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lasting, "BACKOFF_CAP_S", 0.05)
+    monkeypatch.setattr(lasting, "HOPELESS_S", 0.05)
     with capture_logs() as logs:
         async with listening(pbx, password="wrong-password") as listener:
             await asyncio.to_thread(
@@ -201,7 +201,7 @@ async def test_wrong_password_is_told_once(pbx: Asterisk, monkeypatch: pytest.Mo
 
 
 async def test_user_that_may_only_read_is_told_once(pbx: Asterisk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lasting, "BACKOFF_CAP_S", 0.05)
+    monkeypatch.setattr(lasting, "HOPELESS_S", 0.05)
     with capture_logs() as logs:
         async with listening(pbx, username=READER) as listener:
             await asyncio.to_thread(

@@ -35,7 +35,7 @@ def tapped(
 def assert_heard(bridge: BridgeProcess, call: Call, caller: int, callee: int) -> dict[str, Any]:
     ended = bridge.wait_for_end(call.id, 40)
     heard = [bridge.finals(call.id, role) for role in ("caller", "callee")]
-    assert heard == [[SENTENCES[caller]], [SENTENCES[callee]]], bridge.told()
+    assert heard == [[SENTENCES[caller]], [SENTENCES[callee]]], f"{ended}\n{bridge.told()}"
     assert (ended["verdict"], ended["legs"], ended["ledger"]["lost_ms"]) == ("complete", 2, 0), bridge.told()
     return ended
 

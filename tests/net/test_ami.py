@@ -53,6 +53,7 @@ class Pbx:
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lasting, "BACKOFF_BASE_S", 0.01)
     monkeypatch.setattr(lasting, "BACKOFF_CAP_S", 0.05)
+    monkeypatch.setattr(lasting, "HOPELESS_S", 0.05)
 
 
 async def until(condition: Callable[[], bool]) -> None:

@@ -24,6 +24,7 @@ from tests.orders import order
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lasting, "BACKOFF_BASE_S", 0.01)
     monkeypatch.setattr(lasting, "BACKOFF_CAP_S", 0.05)
+    monkeypatch.setattr(lasting, "HOPELESS_S", 0.05)
 
 
 def client(port: int, **changed: Any) -> Ari:

@@ -36,6 +36,7 @@ class _Pbx:
         self.told = told
         self.fails = fails or {}
         self.taps = AriTaps(self.request, "app", "rtzr-tap", 0.2)
+        self.taps.connected()
 
     async def request(self, request: Request) -> bytes:
         self.asked.append((request.method, request.path))
@@ -117,6 +118,26 @@ async def test_a_party_that_is_gone_ends_the_wait() -> None:
     pbx.taps.note(ChannelDestroyed(0.0, channel("tap"), 16))
     with pytest.raises(Gone):
         await making
+
+
+@pytest.mark.parametrize("kind", [TapKind.SNOOP, TapKind.EXTERNAL])
+async def test_a_lost_connection_ends_the_wait(kind: TapKind) -> None:
+    """What was to be seen is not told again: waiting on would only keep the party unheard."""
+    pbx = _Pbx(told=False)
+    making = asyncio.create_task(made(pbx, order("tap", kind=kind)))
+    await pbx.begun.wait()
+    pbx.taps.lost()
+    with pytest.raises(PbxUnreachable, match="connection"):
+        await making
+
+
+@pytest.mark.parametrize("kind", [TapKind.SNOOP, TapKind.EXTERNAL])
+async def test_nothing_is_asked_for_that_could_not_be_seen(kind: TapKind) -> None:
+    pbx = _Pbx()
+    pbx.taps.lost()
+    with pytest.raises(PbxUnreachable):
+        await made(pbx, order("tap", kind=kind))
+    assert pbx.asked == []
 
 
 async def test_all_is_removed_though_something_cannot_be() -> None:

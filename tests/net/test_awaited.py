@@ -26,6 +26,17 @@ async def test_what_ended_before_is_gone() -> None:
             await there
 
 
+async def test_with_the_connection_all_hope_is_lost() -> None:
+    awaited = Awaited()
+    with awaited.expect("one") as one, awaited.expect("other") as other, awaited.expect("there") as there:
+        awaited.seen("there", "3")
+        awaited.lost()
+        for future in (one, other):
+            with pytest.raises(PbxUnreachable):
+                await future
+        assert await there == "3"
+
+
 async def test_nobody_waits_any_more() -> None:
     awaited = Awaited()
     with awaited.expect("tap") as there:
@@ -55,6 +66,13 @@ async def test_what_is_never_answered_is_given_up() -> None:
     answers.watch("tap")
     answers.forget("tap")
     answers.forget("tap")
+    await answers.wait("tap")
+
+
+async def test_nobody_waits_over_a_lost_connection() -> None:
+    answers = Answers(1.0)
+    answers.watch("tap")
+    answers.lost()
     await answers.wait("tap")
 
 

@@ -56,4 +56,18 @@ async def test_what_is_hopeless_is_tried_seldom(pauses: list[float]) -> None:
 
     async with aclosing(lasting.lasting(one, lambda: 0.0)) as events:
         assert await anext(events) == 3
-    assert pauses == [lasting.BACKOFF_CAP_S] * 2
+    assert pauses == [lasting.HOPELESS_S] * 2
+
+
+async def test_a_line_that_is_cut_again_and_again_is_followed_within_seconds(pauses: list[float]) -> None:
+    """Else calls would begin and end that nobody sees."""
+
+    async def one(lost: Lost) -> AsyncGenerator[int]:
+        lost.was_connected = True
+        yield 1
+
+    async with aclosing(lasting.lasting(one, lambda: 1.0)) as events:
+        async for _ in events:
+            if len(pauses) == 100:
+                break
+    assert pauses[-1] == max(pauses) == 5.0
