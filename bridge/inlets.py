@@ -175,15 +175,25 @@ class Inlets:
         self._rtp = PortPool(ports.bind, ports.rtp.start, ports.rtp.stop - 1, ports.rest_s)
         self.knocks = asyncio.Queue[UUID](_MOST_KNOCKS)
         """UUIDs of AudioSockets that no leg expects."""
-        self._audiosocket = AudioSocketServer(ports.bind, ports.audiosocket, self._knock if visits else None)
+        self._audiosocket = AudioSocketServer(ports.bind, ports.audiosocket, self.knock if visits else None)
         self._websocket = MediaSocketServer(ports.bind, ports.websocket)
         self._opened = AsyncExitStack()
         self._listening: set[Transport] = set()
         self._lock = asyncio.Lock()
 
-    def _knock(self, key: UUID) -> None:
+    def knock(self, key: UUID) -> None:
+        """Somebody waits who brought it."""
         with suppress(asyncio.QueueFull):  # it is given up in time, and counted there
             self.knocks.put_nowait(key)
+
+    def refuse(self, key: UUID) -> None:
+        """Let whoever knocked with it go."""
+        self._audiosocket.refuse(key)
+
+    def hold(self, key: UUID) -> None:
+        """Keep whoever knocked with it, unheard, until the PBX ends it: the call is heard otherwise."""
+        now_s = asyncio.get_running_loop().time
+        held = self._audiosocket.expect(key, Codec.SLIN, now_s, _unheard, lambda: held.close(), lone=True)
 
     async def close(self) -> None:
         """Nobody listens any more."""
@@ -205,7 +215,7 @@ class Inlets:
             case Transport.AUDIOSOCKET:
                 uuid = UUID(key) if key else uuid4()
                 expected = self._audiosocket.expect(
-                    uuid, listener.codec, listener.clock, listener.deliver, listener.ended
+                    uuid, listener.codec, listener.clock, listener.deliver, listener.ended, lone=bool(key)
                 )
                 return StreamInlet(self._audiosocket.port, expected)
             case Transport.WEBSOCKET_CLIENT:
@@ -229,3 +239,7 @@ class Inlets:
             if transport not in self._listening:
                 await self._opened.enter_async_context(server)
                 self._listening.add(transport)
+
+
+def _unheard(frames: list[Frame]) -> None:
+    """The same words come by a tap."""
