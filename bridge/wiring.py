@@ -235,9 +235,8 @@ def build_desks(
 
 def _ports(config: Config, rtp: range, worker: int) -> Ports:
     media = config.media
-    return Ports(
-        media.bind, rtp, media.audiosocket_port + worker, media.websocket_port + worker, media.port_rest_s
-    )
+    audiosocket = media.audiosocket_port + worker
+    return Ports(media.bind, rtp, audiosocket, media.websocket_port, media.port_rest_s)
 
 
 def settled(config: Config) -> Config:
