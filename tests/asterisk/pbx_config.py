@@ -203,7 +203,7 @@ exten => _X.,1,NoOp()
 ; with one that all of them bring.
 [visit]
 exten => _X.,1,Answer()
- {_replaced(line("AudioSocket"), "127.0.0.1:9092", "${GLOBAL(AUDIOSOCKET_AT)}")}
+ {_replaced(line("TryExec"), "127.0.0.1:9092", "${GLOBAL(AUDIOSOCKET_AT)}")}
  same => n,Goto(gone-on,${{EXTEN}},1)
 
 [visit-announced]
