@@ -137,8 +137,8 @@ ONE_FAULT = {
     ),
     # does not go together
     "workers: 2\nasterisk:\n  transport: websocket_client": (
-        "FILE:3: asterisk.transport: leads to one process, as a section of websocket_client.conf leads to one "
-        "port; set workers: 1, or transport: websocket or audiosocket"
+        "FILE:3: asterisk.transport: leads to one process, as a section of websocket_client.conf leads to "
+        "one port; set workers: 1, or transport: websocket or audiosocket"
     ),
     "workers: 2\nmedia:\n  audiosocket_calls: true": (
         "FILE:3: media.audiosocket_calls: come to one process; set workers: 1, or leave it out"
