@@ -115,6 +115,10 @@ exten => _X.,1,NoOp()
  same => n,Dial(Local/${{EXTEN}}@phones/n,60)
  same => n,Hangup()
 
+; What a telephone dials for them.
+exten => 8801,1,Goto(stay,${{EXTEN}},1)
+exten => 8802,1,Goto(visit,${{EXTEN}},1)
+
 ; The same without the announcement: none of the bridge's business.
 [unannounced]
 exten => _X.,1,Dial(Local/${{EXTEN}}@phones/n,60)

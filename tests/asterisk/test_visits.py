@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 
-from bridge.emulator.codebook import SENTENCES
+from bridge.emulator.codebook import SENTENCES, say
+from bridge.wire.g711 import pcm_to_ulaw
 from tests.asterisk.daemon import BridgeProcess, EmulatorProcess
 from tests.asterisk.pbx import HANGUP, Asterisk, Call, Script, free_tcp_port, wait_for
+from tests.asterisk.sip import sip_call
 from tests.asterisk.test_stasis import assert_said, went_on
 from tests.asterisk.test_taps import assert_nothing_left, tapped
 
@@ -23,7 +25,8 @@ def visited(pbx: Asterisk, emulator: EmulatorProcess, folder: Path, **changes: A
     port = free_tcp_port()
     pbx.ari("POST", "asterisk/variable", variable="AUDIOSOCKET_AT", value=f"127.0.0.1:{port}")
     media = {"audiosocket_calls": True, "audiosocket_port": port}
-    return tapped(pbx, emulator, folder, "chanspy", "rtp", media=media, **changes)
+    tap = changes.get("asterisk", {}).get("tap", "chanspy")
+    return tapped(pbx, emulator, folder, tap, "rtp", media=media, **changes)
 
 
 def visits(pbx: Asterisk, script: Script, context: str = "visit", **options: Any) -> Call:
@@ -149,3 +152,22 @@ def test_a_call_that_comes_again_is_heard_again(
         pbx.cli(f"channel redirect {name} visit,{call.number},1")
         bridge.wait(lambda: len(bridge.finals(call.id, "caller")) == 2, 20)
         assert bridge.finals(call.id, "caller") == [SENTENCES[0], SENTENCES[1]]
+
+
+@pytest.mark.parametrize(("number", "tap"), [("8801", "snoop"), ("8802", "chanspy")], ids=["stays", "visits"])
+def test_a_telephone_that_calls_by_sip_is_heard_alone(
+    pbx: Asterisk, emulator: EmulatorProcess, tmp_path: Path, number: str, tap: str
+) -> None:
+    """Its audio never pauses, and is heard to the last word."""
+    rows = len(pbx.cdr_rows())
+    speech = bytes(2 * 8 * 800) + say(SENTENCES[2])
+    with visited(pbx, emulator, tmp_path, asterisk={"tap": tap}) as bridge:
+        with sip_call(pbx, number, pcm_to_ulaw(speech), tmp_path):
+            bridge.wait(lambda: bool(bridge.events("call.ended")), 20)
+        (started,) = bridge.events("leg.started")
+        assert started["data"]["party"]["number"] == "0298765432"
+        (final,) = bridge.events("transcript.final")
+        assert final["data"]["text"] == SENTENCES[2]
+        assert_nothing_left(pbx, rows)
+        (row,) = pbx.cdr_rows()[rows:]
+        assert (row["dst"], row["dstchannel"]) == (number, "")
