@@ -94,7 +94,8 @@ async def run(config: Config, console: Console | None = None) -> int:
         for task in working:
             task.cancel()
         await asyncio.wait(working, timeout=_LAST_WORDS_S)
-        await switchboard.leave()
+        if config.asterisk.via == "ari":  # over AMI, nobody is ever sent to us
+            await switchboard.leave()
         for sink in sinks:
             sink.close()
     return 0 if orderly else 1

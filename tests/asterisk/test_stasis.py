@@ -161,6 +161,8 @@ def test_it_goes_on_where_no_bridge_is(
             went_on(pbx, call, "FAILED")
         if via:
             assert_said(bridge, call, 0)
+            assert bridge.terminate() == 0
+            assert '"request to the pbx failed"' not in bridge.printed()
 
 
 @pytest.mark.parametrize(
