@@ -1,5 +1,6 @@
 """Calls that the dialplan sends with AudioSocket, on a real Asterisk: one line, and its caller is heard."""
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -79,13 +80,14 @@ def test_the_call_goes_on_when_the_bridge_stops(
         went_on(pbx, away, "")
 
 
-def test_the_call_goes_on_when_the_bridge_is_killed(
-    pbx: Asterisk, emulator: EmulatorProcess, tmp_path: Path
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "frozen"])
+def test_the_call_goes_on_when_the_bridge_does_not(
+    pbx: Asterisk, emulator: EmulatorProcess, tmp_path: Path, number: signal.Signals
 ) -> None:
     with visited(pbx, emulator, tmp_path) as bridge:
         call = visits(pbx, [(1.0, "s0")])
         bridge.wait(lambda: bridge.finals(call.id, "caller") == [SENTENCES[0]], 20)
-        bridge.kill()
+        bridge.signal(number)
         went_on(pbx, call, "")
 
 
