@@ -8,7 +8,6 @@ import signal
 import socket
 from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
-from uuid import UUID
 
 import structlog
 from rich.console import Console
@@ -16,6 +15,7 @@ from rich.console import Console
 from bridge.catchup import CatchUp
 from bridge.config import Config, ConfigError
 from bridge.desk import Desks, LocalDesks
+from bridge.inlets import Inlets
 from bridge.load import collect_seldom, raise_file_limit, watch_load
 from bridge.meter import Meter
 from bridge.net.rtzr import Session
@@ -23,6 +23,7 @@ from bridge.quota import Governor
 from bridge.sinks.fanout import FanOut
 from bridge.spool import Spool
 from bridge.switchboard import Switchboard
+from bridge.visit import receive
 from bridge.wiring import (
     build_desks,
     build_files,
@@ -57,7 +58,6 @@ async def run(config: Config, console: Console | None = None) -> int:
     stop, force = asyncio.Event(), asyncio.Event()
     _on_signals(lambda: force.set() if stop.is_set() else stop.set())
     sinks = build_sinks(config, console)
-    knocks = asyncio.Queue[UUID]()
     async with AsyncExitStack() as opened, asyncio.TaskGroup() as tasks:
         for sink in sinks:
             tasks.create_task(sink.run())
@@ -72,15 +72,18 @@ async def run(config: Config, console: Console | None = None) -> int:
         spool = await _open_spool(config, opened)
         works: list[Coroutine[None, None, None]] = [tokens.keep_fresh()]
         desks: Desks
+        lobby: Inlets | None = None
         if (number := workers_of(config)) == 1:
             desks = local = build_desks(config, ports_of(config, 0), governor, speech, publish, spool)
-            knocks = await _open_door(config, local, opened)
+            lobby = await _open_door(config, local, opened)
             works += [watch_load(local.observe), collect_seldom(local.__len__)]
         else:
             desks = await opened.enter_async_context(Workers(config, number, tokens, governor, publish))
         switchboard = build_switchboard(config, pbx, desks, publish, _mix_when(config, governor))
         meter = Meter(switchboard, desks, pbx, tokens, governor, sinks)
-        works += [switchboard.run(), switchboard.visited(knocks), meter.run()]
+        works += [switchboard.run(), meter.run()]
+        if lobby is not None:
+            works.append(receive(pbx, lobby, switchboard))
         if spool is not None:
             files = await opened.enter_async_context(build_files(config, tokens))
             works.append(CatchUp(spool, files, governor.room, publish).run())
@@ -90,6 +93,8 @@ async def run(config: Config, console: Console | None = None) -> int:
         for task in working:
             task.cancel()
         await asyncio.wait(working, timeout=_LAST_WORDS_S)
+        if config.asterisk.via == "ari":  # over AMI, nobody is ever sent to us
+            await switchboard.leave()
         for sink in sinks:
             sink.close()
     return 0 if orderly else 1
@@ -108,7 +113,7 @@ def _check_bind(address: str) -> None:
             raise ConfigError([fault]) from None
 
 
-async def _open_door(config: Config, desks: LocalDesks, opened: AsyncExitStack) -> asyncio.Queue[UUID]:
+async def _open_door(config: Config, desks: LocalDesks, opened: AsyncExitStack) -> Inlets:
     """Where calls come that the dialplan sends. Raises ConfigError when the port cannot be had."""
     opened.push_async_callback(desks.inlets.close)
     if config.media.audiosocket_calls:
@@ -118,7 +123,7 @@ async def _open_door(config: Config, desks: LocalDesks, opened: AsyncExitStack) 
             port, reason = config.media.audiosocket_port, error.strerror
             fault = f"media.audiosocket_port: {port} is not to be had ({reason}); give another one"
             raise ConfigError([fault]) from None
-    return desks.inlets.knocks
+    return desks.inlets
 
 
 async def _open_spool(config: Config, opened: AsyncExitStack) -> Spool | None:

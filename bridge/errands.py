@@ -5,13 +5,13 @@ Which errand, and when, is the switchboard's decision.
 """
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 
 import structlog
 
 from bridge.pbx import Pbx
 from bridge.wire.decisions import GiveBack, Pass, RemoveBridge, RemoveStray
-from bridge.wire.pbxevents import Gone, PbxError, PbxRefused, PbxUnreachable
+from bridge.wire.pbxevents import Channel, Gone, PbxError, PbxRefused, PbxUnreachable
 
 _log = structlog.get_logger()
 
@@ -51,3 +51,12 @@ async def guarded(work: Coroutine[None, None, None]) -> None:
         _log.warning("request to the pbx failed", reason=f"{type(error).__name__} {error}".strip())
     except Exception:
         _log.exception("failed beside the events")
+
+
+async def give_back(pbx: Pbx, stays: Callable[[Channel], bool]) -> None:
+    """Every call that waits in our application: what came last, nobody but the PBX knows. Raises PbxRefused,
+    PbxUnreachable and PbxError."""
+    waiting = [one.id for one in await pbx.channels() if stays(one)]
+    if waiting:
+        _log.info("calls given back to their dialplan", calls=len(waiting))
+    await asyncio.gather(*(guarded(pbx.give_back(one)) for one in waiting))

@@ -182,9 +182,22 @@ class Inlets:
         self._opened = AsyncExitStack()
         self._lock = asyncio.Lock()
 
-    def _knock(self, key: UUID) -> None:
+    def knock(self, key: UUID) -> None:
+        """Somebody waits who brought it."""
         with suppress(asyncio.QueueFull):  # it is given up in time, and counted there
             self.knocks.put_nowait(key)
+
+    def refuse(self, key: UUID) -> None:
+        """Let whoever knocked with it go."""
+        if self._audiosocket is not None:
+            self._audiosocket.refuse(key)
+
+    def hold(self, key: UUID) -> None:
+        """Keep whoever knocked with it, unheard, until the PBX ends it: the call is heard otherwise."""
+        if self._audiosocket is None:
+            return
+        now_s = asyncio.get_running_loop().time
+        held = self._audiosocket.expect(key, Codec.SLIN, now_s, _unheard, lambda: held.close(), lone=True)
 
     async def close(self) -> None:
         """Nobody listens any more."""
@@ -208,7 +221,9 @@ class Inlets:
     async def _open_audiosocket(self, listener: Listener, key: str) -> Inlet:
         server = await self.audiosocket()
         uuid = UUID(key) if key else uuid4()
-        expected = server.expect(uuid, listener.codec, listener.clock, listener.deliver, listener.ended)
+        expected = server.expect(
+            uuid, listener.codec, listener.clock, listener.deliver, listener.ended, lone=bool(key)
+        )
         return StreamInlet(server.port, expected)
 
     async def _open_websocket(self, listener: Listener) -> Inlet:
@@ -224,7 +239,11 @@ class Inlets:
         """Where the PBX connects its AudioSockets. Raises OSError if the port is not to be had."""
         async with self._lock:
             if self._audiosocket is None:
-                knock = self._knock if self._visits else None
+                knock = self.knock if self._visits else None
                 server = AudioSocketServer(self._ports.bind, self._ports.audiosocket, knock)
                 self._audiosocket = await self._opened.enter_async_context(server)
         return self._audiosocket
+
+
+def _unheard(frames: list[Frame]) -> None:
+    """The same words come by a tap."""

@@ -18,14 +18,14 @@ from bridge import events, metrics
 from bridge.admission import Admission
 from bridge.census import census, family
 from bridge.desk import DeskLost, Desks
-from bridge.errands import Errands, guarded
+from bridge.errands import Errands, give_back, guarded
 from bridge.events import LegEvents
 from bridge.live import Call, Live
 from bridge.pbx import Pbx
 from bridge.sharing import Sharing
 from bridge.tap import Tap, TapSettings
-from bridge.types import CallId, Event, LegId, NewLeg, Party, Role, Transport
-from bridge.visit import Visit, visitor
+from bridge.types import CallId, Event, LegId, NewLeg, Role, Transport
+from bridge.visit import Visit
 from bridge.ways import Ways, WaySettings
 from bridge.wire import pbxevents as wire
 from bridge.wire.cost import Price, Spending
@@ -142,20 +142,18 @@ class Switchboard:
             await asyncio.sleep(self._settings.reap_s)
             await self._reconcile()
 
-    async def visited(self, knocks: asyncio.Queue[UUID]) -> None:
-        """Take calls that the dialplan sends by AudioSocket, until cancelled."""
-        while True:
-            key = await knocks.get()
-            await guarded(self._visited(key))
+    def tapped(self, channel: str) -> bool | None:
+        """As `visit.Host`."""
+        live = self._live.get(channel)
+        return None if live is None else isinstance(live.tap, Tap)
 
-    async def _visited(self, key: UUID) -> None:
-        channel = await visitor(self._pbx, key)
-        if channel is None or self._draining:
-            return
-        linkedid = await family(self._pbx, channel)
-        if linkedid is not None:
-            self._visits[channel.id] = key
-            self._carry_out(self._roster.start(channel, linkedid, Role.CALLER))
+    def host(self, channel: wire.Channel, linkedid: CallId, key: UUID) -> bool:
+        """As `visit.Host`."""
+        self._visits[channel.id] = key
+        self._carry_out(self._roster.announced(channel, linkedid))
+        if channel.id not in self._live:
+            del self._visits[channel.id]
+        return channel.id in self._live
 
     async def drain(self, patience_s: float) -> None:
         """No new legs; live ones go on for `patience_s`, then their streams end and are worked off."""
@@ -167,8 +165,10 @@ class Switchboard:
             for live in self._live.values():
                 live.end("bridge stopped")
         await self._idle.wait()
-        for channel in tuple(self._roster.staying):
-            await guarded(self._pbx.give_back(channel))
+
+    async def leave(self) -> None:
+        """Once nothing is followed any more: whoever waits in our application would wait for ever."""
+        await guarded(give_back(self._pbx, self._roster.guests.stays))
 
     # Decisions.
 
@@ -231,6 +231,8 @@ class Switchboard:
             self._carry_out(self._roster.chosen(asked.channel, linkedid, asked.rule))
         elif linkedid is not None:
             self._carry_out(self._roster.start(asked.channel, linkedid, Role.CALLER, found=asked.late))
+        if linkedid is None and asked.channel.id in self._roster.guests.here:
+            self._errands.let_be(GiveBack(asked.channel.id))
 
     def _merge(self, call: CallId, into: CallId) -> None:
         if (merged := self._calls.get(call)) is not None:
@@ -246,7 +248,7 @@ class Switchboard:
             self._turn_away(start)
             return
         self._admission.began(call.id)
-        party = _party(start.role, channel)
+        party = channel.party(start.role)
         flaws = ("joined late",) if start.late else ()
         new = NewLeg(LegId(call.id, channel.id), party, call.origin_s, flaws, call.rule)
         live = Live(new, self._transport(channel.id))
@@ -278,7 +280,7 @@ class Switchboard:
     def _turn_away(self, start: StartLeg) -> None:
         """A call that was sent to us to stay goes on; one that was live before us is asked for again: after
         a start all come at once, and the door learns only then what a leg costs."""
-        if start.channel.id in self._roster.staying:
+        if self._roster.guests.turn_away(start.channel.id):
             self._errands.let_be(GiveBack(start.channel.id))
         if not start.late or self._draining:
             return
@@ -318,6 +320,8 @@ class Switchboard:
             while not await self._hear(live, call):
                 _log.warning("leg's process lost; taken up by another", leg=str(live.leg))
                 live.new = replace(live.new, flaws=(*live.new.flaws, "worker lost"))
+            if live.leg.channel in self._roster.guests.here:  # it is not heard any more
+                self._errands.let_be(GiveBack(live.leg.channel))
         finally:
             self._forget(live, call)
 
@@ -366,7 +370,7 @@ class Switchboard:
     def _know(self, channel: wire.Channel) -> None:
         live = self._live.get(channel.id)
         if live is not None:
-            live.know(_party(live.new.party.role, channel))
+            live.know(channel.party(live.new.party.role))
 
     def _end(self, channel: str, cause: str) -> None:
         live = self._live.get(channel)
@@ -393,9 +397,4 @@ class Switchboard:
         cost = self._spending.add(call.ledger, time.strftime("%Y-%m-%d"))
         today = self._spending.today
         _log.info("call ended", call=call.id, won=round(cost.won, 2), today_won=round(today.won))
-        ended = events.call_ended(call.id, call.now_ms(), call.ledger, call.legs, call.reasons, cost)
-        self._publish(ended)
-
-
-def _party(role: Role, channel: wire.Channel) -> Party:
-    return Party(role, channel.number, channel.caller_name, channel.name)
+        self._publish(events.call_ended(call.id, call.now_ms(), call.ledger, call.legs, call.reasons, cost))

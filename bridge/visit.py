@@ -6,19 +6,23 @@ else connects with one is nobody.
 """
 
 import asyncio
+from typing import Protocol
 from uuid import UUID
 
 import structlog
 
+from bridge.census import family
 from bridge.desk import Desk, DeskLost
+from bridge.errands import guarded
 from bridge.inlets import NoInlet
 from bridge.pbx import Pbx
-from bridge.types import Transport
+from bridge.types import CallId, Transport
 from bridge.wire.pbxevents import Channel
 
 _log = structlog.get_logger()
 
 _APPLICATION = "AudioSocket"
+_AGAIN_S = 0.2
 
 
 class Visit:
@@ -54,6 +58,55 @@ class Visit:
         finally:
             await self._desk.close_inlet()
             self._desk.end(self._cause)
+
+
+class Lobby(Protocol):
+    """Where calls wait that bring a UUID: `inlets.Inlets`."""
+
+    knocks: asyncio.Queue[UUID]
+
+    def knock(self, key: UUID) -> None:
+        """Ask about it once more."""
+
+    def refuse(self, key: UUID) -> None:
+        """Its call goes on in the dialplan."""
+
+    def hold(self, key: UUID) -> None:
+        """Its call stays, and is not heard by this way. Raises ValueError if it is held or heard already."""
+
+
+class Host(Protocol):
+    """Who begins legs: `switchboard.Switchboard`."""
+
+    def tapped(self, channel: str) -> bool | None:
+        """Whether a tap hears this channel; None where no leg is on it."""
+
+    def host(self, channel: Channel, linkedid: CallId, key: UUID) -> bool:
+        """Begin a leg that is heard by this visit; False: it is not to be heard."""
+        ...
+
+
+async def receive(pbx: Pbx, lobby: Lobby, host: Host) -> None:
+    """Whoever knocks, until cancelled; one after another, for who reaches the port can have the PBX asked."""
+    while True:
+        key = await lobby.knocks.get()
+        await guarded(_receive(pbx, lobby, host, key))
+
+
+async def _receive(pbx: Pbx, lobby: Lobby, host: Host, key: UUID) -> None:
+    channel = await visitor(pbx, key)
+    linkedid = None if channel is None else await family(pbx, channel)
+    if channel is None or linkedid is None:
+        lobby.refuse(key)
+        return
+    tapped = host.tapped(channel.id)
+    if tapped:
+        _log.warning("call is tapped already; its audiosocket is kept, unheard", channel=channel.id)
+        lobby.hold(key)
+    elif tapped is not None:  # its last visit is not worked off yet
+        asyncio.get_running_loop().call_later(_AGAIN_S, lobby.knock, key)
+    elif not host.host(channel, linkedid, key):
+        lobby.refuse(key)
 
 
 async def visitor(pbx: Pbx, key: UUID) -> Channel | None:

@@ -238,9 +238,8 @@ def build_desks(
 def ports_for(config: Config, rtp: range, worker: int) -> Ports:
     """What one of the processes that hear legs listens on."""
     media = config.media
-    return Ports(
-        media.bind, rtp, media.audiosocket_port + worker, media.websocket_port + worker, media.port_rest_s
-    )
+    audiosocket = media.audiosocket_port + worker
+    return Ports(media.bind, rtp, audiosocket, media.websocket_port, media.port_rest_s)
 
 
 def way_settings(config: Config) -> WaySettings:

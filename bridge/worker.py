@@ -125,6 +125,8 @@ class Worker:
         if self._staff is None:
             raise NoInlet("the worker knows no configuration yet")
         match question:
+            case wire.Ready():
+                return None
             case wire.OpenInlet(leg, transport, key):
                 return await _desk(self._staff, leg).open_inlet(transport, key)
             case wire.CloseInlet(leg):

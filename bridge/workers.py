@@ -39,6 +39,8 @@ _LAST_WORDS_S = 2.0
 """How long a leg that is to end at once has for its last events."""
 _PATIENCE_S = 1.0
 """A worker whose link is gone ends by itself: what it had has gone elsewhere already."""
+_START_S = 10.0
+"""How long the first calls may have to wait for workers that do not come."""
 _SETTLED_S = 10.0
 _AGAIN_S = (0.1, 10.0)
 """Base and cap of the pause before a worker that did not live long is put back."""
@@ -250,6 +252,12 @@ class _Worker:
 
     # Down.
 
+    async def ready(self) -> None:
+        """Until it hears, or is lost."""
+        await self._up.wait()
+        with suppress(LinkLost):
+            await self._living().ask(wire.Ready())
+
     async def begin(self, new: NewLeg) -> DistantDesk:
         await self._up.wait()
         desk = self._desks[new.leg] = DistantDesk(new.leg, self._living())
@@ -335,7 +343,16 @@ class Workers:
 
     async def __aenter__(self) -> Self:
         loop = asyncio.get_running_loop()
-        self._running = [loop.create_task(worker.run()) for worker in self._workers.values()]
+        workers = self._workers.values()
+        self._running = [loop.create_task(worker.run()) for worker in workers]
+        try:  # a call that is met before would lose its first words
+            async with asyncio.timeout(_START_S):
+                await asyncio.gather(*(worker.ready() for worker in workers))
+        except TimeoutError:
+            _log.warning("not all workers are there", patience_s=_START_S)
+        except BaseException:
+            await self.__aexit__(None, None, None)
+            raise
         return self
 
     async def __aexit__(

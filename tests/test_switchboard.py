@@ -4,8 +4,9 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
+from uuid import uuid4
 
 import pytest
 
@@ -34,7 +35,8 @@ class _Pbx:
         self.says: asyncio.Queue[Any] = asyncio.Queue()
         self.live: tuple[wire.Channel, ...] = ()
         self.attached: list[str] = []
-        self.hung_up: list[str] = []
+        self.meetings: tuple[wire.Bridge, ...] = ()
+        self.done: list[tuple[str, str]] = []
 
     async def events(self) -> AsyncIterator[Any]:
         while True:
@@ -64,13 +66,19 @@ class _Pbx:
             raise PbxUnreachable("ReadError")
 
     async def bridges(self) -> tuple[wire.Bridge, ...]:
-        return ()
+        return self.meetings
+
+    async def destroy_bridge(self, bridge: str) -> None:
+        self.done.append(("destroy", bridge))
+
+    async def give_back(self, channel: str) -> None:
+        self.done.append(("give back", channel))
 
     def slow(self) -> float:
         return 0.0
 
     async def hangup(self, channel: str) -> None:
-        self.hung_up.append(channel)
+        self.done.append(("hang up", channel))
 
 
 class _Desk:
@@ -78,6 +86,7 @@ class _Desk:
         self.new = new
         self.report = LegReport()
         self.said: list[str] = []
+        self.keys: list[str] = []
         self._over = asyncio.Event()
         self._lost = False
         self.drains = False
@@ -93,6 +102,7 @@ class _Desk:
         self._over.set()
 
     async def open_inlet(self, transport: Transport, key: str = "") -> Place:
+        self.keys.append(key)
         return Place(4000)
 
     async def lock(self, address: str, port: int) -> None: ...
@@ -161,6 +171,11 @@ class _Board:
         self.pbx.says.put_nowait(wire.Dial(time.time(), channel(caller), channel(peer, up=up), "ANSWER"))
         await turns()
 
+    async def send(self, name: str) -> None:
+        """The dialplan sends it to us, to stay."""
+        self.pbx.says.put_nowait(wire.StasisStart(time.time(), channel(name)))
+        await turns()
+
     async def lose(self, *names: str) -> None:
         lost = {name: self.desks.begun[name] for name in names}
         for desk in lost.values():
@@ -193,14 +208,19 @@ def _no_last_packets(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @asynccontextmanager
 async def running(
-    door: Door | None = None, max_legs: int = 0, *, mix: bool = False, rules: tuple[CallRule, ...] = ()
+    door: Door | None = None,
+    max_legs: int = 0,
+    *,
+    mix: bool = False,
+    rules: tuple[CallRule, ...] = (),
+    kind: TapKind = TapKind.CHANSPY,
 ) -> AsyncIterator[_Board]:
     pbx, desks = _Pbx(), _Desks(door or Door())
     told: list[Event] = []
     taps = TapSettings("app", "rtzr-tap", "127.0.0.1")
-    ways = WaySettings(TapKind.CHANSPY, None, Codec.ULAW, wideband=True)
+    ways = WaySettings(kind, None, Codec.ULAW, wideband=True)
     settings = SwitchboardSettings(
-        taps, ways, "RTZR", early_media=False, preopen=False, max_legs=max_legs, rules=rules
+        taps, ways, "RTZR", early_media=False, preopen=False, max_legs=max_legs, rules=rules, reap_s=0.01
     )
     board = Switchboard(
         cast("Ari", pbx),  # as much of one as is asked
@@ -300,6 +320,124 @@ async def test_a_tap_that_could_not_be_removed_is_a_stray_though_its_leg_is_not_
         one.pbx.says.put_nowait(Connected(wire.PbxInfo("entity", "22", 1.0)))
         await turns()
         assert one.board.legs == 1
-        assert one.pbx.hung_up == one.pbx.attached
+        assert one.pbx.done == [("hang up", tap) for tap in one.pbx.attached]
         one.desks.begun["J"].lose()
         await until(lambda: not one.board.legs)
+
+
+# Taps that do not clean up by themselves.
+
+
+async def test_strays_that_appear_meanwhile_are_removed_and_what_is_in_use_is_not() -> None:
+    async with running(kind=TapKind.EXTERNAL) as one:
+        await one.announce("A")
+        await until(lambda: one.board._taps() != {""})
+        (tap,) = one.board._taps()
+        ours, theirs = tuple(_external(tap)), tuple(_external("app.tap.stray"))
+        one.pbx.live = (channel("A"), *ours, *theirs)
+        one.pbx.meetings = tuple(
+            wire.Bridge(f"{name}.bridge", frozenset({name})) for name in (tap, "app.tap.stray", "other.tap.x")
+        )
+        removed = {
+            ("hang up", "app.tap.stray"),
+            ("hang up", "app.tap.stray.media"),
+            ("destroy", "app.tap.stray.bridge"),
+        }
+        await until(lambda: removed <= set(one.pbx.done))
+        assert set(one.pbx.done) == removed
+        assert one.board.legs == 1
+
+
+def _external(tap: str) -> list[wire.Channel]:
+    return [channel(tap), channel(f"{tap}.media")]
+
+
+async def test_taps_that_clean_up_by_themselves_are_not_looked_after() -> None:
+    async with running() as one:
+        one.pbx.live = (channel("app.tap.stray"),)
+        await asyncio.sleep(0.05)
+        assert one.pbx.done == []
+
+
+# Calls that are sent to us, to stay.
+
+
+async def test_a_call_without_room_goes_on_whether_it_was_announced_before_it_came_or_not() -> None:
+    async with running(max_legs=2) as one:
+        await one.announce("A")
+        await one.announce("B")
+        await one.send("A")
+        await one.send("B")
+        await one.send("C")
+        assert one.pbx.done == [("give back", "B"), ("give back", "C")]
+        assert list(one.desks.begun) == ["A"]
+
+
+async def test_a_call_whose_leg_is_over_goes_on() -> None:
+    async with running() as one:
+        await one.send("A")
+        one.desks.begun["A"].end("failed")
+        await until(lambda: not one.board.legs)
+        await turns()
+        assert one.pbx.done == [("give back", "A")]
+
+
+async def test_one_that_hung_up_is_not_given_back() -> None:
+    async with running() as one:
+        await one.send("A")
+        one.pbx.says.put_nowait(wire.StasisEnd(time.time(), channel("A")))
+        one.pbx.says.put_nowait(wire.ChannelDestroyed(time.time(), channel("A"), 16))
+        await until(lambda: not one.board.legs)
+        assert one.pbx.done == []
+
+
+async def test_half_of_a_local_channel_that_cannot_be_asked_goes_on() -> None:
+    async with running() as one:
+        one.pbx.answers = False
+        half = replace(channel("L;2"), name="Local/1@stay-1;2")
+        one.pbx.says.put_nowait(wire.StasisStart(time.time(), half))
+        await until(lambda: bool(one.pbx.done))
+        assert one.pbx.done == [("give back", "L;2")]
+
+
+async def test_in_a_drain_calls_go_on_and_in_the_end_those_that_nobody_told_of() -> None:
+    async with running() as one:
+        await one.send("A")
+        draining = asyncio.create_task(one.board.drain(0.05))
+        await turns()
+        await one.send("B")
+        assert one.pbx.done == [("give back", "B")]
+        await draining
+        await turns()
+        assert one.pbx.done == [("give back", "B"), ("give back", "A")]
+        waits = replace(channel("C"), application="Stasis", application_data="app,1")
+        one.pbx.live = (waits, replace(waits, id="app.tap.1"), channel("D"))
+        await one.board.leave()
+        assert one.pbx.done[2:] == [("give back", "C")]
+
+
+# Calls whose audio the dialplan sends.
+
+
+async def test_a_visit_is_a_leg_unless_there_is_no_room_or_a_rule_forbids_it() -> None:
+    async with running(max_legs=2) as one:
+        await turns()
+        key = uuid4()
+        assert one.board.tapped("A") is None
+        assert one.board.host(channel("A"), "A", key)
+        await turns()
+        assert one.board.tapped("A") is False
+        assert (one.desks.begun["A"].new.codec, one.desks.begun["A"].keys) == (Codec.SLIN, [str(key)])
+        assert not one.board.host(channel("B"), "B", uuid4())
+        await one.announce("C")
+    async with running(rules=(CallRule("none", tap=False),)) as other:
+        await turns()
+        assert not other.board.host(channel("A"), "A", uuid4())
+        assert other.told == []
+
+
+async def test_a_call_that_is_tapped_is_known_to_be() -> None:
+    async with running() as one:
+        await one.announce("A")
+        await turns()
+        assert one.board.tapped("A") is True

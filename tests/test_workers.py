@@ -169,9 +169,17 @@ async def test_an_end_while_a_worker_is_only_being_started_leaves_no_socket(
 ) -> None:
     pair = socket.socketpair()
     monkeypatch.setattr("bridge.workers.socket.socketpair", lambda: pair)
-    async with running(1):
-        for _ in range(turns):
-            await asyncio.sleep(0)
+
+    async def started() -> None:
+        async with running(1):
+            raise AssertionError("it was to end before")
+
+    starting = asyncio.create_task(started())
+    for _ in range(1 + turns):
+        await asyncio.sleep(0)
+    starting.cancel()
+    await asyncio.wait({starting})
+    assert starting.cancelled()
     await asyncio.sleep(0)  # a transport closes in the next turn
     assert [one.fileno() for one in pair] == [-1, -1]
 
@@ -202,3 +210,21 @@ async def test_a_frozen_workers_channel_is_not_free_before_it_is_dead(
         assert pid not in children()
         with pytest.raises(DeskLost):
             await desk.run()
+
+
+@pytest.mark.timeout(30)
+async def test_when_it_is_entered_every_worker_hears() -> None:
+    async with running(2) as (all_workers, _):
+        began_s = asyncio.get_running_loop().time()
+        await asyncio.gather(*(begun(all_workers, call) for call in ("a", "b", "c")))
+        assert asyncio.get_running_loop().time() - began_s < 0.25
+
+
+@pytest.mark.timeout(30)
+async def test_workers_that_do_not_come_are_not_awaited_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "_START_S", 0.2)
+    monkeypatch.setattr("bridge.workers.sys.executable", "/nowhere/python")
+    with capture_logs() as logs:
+        async with running(1):
+            pass
+    assert "not all workers are there" in [log["event"] for log in logs]

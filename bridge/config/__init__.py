@@ -84,6 +84,12 @@ class Config(Section):
                 "come to one process; set workers: 1, or leave it out",
             ),
             Rule(
+                self.asterisk.transport != "websocket_client" or self.workers == 1,
+                ("asterisk.transport", "workers"),
+                "leads to one process, as a section of websocket_client.conf leads to one port; "
+                "set workers: 1, or transport: websocket or audiosocket",
+            ),
+            Rule(
                 1000 * self.media.ring_s >= utterance_ms + self.gate.preroll_ms,
                 (
                     "media.ring_s",

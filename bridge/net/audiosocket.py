@@ -74,7 +74,7 @@ class AudioSocketInlet:
     Connections may follow one another meanwhile: where the PBX ended one, the tap can be put back.
     """
 
-    __slots__ = ("_clock", "_deliver", "_ended", "_intake", "_let_go", "closed", "key", "peer")
+    __slots__ = ("_clock", "_deliver", "_ended", "_intake", "_let_go", "closed", "key", "lone", "peer")
 
     def __init__(
         self,
@@ -87,7 +87,7 @@ class AudioSocketInlet:
     ) -> None:
         self.key = key
         self.peer: Peer | None = None
-        self.closed = False
+        self.closed = self.lone = False
         self._intake = intake
         self._clock = clock
         self._deliver = deliver
@@ -208,6 +208,8 @@ class AudioSocketServer:
         clock: Callable[[], float],
         deliver: Deliver,
         ended: Callable[[], None] | None = None,
+        *,
+        lone: bool = False,
     ) -> AudioSocketInlet:
         """From now on the connection that names `key` is heard, until the inlet is closed.
 
@@ -215,13 +217,15 @@ class AudioSocketServer:
         ones before this returns, if the connection has knocked already. `ended` is told each time the PBX
         ends the connection; the inlet waits for another one then. One that comes while the last is still
         open takes its place, unless the last was heard within STALE_S: then the same UUID was given to two
-        calls, and the second is refused, so that nobody's words come into another's transcript.
+        calls, and the second is refused, so that nobody's words come into another's transcript. With `lone`,
+        for a key that is not ours, it is so however long the last was not heard.
 
         Raises ValueError if `key` is expected already, or AudioSocket cannot carry `codec`.
         """
         if key in self._inlets:
             raise ValueError("this UUID is expected already")
         inlet = AudioSocketInlet(key, Intake(codec), clock, deliver, ended, self._let_go)
+        inlet.lone = lone
         self._inlets[key] = inlet
         if (knocked := self._knocks.pop(key, None)) is not None:
             peer, kept = knocked
@@ -231,6 +235,12 @@ class AudioSocketServer:
             for arrived_s, lot in kept.lots():
                 inlet.take(peer, lot, arrived_s)
         return inlet
+
+    def refuse(self, key: UUID) -> None:
+        """Whoever has knocked with it need not wait any longer."""
+        if (knocked := self._knocks.get(key)) is not None:
+            self._knocking.remove(knocked[0])
+            self._foreign(knocked[0])
 
     # Connections come and name themselves.
 
@@ -242,9 +252,8 @@ class AudioSocketServer:
                 sock, _address = self._listener.accept()
             except (BlockingIOError, ConnectionAbortedError):
                 return
-            except (
-                OSError
-            ) as error:  # no descriptor free: to try again at once would take all the CPU there is
+            except OSError as error:
+                # No descriptor is free: to try again at once would take all the CPU there is.
                 _log.warning("audiosocket accepts nothing", reason=error.strerror, again_s=ACCEPT_AGAIN_S)
                 self._loop.remove_reader(self._listener)
                 self._loop.call_later(ACCEPT_AGAIN_S, self._accept_again)
@@ -289,9 +298,7 @@ class AudioSocketServer:
         elif self._knock is None:
             self._foreign(peer)
         else:
-            if (former := self._knocks.pop(key, None)) is not None:
-                self._knocking.remove(former[0])
-                self._foreign(former[0])
+            self.refuse(key)
             kept = Kept()
             peer.take = lambda _, messages, arrived_s: kept.push(messages, arrived_s)
             self._knocks[key] = peer, kept
@@ -300,8 +307,9 @@ class AudioSocketServer:
 
     def _join(self, inlet: AudioSocketInlet, peer: Peer) -> None:
         former = inlet.peer
-        if former is not None and peer.now_s() - former.heard_s < STALE_S:
+        if former is not None and (inlet.lone or peer.now_s() - former.heard_s < STALE_S):
             self.counters.rivals += 1
+            _log.warning("audiosocket refused", reason="another call has its UUID; each needs its own")
             self._dismiss(peer)
             return
         inlet.peer, peer.take = peer, inlet.take

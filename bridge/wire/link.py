@@ -55,6 +55,11 @@ class Hello:
 
 
 @dataclass(frozen=True, slots=True)
+class Ready:
+    """Asked; the answer is None, once it can hear legs."""
+
+
+@dataclass(frozen=True, slots=True)
 class Begin:
     new: NewLeg
 

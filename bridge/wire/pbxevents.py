@@ -6,6 +6,8 @@ events are ARI's own.
 
 from dataclasses import dataclass, field
 
+from bridge.types import Party, Role
+
 
 class PbxError(ValueError):
     """Text of the PBX that cannot be read, or a value that cannot go into a request."""
@@ -84,6 +86,10 @@ class Channel:
     @property
     def up(self) -> bool:
         return self.state == "Up"
+
+    def party(self, role: Role) -> Party:
+        """Who speaks on it."""
+        return Party(role, self.number, self.caller_name, self.name)
 
 
 @dataclass(frozen=True, slots=True)

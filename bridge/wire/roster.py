@@ -30,27 +30,16 @@ from bridge.wire.decisions import (
     RemoveStray,
     StartLeg,
 )
+from bridge.wire.guests import Guests
 from bridge.wire.locals import Locals
 from bridge.wire.meetings import Meetings
 from bridge.wire.rules import CallRule
 from bridge.wire.seen import Seen
-from bridge.wire.selection import Selection
+from bridge.wire.selection import Asked, Selection
 from bridge.wire.taporder import tap_of
 
 _DIALLING = ("", "RINGING", "PROGRESS", "PROCEEDING", "ANSWER")
 """A dial of any other status is over, and a leg on its channel would never be told to end."""
-
-
-@dataclass(slots=True)
-class _Asked:
-    """A channel whose linkedid is asked for: a rule has chosen it, or it leads to somebody."""
-
-    rule: str | None
-    peers: list[tuple[pbx.Channel, str]] = field(default_factory=list)
-    """Whom it has dialled meanwhile, and how far that has come."""
-    channel: pbx.Channel | None = None
-    linkedid: CallId = ""
-    """The answer, once it is there."""
 
 
 @dataclass(slots=True)
@@ -64,21 +53,21 @@ class Roster:
     trunks: tuple[str, ...] = ()
     app: str = ""
     """Our Stasis application."""
+    guests: Guests = field(init=False)
     selection: Selection = field(init=False)
     _seen: Seen = field(init=False)
     _meetings: Meetings = field(default_factory=Meetings)
     _legs: dict[str, CallId] = field(default_factory=dict)
     _locals: Locals = field(default_factory=Locals)
-    _pending: dict[str, _Asked] = field(default_factory=dict)
+    _pending: dict[str, Asked] = field(default_factory=dict)
     """In the order in which they were asked for."""
     _merged: set[tuple[CallId, CallId]] = field(default_factory=set)
-    staying: set[str] = field(default_factory=set)
-    """Calls that the dialplan has sent to our application, and that would wait for ever."""
     _heard_s: float | None = None
     _missed_since_s: float | None = None
     """The PBX's time from which on events were missed, when the connection was lost."""
 
     def __post_init__(self) -> None:
+        self.guests = Guests(self.app, self.own_prefix)
         self.selection = Selection(self.rules, self.trunks)
         self._seen = Seen(self.own_prefix)
 
@@ -92,7 +81,8 @@ class Roster:
             case pbx.ChannelCallerId(channel=channel):
                 return self._named(channel)
             case pbx.ChannelUserevent(name=name, channel=pbx.Channel() as channel) if name == self.user_event:
-                return self._announced(channel, Mark.read(event.fields.get("Call")))
+                mark = Mark.read(event.fields.get("Call"))
+                return self.announced(channel, mark.call if mark and mark.announcer == channel.id else None)
             case pbx.Dial(caller=pbx.Channel() as caller, peer=peer, status=status) if status in _DIALLING:
                 return self._dialled(caller, peer, status)
             case pbx.ChannelStateChange(channel=channel) if channel.up:
@@ -113,7 +103,7 @@ class Roster:
             case pbx.StasisStart(channel=channel):
                 return [] if self._seen.own(channel.id) else self._sent(channel)
             case pbx.StasisEnd(channel=channel):
-                self.staying.discard(channel.id)
+                self.guests.leave(channel.id)
         return []
 
     def _answered(self, channel: pbx.Channel, at_s: float) -> list[Decision]:
@@ -122,18 +112,20 @@ class Roster:
             return [AnswerLeg(channel.id, at_s)]
         return self._asked(channel) if self.selection.open(channel.id) else []
 
-    def _announced(self, channel: pbx.Channel, mark: Mark | None) -> list[Decision]:
+    def announced(self, channel: pbx.Channel, call: CallId | None) -> list[Decision]:
+        """The dialplan says that this is a call for us, or sends its audio; None: of a linkedid that has to
+        be asked for. A rule may forbid it."""
         choice = self.selection.choice(channel, None)
         if choice is not None and not choice.tap:
             return []
-        if mark is None or mark.announcer != channel.id:
+        if call is None:
             return [LookUp(channel)]
-        rule = "" if choice is None else choice.rule
-        return self.start(channel, mark.call, Role.CALLER, rule=rule)
+        return self.start(channel, call, Role.CALLER, rule="" if choice is None else choice.rule)
 
     def _sent(self, channel: pbx.Channel, *, late: bool = False) -> list[Decision]:
         """The dialplan has sent a call to us, to stay."""
-        self.staying.add(channel.id)
+        if not self.guests.come(channel.id):
+            return [GiveBack(channel.id)]
         choice = self.selection.choice(channel, None)
         if choice is not None and not choice.tap:
             return [Pass(channel.id, choice), GiveBack(channel.id)]
@@ -141,7 +133,7 @@ class Roster:
             return []
         if choice is None:
             return [LookUp(channel, late=late)]
-        self._pending[channel.id] = _Asked(choice.rule)
+        self._pending[channel.id] = Asked(choice.rule, late=late)
         return [LookUp(channel, choice.rule, late=late)]
 
     # Who is dialled.
@@ -182,7 +174,7 @@ class Roster:
             return []
         if not (caller.local and self._legs) or self.selection.forbids(caller.id):
             return []
-        self._pending[caller.id] = _Asked(None, [(peer, status)])
+        self._pending[caller.id] = Asked(None, [(peer, status)])
         return [LookUp(caller, leads=True)]
 
     # Rules.
@@ -196,7 +188,7 @@ class Roster:
             return []
         if not choice.tap:
             return [Pass(channel.id, choice)]
-        asked = self._pending.setdefault(channel.id, _Asked(choice.rule))
+        asked = self._pending.setdefault(channel.id, Asked(choice.rule))
         asked.rule = choice.rule
         return [LookUp(channel, choice.rule)]
 
@@ -230,18 +222,19 @@ class Roster:
                 decisions += self._begun(asked, asked.channel)
         return decisions
 
-    def _begun(self, asked: _Asked, channel: pbx.Channel) -> list[Decision]:
+    def _begun(self, asked: Asked, channel: pbx.Channel) -> list[Decision]:
         """A leg, unless its call is followed already: then it is on the way to those whom it dials."""
         decisions: list[Decision] = []
-        if asked.linkedid not in self._legs.values():
-            rule = asked.rule
-            decisions = [] if rule is None else self.start(channel, asked.linkedid, Role.CALLER, rule=rule)
+        call, rule = asked.linkedid, asked.rule
+        if call not in self._legs.values() or channel.id in self.guests.here:
+            if rule is not None:
+                decisions = self.start(channel, call, Role.CALLER, found=asked.late, rule=rule)
             if not decisions:
                 return []
         elif asked.peers and (dialled := self._locals.lead(channel)) is not None:
             decisions += self._led_on(dialled.near)
         for peer, status in asked.peers:
-            decisions += self._called_by(asked.linkedid, peer, status)
+            decisions += self._called_by(call, peer, status)
         return decisions
 
     # Who meets whom.
@@ -301,7 +294,7 @@ class Roster:
     def _drop(self, channel: str) -> None:
         """It is gone, and so is what was known of it."""
         self._pending.pop(channel, None)
-        self.staying.discard(channel)
+        self.guests.drop(channel)
         self._seen.drop(channel)
         self.selection.drop(channel)
         self._meetings.drop(channel)
@@ -358,7 +351,7 @@ class Roster:
             return [] if tap_of(channel.id) in taps else [RemoveStray(channel.id)]
         if channel.id in self._legs:
             return [AnswerLeg(channel.id, self._missed_since_s)] if channel.up else []
-        if self._stays(channel):
+        if self.guests.stays(channel):
             return self._sent(channel, late=True)
         if mark is None or self._locals.leads_on(channel):
             return []
@@ -366,9 +359,6 @@ class Roster:
             return []  # the far half of a dialed Local channel carries the mark too, but no party's voice
         role = Role.CALLER if mark.announcer == channel.id else Role.CALLEE
         return self.start(channel, mark.call, role, found=True)
-
-    def _stays(self, channel: pbx.Channel) -> bool:
-        return channel.application == "Stasis" and channel.application_data.partition(",")[0] == self.app
 
     def _unmarked(self, here: Mapping[str, pbx.Channel], families: Mapping[str, CallId]) -> list[Decision]:
         """Calls that nobody announced and that were there before us: the rules choose by what they do now."""

@@ -7,8 +7,23 @@ Pure. What a rule is, is in `rules`; what becomes of a chosen call is the roster
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
+from bridge.types import CallId
 from bridge.wire.pbxevents import Channel
 from bridge.wire.rules import CallRule, Choice, Direction, Facts, choose, matches
+
+
+@dataclass(slots=True)
+class Asked:
+    """A channel whose linkedid is asked for; a rule has chosen it, or it leads to somebody."""
+
+    rule: str | None
+    peers: list[tuple[Channel, str]] = field(default_factory=list)
+    """Whom it has dialled meanwhile, and how far that has come."""
+    channel: Channel | None = None
+    linkedid: CallId = ""
+    """The answer, once it is there."""
+    late: bool = False
+    """Whether it was there before us."""
 
 
 @dataclass(slots=True)

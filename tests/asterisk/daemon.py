@@ -79,8 +79,12 @@ class _Process:
 
     def terminate(self, timeout_s: float = 10) -> int:
         """SIGTERM; the exit code."""
+        self.signal(signal.SIGTERM)
+        return self.ended(timeout_s)
+
+    def ended(self, timeout_s: float = 10) -> int:
+        """The exit code, once it has one."""
         assert self._process is not None
-        self._process.terminate()
         code = self._process.wait(timeout_s)
         self._process = None
         return code

@@ -28,7 +28,7 @@ chan_bridge_media chan_pjsip chan_rtp chan_websocket codec_alaw codec_g722 codec
 format_pcm format_sln format_wav func_* pbx_config res_ari res_ari_* res_audiosocket res_cdrel_custom
 res_crypto res_format_attr_* res_http_websocket res_musiconhold res_parking res_pjproject res_pjsip
 res_pjsip_* res_rtp_asterisk res_rtp_multicast res_sorcery_astdb res_sorcery_config res_sorcery_memory
-res_srtp res_stasis res_stasis_* res_statsd res_timing_timerfd res_websocket_client
+res_clioriginate res_srtp res_stasis res_stasis_* res_statsd res_timing_timerfd res_websocket_client
 """
 """What the tests use; loading all of the package's modules takes seconds and logs errors about databases."""
 UNWANTED = """
@@ -63,9 +63,14 @@ def snippet(name: str) -> str:
 
 
 def announcement() -> str:
-    """The one dialplan line that an administrator pastes, taken from the very file that tells him so."""
-    (line,) = re.findall(r"^;\s+(same => n,UserEvent\(RTZR,.*\))$", snippet("extensions.conf"), re.MULTILINE)
-    return str(line)
+    """The one dialplan line that an administrator pastes to have a call heard."""
+    return line("UserEvent")
+
+
+def line(application: str) -> str:
+    """The dialplan line that runs it, taken from the very file that tells an administrator so."""
+    (found,) = re.findall(rf"^;\s+(same => n,{application}\(.*\))$", snippet("extensions.conf"), re.MULTILINE)
+    return str(found)
 
 
 def _replaced(text: str, old: str, new: str) -> str:
@@ -111,6 +116,10 @@ exten => _X.,1,NoOp()
  {announcement()}
  same => n,Dial(Local/${{EXTEN}}@phones/n,60)
  same => n,Hangup()
+
+; What a telephone dials for them.
+exten => 8801,1,Goto(stay,${{EXTEN}},1)
+exten => 8802,1,Goto(visit,${{EXTEN}},1)
 
 ; The same without the announcement: none of the bridge's business.
 [unannounced]
@@ -183,6 +192,38 @@ exten => s,1,Set(N=1)
 exten => s,1,Answer()
  same => n,AudioSocket(${{AUDIOSOCKET_KEY}},${{AUDIOSOCKET_AT}})
  same => n,Set(WENT_ON=yes)
+ same => n,Wait(3600)
+
+; Calls that stay with the bridge, and what they do afterwards: announced, and not.
+[stay]
+exten => _X.,1,Answer()
+ {line("Stasis")}
+ same => n,Goto(gone-on,${{EXTEN}},1)
+
+[stay-announced]
+exten => _X.,1,NoOp()
+ {announcement()}
+ same => n,Goto(stay,${{EXTEN}},1)
+
+; Calls that go to the bridge by themselves, and what they do afterwards: with a UUID each; announced too;
+; with one that all of them bring.
+[visit]
+exten => _X.,1,Answer()
+ {_replaced(line("TryExec"), "127.0.0.1:9092", "${GLOBAL(AUDIOSOCKET_AT)}")}
+ same => n,Goto(gone-on,${{EXTEN}},1)
+
+[visit-announced]
+exten => _X.,1,NoOp()
+ {announcement()}
+ same => n,Goto(visit,${{EXTEN}},1)
+
+[visit-alike]
+exten => _X.,1,Answer()
+ same => n,AudioSocket(f6a5e1d0-0000-4000-8000-000000000001,${{GLOBAL(AUDIOSOCKET_AT)}})
+ same => n,Goto(gone-on,${{EXTEN}},1)
+
+[gone-on]
+exten => _X.,1,Set(WENT_ON=${{STASISSTATUS}}.)
  same => n,Wait(3600)
 
 ; What hears a prompt and a key, as a tap hears its party.

@@ -10,8 +10,10 @@ from bridge.emulator.codebook import SENTENCES
 from tests.asterisk.daemon import BridgeProcess, EmulatorProcess
 from tests.asterisk.image_python import ImagePython
 from tests.asterisk.packages import REQUIREMENTS, wanted
-from tests.asterisk.pbx import Asterisk, wait_for
+from tests.asterisk.pbx import HANGUP, Asterisk, Script, free_tcp_port, wait_for
 from tests.asterisk.test_calls import dialogue, prompts
+from tests.asterisk.test_stasis import assert_said
+from tests.asterisk.test_taps import assert_heard, tapped
 
 NOBODY = "http://127.0.0.1:9/ari"
 VIAS = [
@@ -57,6 +59,36 @@ def test_a_call_is_heard_word_for_word(
         assert bridge.finals(call.id, "caller") == [SENTENCES[0]], bridge.told()
         assert bridge.finals(call.id, "callee") == [SENTENCES[6]], bridge.told()
         assert (ended["verdict"], ended["ledger"]["lost_ms"]) == ("complete", 0)
+        wait_for(lambda: not pbx.channels(), 5, lambda: pbx.cli("core show channels"))
+        assert bridge.terminate() == 0
+        assert '"level": "error"' not in bridge.printed()
+        assert "Traceback" not in bridge.printed()
+
+
+@pytest.mark.parametrize(
+    ("tap", "transport"),
+    [("chanspy", "audiosocket"), ("snoop", "websocket"), ("external", "websocket_client")],
+    ids=["audiosocket", "websocket", "websocket_client"],
+)
+def test_every_tap_and_transport_holds(
+    pbx: Asterisk,
+    emulator: EmulatorProcess,
+    image_python: ImagePython,
+    tmp_path: Path,
+    tap: str,
+    transport: str,
+) -> None:
+    """RTP is above. Beside a call of two, one that stays and, over AudioSocket, one that comes by itself."""
+    port = free_tcp_port()
+    pbx.ari("POST", "asterisk/variable", variable="AUDIOSOCKET_AT", value=f"127.0.0.1:{port}")
+    media = {"audiosocket_port": port, "audiosocket_calls": True}
+    with tapped(pbx, emulator, tmp_path, tap, transport, python=image_python, media=media) as bridge:
+        script: Script = [(0.8, "s1"), (0.3, HANGUP)]
+        alone = [pbx.two_party_call(script, [], context=context) for context in ("stay", "visit")]
+        call = pbx.two_party_call([(0.8, "s0"), (2.0, HANGUP)], [(0.8, "s6")], ring_s=0.3)
+        assert_heard(bridge, call, 0, 6)
+        for one in alone:
+            assert_said(bridge, one, 1)
         wait_for(lambda: not pbx.channels(), 5, lambda: pbx.cli("core show channels"))
         assert bridge.terminate() == 0
         assert '"level": "error"' not in bridge.printed()

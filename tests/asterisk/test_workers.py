@@ -5,10 +5,13 @@ import signal
 import time
 from pathlib import Path
 
+import pytest
+
 from bridge.emulator.codebook import SENTENCES, say
 from bridge.wire.rendezvous import choose
 from tests.asterisk.daemon import BridgeProcess, EmulatorProcess
 from tests.asterisk.pbx import HANGUP, Asterisk, Call, wait_for
+from tests.asterisk.test_taps import assert_heard, tapped
 
 PLACES = ["worker 0", "worker 1"]
 
@@ -44,6 +47,23 @@ def test_two_workers_share_the_calls_and_hear_every_word(pbx: Asterisk, tmp_path
         processes = list(workers(bridge).values())
         assert bridge.terminate() == 0
         assert not [one for one in processes if Path(f"/proc/{one}").exists()]
+
+
+@pytest.mark.parametrize("transport", ["websocket", "audiosocket"])
+def test_two_workers_hear_over_every_transport_that_they_can_share(
+    pbx: Asterisk, tmp_path: Path, transport: str
+) -> None:
+    """Over AudioSocket, each listens on a port of its own."""
+    with (
+        EmulatorProcess(tmp_path) as rtzr,
+        tapped(pbx, rtzr, tmp_path, "chanspy", transport, workers=2) as bridge,
+    ):
+        calls: list[Call] = []
+        while len(calls) < 4 or len({choose(call.id, PLACES) for call in calls}) < 2:
+            calls.append(pbx.two_party_call([(0.8, "s0"), (2.5, HANGUP)], [(1.0, "s1")]))
+        for call in calls:
+            assert_heard(bridge, call, 0, 1)
+        assert '"level": "error"' not in bridge.printed()
 
 
 def test_a_dead_worker_is_put_back_and_its_calls_are_tapped_again(pbx: Asterisk, tmp_path: Path) -> None:

@@ -135,6 +135,14 @@ ONE_FAULT = {
         "FILE:1: 1: is not a key; the keys here are rtzr, asterisk, media, rules, gate, hangup, quota, cost, "
         "spool, workers, overload, drain_s, sinks, log"
     ),
+    # does not go together
+    "workers: 2\nasterisk:\n  transport: websocket_client": (
+        "FILE:3: asterisk.transport: leads to one process, as a section of websocket_client.conf leads to "
+        "one port; set workers: 1, or transport: websocket or audiosocket"
+    ),
+    "workers: 2\nmedia:\n  audiosocket_calls: true": (
+        "FILE:3: media.audiosocket_calls: come to one process; set workers: 1, or leave it out"
+    ),
     # given twice
     "gate:\n  mode: vad\n  mode: vad": "FILE:3: gate.mode: is given twice, first on line 2; keep one",
     "log: {}\ndrain_s: 1\nlog: {}": "FILE:3: log: is given twice, first on line 1; keep one",

@@ -296,6 +296,33 @@ async def test_who_knocks_twice_is_known_by_the_second() -> None:
     assert server.counters.foreign == 1
 
 
+async def test_who_is_refused_need_not_wait() -> None:
+    async with AudioSocketServer("127.0.0.1", knock=lambda _: None) as server:
+        with dialled(server, key := uuid4()) as pbx:
+            await until(lambda: server._knocks)
+            server.refuse(key)
+            server.refuse(key)
+            await gone(pbx)
+            assert pbx.told_to_go
+        assert (server.counters.foreign, len(server._knocks)) == (1, 0)
+
+
+async def test_nobody_takes_the_place_of_a_lone_one_however_silent_it_is(
+    server: AudioSocketServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audiosocket, "STALE_S", 0)
+    leg = Leg(server)
+    leg.inlet.lone = True
+    with dialled(server, leg.key) as first, dialled(server, leg.key) as second:
+        with capture_logs() as logs:
+            await gone(second)
+        first.send(voice(1))
+        await until(lambda: leg.frames)
+    assert (leg.numbers, server.counters.rivals, server.counters.replaced) == ([1], 1, 0)
+    assert [log["event"] for log in logs] == ["audiosocket refused"]
+    assert str(leg.key) not in str(logs)
+
+
 async def test_a_second_connection_replaces_one_that_is_silent(
     server: AudioSocketServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
