@@ -26,7 +26,7 @@ CONTEXTS = {"ari": "from-phones", "ami": "unannounced"}
 """Where a call is taken up: announced, or by the rule of a site without ARI."""
 
 SIDE_BY_SIDE = 10
-APART_S = 0.2
+APART_S = 0.15
 """From the beginning of one call to that of the next: a burst would have its taps too late for the first word
 where the machine is slow."""
 IDLE = 10
@@ -218,7 +218,7 @@ async def cut(line: Line, times: int) -> None:
     """Now and then, so that it is mended at once or after a while."""
     dice = random.Random(5)
     for _ in range(times):
-        await asyncio.sleep(dice.uniform(0.05, 0.8))
+        await asyncio.sleep(dice.uniform(0.05, 0.7))
         await line.outage(dice.choice((0, dice.uniform(0, 0.4))))
 
 
