@@ -93,6 +93,8 @@ def clock(name: str, ahead: float, harm: str) -> Finding:
 def rtp_range(config: Config, known: RtpRange | None) -> Finding:
     """Whether we know how many ports the PBX has: it crashes when a tap finds none."""
     name, given = "rtp range", config.asterisk.rtp_range
+    if config.asterisk.transport not in ("auto", "rtp"):
+        return Finding(name, Verdict.OK, f"taps over {config.asterisk.transport} take no RTP port of the PBX")
     if known is not None and given != known and (given is not None or config.asterisk.via == "ari"):
         said = "is not given" if given is None else f"is [{given[0]}, {given[1]}]"
         text = f"rtp.conf has {known[0]} to {known[1]}, and asterisk.rtp_range {said}"

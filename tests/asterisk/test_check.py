@@ -120,6 +120,7 @@ def test_the_tone_goes_the_way_that_calls_will(
     )
     assert (code, faults(found)) == (0, []), found
     assert f"({tap} over {transport})" in found["tap"]["text"]
+    assert ("no RTP port" in found["rtp range"]["text"]) == (transport != "rtp")
     assert found["clean"]["verdict"] == "ok"
     assert not [one for one in pbx.ari("GET", "bridges") if one["id"].startswith("rtzr-bridge.")]
 
