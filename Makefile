@@ -1,7 +1,9 @@
 # The chores of rtzr-bridge. `make demo` and `make test` do all their set-up themselves, into .venv.
 #
 #   make demo       a two-party call of Korean sentences becomes live text, on this machine alone
-#   make test       every test, with a tenth of the repetitions; make test-long with all of them
+#   make test       every test, with a tenth of the repetitions; make test-long with all of them. Calls on a real
+#                   Asterisk take their time and little CPU, so those tests run two files at once, each file on an
+#                   Asterisk of its own; ARGS='tests/wire -x' for pytest's own choice
 #   make bench      the benchmarks that are short; make bench BENCH=latency|outage|token|churn for one
 #                   (CYCLES=100000 for the long churn); results in bench/results, 1 when a target is missed
 #                   BENCH=legs: what a leg costs, by number and setting (FULL=1 longer, LEGS=200 one step);
@@ -33,7 +35,12 @@ demo: $(RUN)
 
 test: $(DEV)
 	$(BIN)/python -m tests.asterisk.install
+ifdef ARGS
 	SCALE=$(SCALE) $(BIN)/python -m pytest $(ARGS)
+else
+	SCALE=$(SCALE) $(BIN)/python -m pytest --numprocesses 2 --dist loadfile tests/asterisk
+	SCALE=$(SCALE) $(BIN)/python -m pytest --ignore tests/asterisk
+endif
 
 test-long:
 	$(MAKE) test SCALE=1

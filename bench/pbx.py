@@ -178,6 +178,7 @@ class Pbx:
             WebSocketRoute("/ari/events", self._follow),
             Route("/ari/applications/{app}/{what}", self._yes, methods=["PUT", "POST"]),
             Route("/ari/asterisk/info", self._info),
+            Route("/ari/asterisk/modules", self._modules),
             Route("/ari/bridges", self._none),
             Route("/ari/channels", self._list, methods=["GET"]),
             Route("/ari/channels", self._tap, methods=["POST"]),
@@ -250,6 +251,9 @@ class Pbx:
         system = {"version": "load", "entity_id": "00:00:00:00:00:00"}
         return JSONResponse({"system": system, "status": {"startup_time": _now()}})
 
+    async def _modules(self, _: Request) -> Response:
+        return JSONResponse([{"name": "chan_rtp.so", "status": "Running"}])
+
     async def _list(self, _: Request) -> Response:
         return JSONResponse([channel.as_json() for channel in self.channels.values()])
 
@@ -261,6 +265,7 @@ class Pbx:
         )
         tap.line = self.sender.add(host, int(port), next(self._numbers))
         self.channels[tap.id] = tap
+        self._tell("Dial", peer=tap.as_json(), dialstatus="ANSWER")
         return JSONResponse(tap.as_json())
 
     async def _variable(self, request: Request) -> Response:

@@ -15,7 +15,7 @@ from bridge.desk import Desks
 from bridge.types import CallId, Event
 from bridge.wire.door import Refusal
 from bridge.wire.promises import Promises
-from bridge.wire.rtpbudget import RtpBudget
+from bridge.wire.rtpbudget import RtpBudget, RtpRange
 
 _log = structlog.get_logger()
 
@@ -42,6 +42,7 @@ class Admission:
         """`max_legs`: 0 for as many as the machine bears; `channels`: those of the PBX that carry audio;
         `slow`: how long the PBX takes for a request, where that is too long."""
         self._rtp = rtp
+        self._given = rtp is not None
         self._channels = channels
         self._slow = slow
         self._desks = desks
@@ -53,6 +54,15 @@ class Admission:
         self._told_s = -_TELL_S
         self.refused = Counter[str]()
         """Calls, by the reason."""
+
+    def learn_ports(self, rtp_range: RtpRange | None) -> None:
+        """What the PBX tells of itself at a connect; what the YAML says goes before."""
+        if self._given or rtp_range is None:
+            return
+        budget = RtpBudget.of(*rtp_range)
+        if budget != self._rtp:
+            _log.info("rtp ports of the pbx known", first=rtp_range[0], last=rtp_range[1], pairs=budget.pairs)
+        self._rtp = budget
 
     def admits(self, call: CallId, at_ms: float, legs: int, *, again: bool = False) -> bool:
         """Whether this call, now `at_ms` old, is let in where there are `legs` already.

@@ -10,48 +10,28 @@ import os
 import socket
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from bridge import logs
+from bridge import checkpbx, logs
 from bridge.config import DEFAULT_CONFIG, Config, ConfigError, load
+from bridge.finding import Finding, Verdict
+from bridge.inlets import NoInlet
 from bridge.loops import new_loop
 from bridge.net.ami import Ami
 from bridge.net.ari import Ari
-from bridge.net.rtp import PortsExhausted
 from bridge.selftest import tone_through_tap
 from bridge.wire import knownbad
-from bridge.wire.pbxevents import Connected, PbxError, PbxInfo, PbxRefused, PbxUnreachable
-from bridge.wire.rtpbudget import RtpBudget
+from bridge.wire.pbxevents import Connected, Gone, PbxError, PbxInfo, PbxRefused, PbxUnreachable
 from bridge.wire.rtzr import Refused, Unreachable
 from bridge.wiring import build_pbx, build_rtzr, build_tokens
 
 _PATIENCE_S = 8.0
 _PURE = 0.95
 """Mu-law for A-law leaves 0.9 of a tone, the wrong byte order 0.1."""
-_CALL = 4
-"""Pairs of ports: two telephones and their taps."""
 _MODULES = ("chan_rtp.so", "app_chanspy.so", "res_rtp_asterisk.so", "func_cdr.so")
-
-
-class Verdict(StrEnum):
-    OK = "ok"
-    WARNING = "warn"
-    FAULT = "fault"
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One line."""
-
-    name: str
-    verdict: Verdict
-    text: str
-    mend: str = ""
 
 
 def command(
@@ -84,7 +64,6 @@ async def run(config: Config, *, session: bool = True) -> list[Finding]:
     return [
         *await _rtzr(config, session=session),
         _ports(config),
-        _rtp_range(config),
         *await _asterisk(config),
     ]
 
@@ -98,6 +77,10 @@ async def _rtzr(config: Config, *, session: bool) -> list[Finding]:
             began_s = now_s()
             await tokens.get()
             findings.append(Finding(name, Verdict.OK, f"issued in {1000 * (now_s() - began_s):.0f} ms"))
+            if tokens.ahead_s is not None:
+                findings.append(
+                    checkpbx.clock("rtzr clock", tokens.ahead_s, "tokens end sooner than they say")
+                )
             if not session:
                 return findings
             name, began_s = "rtzr session", now_s()
@@ -133,19 +116,6 @@ def _ports(config: Config) -> Finding:
     return Finding("media ports", verdict, text, "one is a leg: see media.bind, first_port and last_port")
 
 
-def _rtp_range(config: Config) -> Finding:
-    """Whether we know how many ports the PBX has: it crashes when a tap finds none."""
-    given = config.asterisk.rtp_range
-    if given is None:
-        mend = "give rtpstart and rtpend of rtp.conf as asterisk.rtp_range"
-        return Finding("rtp range", Verdict.WARNING, "not given: taps could use up the PBX's ports", mend)
-    budget = RtpBudget.of(*given)
-    text = f"{budget.pairs} pairs of ports, {budget.spare} of them never for taps"
-    if budget.room(0, 0) < _CALL:
-        return Finding("rtp range", Verdict.FAULT, text, "no call could be tapped: widen it in rtp.conf")
-    return Finding("rtp range", Verdict.OK, text)
-
-
 async def _asterisk(config: Config) -> list[Finding]:
     app = f"{config.asterisk.app}.check"
     section = config.asterisk.model_copy(update={"app": app})
@@ -153,14 +123,16 @@ async def _asterisk(config: Config) -> list[Finding]:
         if info is None:
             why, _, mend = pbx.why.partition("; ")
             mend = mend or f"is Asterisk up, and {config.asterisk.via} enabled at that address?"
-            return [Finding("asterisk", Verdict.FAULT, why or "does not answer", mend)]
+            text = f"{why or 'does not answer'} (user {config.asterisk.username})"
+            return [checkpbx.rtp_range(config, None), Finding("asterisk", Verdict.FAULT, text, mend)]
         findings = [
             Finding("asterisk", Verdict.OK, f"{info.version} over {config.asterisk.via}"),
             *_version(info),
         ]
         if info.modules is not None:
             findings.append(_modules(info.modules))
-        findings.append(await _tap(pbx, app, config))
+        findings += await checkpbx.settings(pbx, app, config, info)
+        findings.append(await _tap(pbx, info, app, config))
         findings.append(await _left(pbx, app))
     return findings
 
@@ -207,29 +179,33 @@ def _modules(running: frozenset[str]) -> Finding:
     return Finding("modules", Verdict.FAULT, f"not running: {', '.join(missing)}", mend)
 
 
-async def _tap(pbx: Ari | Ami, app: str, config: Config) -> Finding:
+async def _tap(pbx: Ari | Ami, info: PbxInfo, app: str, config: Config) -> Finding:
     """A tone through a real tap: rights, context, ports, codec and byte order at once."""
     media, name = config.media, "tap"
     try:
-        share = await tone_through_tap(pbx, app, media)
-    except (PbxRefused, PbxUnreachable, PbxError) as error:
-        return Finding(
-            name, Verdict.FAULT, f"{type(error).__name__} {error}".strip(), _TAP_MEND[config.asterisk.via]
-        )
-    except (PortsExhausted, OSError) as error:
-        return Finding(name, Verdict.FAULT, str(error), "see media.bind, first_port and last_port")
-    if share is None:
-        mend = f"can the PBX reach {media.advertised}, UDP {media.first_port} to {media.last_port}?"
-        return Finding(name, Verdict.FAULT, "the tap began, and no audio came", mend)
-    if share < _PURE:
+        heard = await tone_through_tap(pbx, info, app, config)
+    except (Gone, PbxRefused, PbxUnreachable, PbxError) as error:
+        mend = _TAP_MEND["external" if config.asterisk.tap == "external" else config.asterisk.via]
+        return Finding(name, Verdict.FAULT, f"{type(error).__name__} {error}".strip(), mend)
+    except NoInlet as error:
+        mend = "see media's bind and ports; is a port that a running daemon has? then try again without it"
+        return Finding(name, Verdict.FAULT, str(error), mend)
+    by = f"{heard.way.kind} over {heard.way.transport}"
+    if heard.share is None:
+        mend = f"can the PBX reach {media.advertised} there, and is its own side up? see docs/taps.md"
+        return Finding(name, Verdict.FAULT, f"the tap ({by}) began, and no audio came", mend)
+    if heard.share < _PURE:
         mend = "try media.codec: ulaw; is codec_ulaw, codec_alaw or a patch of the PBX broken?"
-        return Finding(name, Verdict.FAULT, f"a tone came back changed ({share:.0%} of it is left)", mend)
-    return Finding(name, Verdict.OK, f"a tone came back as {media.codec}, {share:.0%} of it pure")
+        text = f"a tone came back changed ({by}; {heard.share:.0%} of it is left)"
+        return Finding(name, Verdict.FAULT, text, mend)
+    text = f"a tone came back as {heard.way.codec.label} ({by}), {heard.share:.0%} of it pure"
+    return Finding(name, Verdict.OK, text)
 
 
 _TAP_MEND = {
     "ari": "is dialplan/asterisk/extensions.conf pasted and loaded? sudo asterisk -rx 'dialplan reload'",
-    "ami": "are app_chanspy and chan_rtp loaded, and the rights those of dialplan/asterisk/manager.conf?",
+    "ami": "are app_chanspy and the transport's module loaded, and the rights those of our manager.conf?",
+    "external": "are res_stasis_snoop and the transport's module loaded? see docs/taps.md",
 }
 
 

@@ -6,7 +6,7 @@ Wiring and signals only: no protocol, no decision about a call.
 import asyncio
 import signal
 import socket
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
 
 import structlog
@@ -20,10 +20,9 @@ from bridge.load import collect_seldom, raise_file_limit, watch_load
 from bridge.meter import Meter
 from bridge.net.rtzr import Session
 from bridge.quota import Governor
-from bridge.sinks.queued import QueuedSink
+from bridge.sinks.fanout import FanOut
 from bridge.spool import Spool
 from bridge.switchboard import Switchboard
-from bridge.types import Event, Transport
 from bridge.visit import receive
 from bridge.wiring import (
     build_desks,
@@ -69,7 +68,7 @@ async def run(config: Config, console: Console | None = None) -> int:
         if (told := build_pbx_sink(config, pbx)) is not None:
             sinks.append(told)
             tasks.create_task(told.run())
-        publish = fan_out(sinks)
+        publish = FanOut(sinks, config.sinks_of_rules).publish
         spool = await _open_spool(config, opened)
         works: list[Coroutine[None, None, None]] = [tokens.keep_fresh()]
         desks: Desks
@@ -119,7 +118,7 @@ async def _open_door(config: Config, desks: LocalDesks, opened: AsyncExitStack) 
     opened.push_async_callback(desks.inlets.close)
     if config.media.audiosocket_calls:
         try:
-            await desks.inlets.listen(Transport.AUDIOSOCKET)
+            await desks.inlets.audiosocket()
         except OSError as error:
             port, reason = config.media.audiosocket_port, error.strerror
             fault = f"media.audiosocket_port: {port} is not to be had ({reason}); give another one"
@@ -168,13 +167,3 @@ async def _drain(switchboard: Switchboard, patience_s: float, force: asyncio.Eve
     finally:
         draining.cancel()
         forcing.cancel()
-
-
-def fan_out(sinks: Sequence[QueuedSink]) -> Callable[[Event], None]:
-    """One event to every sink."""
-
-    def publish(event: Event) -> None:
-        for sink in sinks:
-            sink.deliver(event)
-
-    return publish

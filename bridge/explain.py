@@ -1,7 +1,7 @@
 """`rtzr-bridge explain`: which rule chooses a call, which do not, and why.
 
-The same rules as the daemon's, on what is given by hand or what the PBX tells of a live channel. It changes
-nothing, neither here nor there.
+The same rules as the daemon's, on what is given by hand, what the PBX tells of a live channel, or what a log
+has of many calls. It changes nothing, neither here nor there.
 """
 
 import asyncio
@@ -14,19 +14,15 @@ from typing import Annotated
 
 import typer
 
+from bridge import explainlog
 from bridge.config import DEFAULT_CONFIG, Config, ConfigError, load
+from bridge.explainlog import ExplainError
 from bridge.loops import new_loop
 from bridge.types import CallId
 from bridge.wire.pbxevents import PbxError, PbxRefused, PbxUnreachable
 from bridge.wire.rules import CallRule, Direction, Facts, Line, choose, explain, matches
 from bridge.wire.selection import facts_of
 from bridge.wiring import open_pbx
-
-_SIGNS = {True: "hit ", False: "no  ", None: "-   "}
-
-
-class ExplainError(RuntimeError):
-    """The call cannot be explained; the text says why and what to do."""
 
 
 def command(
@@ -41,20 +37,29 @@ def command(
     name: Annotated[str, typer.Option(help="The caller's channel by name: PJSIP/trunk-0000002a.")] = "",
     direction: Annotated[str, typer.Option(help="in, out or internal; in by itself from a trunk.")] = "",
     variable: Annotated[list[str] | None, typer.Option(metavar="NAME=VALUE", help="Repeat it.")] = None,
+    from_log: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Every call of a log: ARI or AMI events, or Master.csv."),
+    ] = None,
     json_: Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")] = False,
 ) -> None:
     """Say which rule chooses a call, and of every other why it does not.
 
-    Give a live --channel, or what is known of a call. Exit code: 0 the call is transcribed, 1 it is not.
+    Give a live --channel, what is known of a call, or a log of many. Exit code: 0 the call (of a log: any) is
+    transcribed, 1 it is not, 2 there is nothing to be explained.
     """
     try:
         loaded = load(config, os.environ, asterisk=bool(channel))
+        variables = _variables(variable or [])
+        given = Facts(context, extension, queue, caller, name, _direction(direction), variables)
+        if from_log is not None:
+            if channel or given != Facts():
+                raise ExplainError("--from-log: tells of its calls by itself; leave the other options out")
+            raise typer.Exit(explainlog.tell(from_log, loaded, json_=json_))
         if channel:
             with asyncio.Runner(loop_factory=new_loop) as runner:
                 call, facts = runner.run(_live(loaded, channel))
         else:
-            variables = _variables(variable or [])
-            given = Facts(context, extension, queue, caller, name, _direction(direction), variables)
             call, facts = "call", _entered(given, loaded)
     except (ConfigError, ExplainError) as error:
         typer.echo(str(error), err=True)
@@ -109,15 +114,12 @@ async def _live(config: Config, channel: str) -> tuple[CallId, Facts]:
 
 
 def _text(lines: Sequence[Line], rules: Sequence[CallRule], facts: Facts, call: CallId) -> str:
-    told = [f"{_SIGNS[line.hit]}{line.rule}: {line.why}" for line in lines]
-    return "\n".join([*told, _verdict(rules, facts, call)])
+    return "\n".join([*map(explainlog.line_of, lines), _verdict(rules, facts, call)])
 
 
 def _verdict(rules: Sequence[CallRule], facts: Facts, call: CallId) -> str:
     choice = choose(rules, facts, call)
-    if choice is None:
-        return "No rule chooses it: it is transcribed only if the dialplan announces it (UserEvent)."
-    return f"It is transcribed, by {choice.rule}." if choice.tap else f"It is not: {choice.rule} chose so."
+    return explainlog.verdict(None, "") if choice is None else explainlog.verdict(choice.tap, choice.rule)
 
 
 def _json(lines: Sequence[Line], rules: Sequence[CallRule], facts: Facts, call: CallId) -> str:
@@ -125,6 +127,6 @@ def _json(lines: Sequence[Line], rules: Sequence[CallRule], facts: Facts, call: 
     document = {
         "tapped": choice is not None and choice.tap,
         "rule": None if choice is None else choice.rule,
-        "rules": [{"rule": line.rule, "hit": line.hit, "why": line.why} for line in lines],
+        "rules": [explainlog.as_json(line) for line in lines],
     }
     return json.dumps(document, ensure_ascii=False, indent=2)

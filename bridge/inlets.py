@@ -175,10 +175,11 @@ class Inlets:
         self._rtp = PortPool(ports.bind, ports.rtp.start, ports.rtp.stop - 1, ports.rest_s)
         self.knocks = asyncio.Queue[UUID](_MOST_KNOCKS)
         """UUIDs of AudioSockets that no leg expects."""
-        self._audiosocket = AudioSocketServer(ports.bind, ports.audiosocket, self.knock if visits else None)
-        self._websocket = MediaSocketServer(ports.bind, ports.websocket)
+        self._ports = ports
+        self._visits = visits
+        self._audiosocket: AudioSocketServer | None = None
+        self._websocket: MediaSocketServer | None = None
         self._opened = AsyncExitStack()
-        self._listening: set[Transport] = set()
         self._lock = asyncio.Lock()
 
     def knock(self, key: UUID) -> None:
@@ -188,12 +189,14 @@ class Inlets:
 
     def refuse(self, key: UUID) -> None:
         """Let whoever knocked with it go."""
-        self._audiosocket.refuse(key)
+        if self._audiosocket is not None:
+            self._audiosocket.refuse(key)
 
     def hold(self, key: UUID) -> None:
         """Keep whoever knocked with it, unheard, until the PBX ends it: the call is heard otherwise."""
-        now_s = asyncio.get_running_loop().time
-        held = self._audiosocket.expect(key, Codec.SLIN, now_s, _unheard, lambda: held.close(), lone=True)
+        if (server := self._audiosocket) is not None:
+            now_s = asyncio.get_running_loop().time
+            held = server.expect(key, Codec.SLIN, now_s, _unheard, lambda: held.close(), lone=True)
 
     async def close(self) -> None:
         """Nobody listens any more."""
@@ -202,43 +205,43 @@ class Inlets:
     async def open(self, transport: Transport, listener: Listener, key: str = "") -> Inlet:
         """An inlet that delivers to the leg; `key` is one that the PBX has chosen. Raises NoInlet."""
         try:
-            await self.listen(transport)
-            return self._open(transport, listener, key)
+            match transport:
+                case Transport.RTP:
+                    receiver = Receiver(listener.codec, self._reorder_ms)
+                    return RtpInlet(self._rtp.open(receiver, listener.clock, listener.deliver))
+                case Transport.AUDIOSOCKET:
+                    return await self._open_audiosocket(listener, key)
+                case Transport.WEBSOCKET_CLIENT:
+                    return await self._open_websocket(listener)
         except (PortsExhausted, OSError, ValueError) as error:
             raise NoInlet(str(error)) from None
-
-    def _open(self, transport: Transport, listener: Listener, key: str) -> Inlet:
-        match transport:
-            case Transport.RTP:
-                receiver = Receiver(listener.codec, self._reorder_ms)
-                return RtpInlet(self._rtp.open(receiver, listener.clock, listener.deliver))
-            case Transport.AUDIOSOCKET:
-                uuid = UUID(key) if key else uuid4()
-                expected = self._audiosocket.expect(
-                    uuid, listener.codec, listener.clock, listener.deliver, listener.ended, lone=bool(key)
-                )
-                return StreamInlet(self._audiosocket.port, expected)
-            case Transport.WEBSOCKET_CLIENT:
-                secret = uuid4().hex
-                place = Place(self._websocket.port, secret)
-                inlet = self._websocket.expect(secret, listener.codec, listener.clock, listener.deliver)
-                return MessageInlet(place, listener, inlet)
         return MessageInlet(Place(), listener)
 
-    async def listen(self, transport: Transport) -> None:
-        """Where the PBX connects to us. Raises OSError if the port is not to be had."""
-        server: AudioSocketServer | MediaSocketServer
-        match transport:
-            case Transport.AUDIOSOCKET:
-                server = self._audiosocket
-            case Transport.WEBSOCKET_CLIENT:
-                server = self._websocket
-            case _:
-                return
+    async def _open_audiosocket(self, listener: Listener, key: str) -> Inlet:
+        server = await self.audiosocket()
+        uuid = UUID(key) if key else uuid4()
+        expected = server.expect(
+            uuid, listener.codec, listener.clock, listener.deliver, listener.ended, lone=bool(key)
+        )
+        return StreamInlet(server.port, expected)
+
+    async def _open_websocket(self, listener: Listener) -> Inlet:
         async with self._lock:
-            if transport not in self._listening:
-                await self._opened.enter_async_context(server)
-                self._listening.add(transport)
+            if self._websocket is None:
+                server = MediaSocketServer(self._ports.bind, self._ports.websocket)
+                self._websocket = await self._opened.enter_async_context(server)
+        secret = uuid4().hex
+        inlet = self._websocket.expect(secret, listener.codec, listener.clock, listener.deliver)
+        return MessageInlet(Place(self._websocket.port, secret), listener, inlet)
+
+    async def audiosocket(self) -> AudioSocketServer:
+        """Where the PBX connects its AudioSockets. Raises OSError if the port is not to be had."""
+        async with self._lock:
+            if self._audiosocket is None:
+                knock = self.knock if self._visits else None
+                server = AudioSocketServer(self._ports.bind, self._ports.audiosocket, knock)
+                self._audiosocket = await self._opened.enter_async_context(server)
+        return self._audiosocket
 
 
 def _unheard(frames: list[Frame]) -> None:

@@ -19,6 +19,8 @@ class Live:
     tap: Tap | Visit | None = None
     """Both are there while a process hears the leg."""
     answered_ms: float | None = None
+    answered_s: float | None = None
+    """When we were told, on the loop's clock."""
     prepared: bool = False
     mixes: bool = False
     """Another party's audio is in this leg's stream ..."""
@@ -49,6 +51,13 @@ class Live:
         """The desk is gone."""
         self.desk = self.tap = None
 
+    def could_speak_s(self) -> float:
+        """For how many seconds the party could have spoken unheard; not of a leg of which that is said
+        already."""
+        if self.answered_s is None or self.new.flaws:
+            return 0.0
+        return asyncio.get_running_loop().time() - self.answered_s
+
     def prepare(self) -> None:
         self.prepared = True
         if self.desk is not None:
@@ -62,7 +71,7 @@ class Live:
 
     def answer(self, at_ms: float) -> None:
         if self.answered_ms is None:
-            self.answered_ms = at_ms
+            self.answered_ms, self.answered_s = at_ms, asyncio.get_running_loop().time()
         if self.desk is not None:
             self.desk.answer(at_ms)
 

@@ -7,22 +7,26 @@ was sung: right codec, right byte order, right port. No call of anybody's is tou
 import asyncio
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from uuid import uuid4
 
 import numpy as np
 
-from bridge.config.sections import Media
+from bridge.config import Config
+from bridge.inlets import Inlet, Inlets, Listener
 from bridge.net.ami import Ami
 from bridge.net.ari import Ari
-from bridge.net.rtp import PortPool
 from bridge.player import Player, Spoken
-from bridge.types import Codec, Frame, Transport
+from bridge.tap import stand
+from bridge.types import Codec, Frame
+from bridge.ways import Way, Ways
 from bridge.wire.g711 import to_pcm
-from bridge.wire.pbxevents import PbxUnreachable
-from bridge.wire.receiver import Receiver
-from bridge.wire.taporder import Media as Sent
-from bridge.wire.taporder import TapKind, TapOrder, tap_prefix
+from bridge.wire.pbxevents import PbxInfo, PbxUnreachable
+from bridge.wire.taporder import Media, TapOrder, tap_prefix
+from bridge.wiring import ports_for, ports_of, way_settings
 
+NOBODYS_PORT = 9
+"""Where the telephone sends what it hears: it is silence, and nobody reads it (RFC 863)."""
 TONE_HZ = 1004
 _TONE_S = 1.5
 _LOUD = 8000
@@ -32,39 +36,76 @@ _ASKED_AGAIN_S = 0.02
 _PATIENCE_S = 3.0
 
 
-async def tone_through_tap(pbx: Ari | Ami, app: str, media: Media) -> float | None:
-    """How much of what came back is the tone, 0 to 1; None when nothing came.
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What came back through a tap."""
 
-    `app` begins the ids of what is made, which is gone afterwards. Raises PbxRefused, PbxUnreachable,
-    PbxError, PortsExhausted and OSError.
+    way: Way
+    share: float | None
+    """How much of it is the tone, 0 to 1; None when nothing came."""
+
+
+async def tone_through_tap(pbx: Ari | Ami, info: PbxInfo, app: str, config: Config) -> Heard:
+    """A tone of a telephone of ours, through a tap as the configuration has it.
+
+    `app` begins the ids of what is made, which is gone afterwards. Raises Gone, PbxRefused, PbxUnreachable,
+    PbxError and NoInlet.
     """
-    frames: list[Frame] = []
-    codec = media.encoding
-    pool = PortPool(media.bind, media.first_port, media.last_port, 0.0)
-    now_s = asyncio.get_running_loop().time
-    heard = pool.open(Receiver(codec, media.reorder_ms), lambda: now_s() * 1000, frames.extend)
+    ways = Ways(pbx, way_settings(config))
+    ways.settle(info)
+    inlets = Inlets(ports_for(config, ports_of(config, 0), 0), config.media.reorder_ms)
     phone = f"{app}.phone.{uuid4().hex}"
     try:
-        # What the telephone hears goes to our port too, where it is foreign and dropped: it is silence.
-        await pbx.originate_phone(phone, media.advertised, heard.port)
-        port = int(await _known(pbx, phone, "UNICASTRTP_LOCAL_PORT"))
+        await pbx.originate_phone(phone, config.media.advertised, NOBODYS_PORT)
         address = await _known(pbx, phone, "UNICASTRTP_LOCAL_ADDRESS")
-        singing = asyncio.create_task(_sing(media.bind, address, port))
+        port = int(await _known(pbx, phone, "UNICASTRTP_LOCAL_PORT"))
+        way = await ways.of(phone)
+        singing = asyncio.create_task(_sing(config.media.bind, address, port))
         try:
-            tap = f"{tap_prefix(app)}{uuid4().hex}"
-            sent = Sent(Transport.RTP, codec, media.advertised, heard.port)
-            sender = await pbx.attach(TapOrder(TapKind.CHANSPY, tap, phone, sent))
-            heard.lock(
-                await _known(pbx, sender, "UNICASTRTP_LOCAL_ADDRESS"),
-                int(await _known(pbx, sender, "UNICASTRTP_LOCAL_PORT")),
-            )
+            return Heard(way, await _heard(pbx, app, phone, way, inlets, config, singing))
         finally:
             await singing
     finally:
-        heard.drain()
-        heard.close()
+        await inlets.close()
         await pbx.hangup(phone)
-    return share_of_tone(frames, codec)
+
+
+async def _heard(
+    pbx: Ari | Ami,
+    app: str,
+    phone: str,
+    way: Way,
+    inlets: Inlets,
+    config: Config,
+    singing: asyncio.Task[None],
+) -> float | None:
+    """The share of the tone in what the tap brings until the song is over."""
+    frames: list[Frame] = []
+    now_s = asyncio.get_running_loop().time
+    inlet = await inlets.open(way.transport, Listener(way.codec, lambda: now_s() * 1000, frames.extend))
+    host, client = config.media.advertised, config.asterisk.websocket_client
+    media = Media(way.transport, way.codec, host, *inlet.place, client)
+    order = TapOrder(way.kind, f"{tap_prefix(app)}{uuid4().hex}", phone, media)
+    try:
+        await stand(pbx, _Ear(inlet), order, config.asterisk.media_url)
+        await singing
+    finally:
+        await inlet.close()
+        await pbx.detach(order)
+    return share_of_tone(frames, way.codec)
+
+
+class _Ear:
+    """An inlet, met as a leg's."""
+
+    def __init__(self, inlet: Inlet) -> None:
+        self._inlet = inlet
+
+    async def lock(self, address: str, port: int) -> None:
+        self._inlet.lock(address, port)
+
+    async def reach(self, url: str) -> None:
+        await self._inlet.reach(url)
 
 
 async def _sing(bind: str, address: str, port: int) -> None:

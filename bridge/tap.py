@@ -5,9 +5,11 @@ switchboard's business; what happens to the audio is the leg's.
 """
 
 import asyncio
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from random import random
+from typing import Protocol
 from uuid import uuid4
 
 import structlog
@@ -25,6 +27,8 @@ _log = structlog.get_logger()
 
 _LAST_PACKETS_S = 0.1
 """After hang-up: how long the tap's own end, and with it its last packets, is awaited."""
+_LATE_S = 0.25
+"""A party that has been up for longer when its tap begins may have said something that nobody hears."""
 _SETTLED_S = 5.0
 """A tap that lived this long was a good one: the next try starts without delay."""
 _HOPELESS = 3
@@ -52,12 +56,22 @@ class TapSettings:
 class Tap:
     """Runs until the tapped channel is gone; then the stream is ended and nothing of ours is left."""
 
-    def __init__(self, channel: str, desk: Desk, pbx: Pbx, way: Way, settings: TapSettings) -> None:
+    def __init__(
+        self,
+        channel: str,
+        desk: Desk,
+        pbx: Pbx,
+        way: Way,
+        settings: TapSettings,
+        up_s: Callable[[], float] = float,
+    ) -> None:
+        """`up_s`: for how many seconds the party has been up, and could have spoken; 0 before the answer."""
         self._channel = channel
         self._desk = desk
         self._pbx = pbx
         self._way = way
         self._settings = settings
+        self._up_s = up_s
         self._cause = "unknown"
         self._hung_up = asyncio.Event()
         self._over = asyncio.Event()
@@ -132,30 +146,11 @@ class Tap:
         _log.error(f"taps do not stay; {mend}", context=context or None, channel=self._channel)
 
     async def _attach(self, order: TapOrder) -> None:
-        """Have the PBX send, and meet what it sends."""
-        sender = await self._pbx.attach(order)
-        await self._meet(sender)
-        await self._pbx.complete(order)
+        await stand(self._pbx, self._desk, order, self._settings.media_url)
+        if not self._attached and self._up_s() > _LATE_S:
+            self._desk.flaw("tapped late")
         self._attached = True
         _log.debug("tap attached", channel=self._channel, kind=order.kind, transport=order.media.transport)
-
-    async def _meet(self, sender: str) -> None:
-        """Learn from the PBX where packets will come from, or where it waits for us; else it comes by
-        itself."""
-        match self._way.transport:
-            case Transport.RTP:
-                address = await self._asked(sender, "UNICASTRTP_LOCAL_ADDRESS")
-                source = await self._asked(sender, "UNICASTRTP_LOCAL_PORT")
-                await self._desk.lock(address, int(source))
-            case Transport.WEBSOCKET:
-                connection = await self._asked(sender, "MEDIA_WEBSOCKET_CONNECTION_ID")
-                await self._desk.reach(f"{self._settings.media_url}/{connection}")
-
-    async def _asked(self, sender: str, name: str) -> str:
-        value = await self._pbx.variable(sender, name)
-        if not value:
-            raise Gone("the tap ended before it was attached")
-        return value
 
     async def _until_over(self) -> None:
         """Wait for the tap's end; after a hang-up it follows at once, and its last packets before it."""
@@ -200,3 +195,33 @@ class Tap:
         with suppress(TimeoutError):
             async with asyncio.timeout(pause_s):
                 await self._hung_up.wait()
+
+
+class Ear(Protocol):
+    """The part of a `Desk` that meets what the PBX sends."""
+
+    async def lock(self, address: str, port: int) -> None: ...
+
+    async def reach(self, url: str) -> None: ...
+
+
+async def stand(pbx: Pbx, ear: Ear, order: TapOrder, media_url: str) -> None:
+    """Have the PBX send, and meet what it sends: learn where packets will come from, or where it waits for
+    us; else it comes by itself. Raises Gone, PbxRefused, PbxUnreachable, PbxError and NoInlet."""
+    sender = await pbx.attach(order)
+    match order.media.transport:
+        case Transport.RTP:
+            address = await _told(pbx, sender, "UNICASTRTP_LOCAL_ADDRESS")
+            source = await _told(pbx, sender, "UNICASTRTP_LOCAL_PORT")
+            await ear.lock(address, int(source))
+        case Transport.WEBSOCKET:
+            connection = await _told(pbx, sender, "MEDIA_WEBSOCKET_CONNECTION_ID")
+            await ear.reach(f"{media_url}/{connection}")
+    await pbx.complete(order)
+
+
+async def _told(pbx: Pbx, sender: str, name: str) -> str:
+    value = await pbx.variable(sender, name)
+    if not value:
+        raise Gone("the tap ended before it was attached")
+    return value

@@ -28,7 +28,7 @@ from bridge.permit import Speech
 from bridge.quota import Governor
 from bridge.sinks.console import ConsoleSink
 from bridge.sinks.jsonl import JsonlSink
-from bridge.sinks.pbx import PbxSink
+from bridge.sinks.pbx import PbxSink, as_event, as_variable
 from bridge.sinks.queued import QueuedSink
 from bridge.spool import Spool, SpoolSettings
 from bridge.switchboard import Switchboard, SwitchboardSettings
@@ -52,12 +52,13 @@ def build_sinks(config: Config, console: Console | None = None) -> list[QueuedSi
 
 
 def build_pbx_sink(config: Config, pbx: Pbx) -> PbxSink | None:
-    """Where the PBX is told what was said, if it is to be; over AMI only."""
+    """Where the PBX is told what was said, if it is to be."""
     told = config.sinks.pbx
-    name = told.variable or told.user_event
-    if name is None or not isinstance(pbx, Ami):
-        return None
-    return PbxSink(pbx, name, variable=told.variable is not None)
+    if told.variable is not None and isinstance(pbx, Ami):
+        return PbxSink(as_variable(pbx, told.variable))
+    if told.user_event is not None and isinstance(pbx, Ami | Ari):
+        return PbxSink(as_event(pbx, told.user_event))
+    return None
 
 
 def build_tokens(config: Config) -> Tokens:
@@ -167,6 +168,7 @@ def build_pbx(config: Config) -> Ari | Ami:
         timeout_s=asterisk.request_timeout_s,
         variables=variables,
         tap_context=asterisk.tap_context,
+        tells=config.sinks.pbx.application or "",
     )
 
 
@@ -223,7 +225,7 @@ def build_desks(
     settings = DeskSettings(media.encoding, media.ring_s * 1000, leg_settings(config), _by_rule(config))
     return LocalDesks(
         settings,
-        Inlets(_ports(config, ports, worker), media.reorder_ms, visits=media.audiosocket_calls),
+        Inlets(ports_for(config, ports, worker), media.reorder_ms, visits=media.audiosocket_calls),
         speech,
         publish,
         sessions=lambda: (rtzr.sessions_open, rtzr.sessions_opened),
@@ -233,10 +235,16 @@ def build_desks(
     )
 
 
-def _ports(config: Config, rtp: range, worker: int) -> Ports:
+def ports_for(config: Config, rtp: range, worker: int) -> Ports:
+    """What one of the processes that hear legs listens on."""
     media = config.media
     audiosocket = media.audiosocket_port + worker
     return Ports(media.bind, rtp, audiosocket, media.websocket_port, media.port_rest_s)
+
+
+def way_settings(config: Config) -> WaySettings:
+    asterisk, media = config.asterisk, config.media
+    return WaySettings(asterisk.kind, asterisk.wanted_transport, media.encoding, media.wideband)
 
 
 def settled(config: Config) -> Config:
@@ -283,7 +291,7 @@ def build_switchboard(
     )
     settings = SwitchboardSettings(
         taps=taps,
-        ways=WaySettings(asterisk.kind, asterisk.wanted_transport, media.encoding, media.wideband),
+        ways=way_settings(config),
         user_event=config.asterisk.user_event,
         early_media=media.early_media,
         preopen=config.rtzr.preopen == "ring",

@@ -29,7 +29,7 @@ from tests.test_journal import SENTENCE_MS, said, talk
 from tests.wire.test_spoolfile import frames
 
 BEGAN = 1_700_000_000.0
-PARTY = Party(Role.CALLER, "01012345678", "홍길동")
+PARTY = Party(Role.CALLER, "01012345678", "홍길동", "PJSIP/kt-01")
 QUICK = Pauses(doubt_s=0.05, spent_s=0.05, first_s=0.01, longest_s=0.05)
 POLL_S = 0.01
 
@@ -171,7 +171,7 @@ def test_an_event_is_a_final_that_says_it_is_late() -> None:
         "data": {
             "leg": "call/ch",
             "channel": "ch",
-            "party": {"role": "caller", "number": "01012345678", "name": "홍길동"},
+            "party": {"role": "caller", "number": "01012345678", "name": "홍길동", "channel": "PJSIP/kt-01"},
             "text": "여보세요",
             "start_ms": 5200,
             "end_ms": 6400,

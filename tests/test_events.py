@@ -10,7 +10,7 @@ from bridge.wire.cost import Cost
 from bridge.wire.ledger import Ledger
 
 LEG = LegId("1795366370.0", "1795366370.2")
-PARTY = Party(Role.CALLEE, "1588", "상담원")
+PARTY = Party(Role.CALLEE, "1588", "상담원", "PJSIP/1588-01")
 
 
 def transcript(*, final: bool) -> Transcript:
@@ -70,7 +70,22 @@ def test_every_event_of_a_leg_says_who_it_is_about() -> None:
     for event in all_of(LegEvents(LEG, PARTY)):
         assert event.data["leg"] == str(LEG)
         assert event.data["channel"] == LEG.channel
-        assert event.data["party"] == {"role": "callee", "number": "1588", "name": "상담원"}
+        who = {"role": "callee", "number": "1588", "name": "상담원", "channel": "PJSIP/1588-01"}
+        assert event.data["party"] == who
+
+
+def test_who_it_is_can_be_known_later() -> None:
+    leg = LegEvents(LEG, Party(Role.CALLEE))
+    before = leg.started(Codec.ULAW)
+    leg.know(PARTY)
+    assert before.data["party"]["number"] == ""
+    assert leg.started(Codec.ULAW).data["party"]["number"] == "1588"
+
+
+def test_two_calls_that_meet_keep_their_ids() -> None:
+    event = events.call_merged("later", "older", 1234.4)
+    assert (event.type, event.subject) == ("rtzr.call.merged", "later")
+    assert event.data == {"at_ms": 1234, "into": "older"}
 
 
 def test_only_a_final_has_words() -> None:

@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from bridge.cli import app
-from bridge.config.sections import Match
+from bridge.config.choosing import Match
 
 RULES = """
 rules:
@@ -101,3 +101,69 @@ rules:
         f":2: rules[0]: does not go with the other keys: hangover_ms {TOO_LONG}",
         ":4: rules[1].name: is another rule's name; give it one of its own",
     ]
+
+
+CAPTURES = Path(__file__).parent / "captures" / "asterisk"
+RULES_OF_LOG = (
+    "rules: [{name: tenth, match: {context: 'from-*', variables: {TENANT: '*'}}}, {name: never, tap: false}]"
+)
+
+
+def test_every_call_of_a_log_has_its_block(config: Path) -> None:
+    config.write_text(RULES_OF_LOG, encoding="utf-8")
+    log = ("--from-log", str(CAPTURES / "events.json"))
+    result = explained(config, *log)
+    lines = result.output.splitlines()
+    assert lines[0].startswith("call phone-d4baeac5-3572-4108-a21c-90356c2f8cff  2026-11-22 ")
+    assert lines[1].startswith("    context from-phones, extension 705100, ")
+    assert "variables" not in lines[1]
+    assert lines[2:4] == [
+        "no  tenth: variables.TENANT is not known, and should be *",
+        "hit never: its tap is false",
+    ]
+    assert (lines[-1], result.exit_code) == (
+        "It is not: never chose so. That was known 0.0 s after it came in.",
+        1,
+    )
+    document = json.loads(explained(config, *log, "--json").output)
+    assert (document["log"], document["unread"], len(document["calls"])) == ("ARI events", [], 1)
+    assert (document["calls"][0]["tapped"], document["calls"][0]["rule"]) == (False, "never")
+
+
+def test_a_log_without_a_call_and_no_log_end_with_2(config: Path, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    for text, told in [
+        (None, "cannot be read (No such file or directory); give a file of events"),
+        ("hello", "has neither ARI's events"),
+        ("Event: FullyBooted\n\nnoise\n", "has no call in it (0 AMI events of use, 1 not readable)"),
+    ]:
+        if text is not None:
+            log.write_text(text, encoding="utf-8")
+        result = explained(config, "--from-log", str(log))
+        assert (result.exit_code, told in result.output) == (2, True), result.output
+    result = explained(config, "--from-log", str(log), "--context", "x")
+    assert (result.exit_code, "leave the other options out" in result.output) == (2, True)
+
+
+def test_unreadable_lines_of_a_log_are_told_beside_the_answer(config: Path, tmp_path: Path) -> None:
+    log = tmp_path / "ami.log"
+    noise = "".join(f"noise {number}\n" for number in range(22))
+    log.write_bytes(
+        b"Asterisk Call Manager/11.0.0\n" + noise.encode() + b"\n" + (CAPTURES / "ami.txt").read_bytes()
+    )
+    result = explained(config, "--from-log", str(log))
+    assert (result.exit_code, result.stdout.count("call "), "noise" in result.stdout) == (0, 1, False)
+    told = result.stderr.splitlines()
+    assert (len(told), told[0]) == (21, f"{log}: line 2 is no 'Header: value' of AMI; left out")
+    assert told[-1] == f"{log}: and 2 more that cannot be read"
+
+
+def test_a_cdr_is_explained_with_a_warning(config: Path, tmp_path: Path) -> None:
+    log = tmp_path / "Master.csv"
+    row = '"","010","119","from-trunk","","PJSIP/t-1","","Dial","","2026-11-22 10:00:00",'
+    row += '"","","9","5","","","1.1",""'
+    log.write_text(row + "\n", encoding="utf-8")
+    result = explained(config, "--from-log", str(log))
+    lines = result.output.splitlines()
+    assert (lines[0], lines[-1][:11]) == ("call 1.1  2026-11-22 10:00:00", "A CDR keeps")
+    assert "It is not: 긴급 chose so." in lines

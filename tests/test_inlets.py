@@ -96,7 +96,7 @@ async def test_ports_that_are_used_up_are_told() -> None:
 async def knocking() -> AsyncIterator[tuple[Inlets, AudioPbx]]:
     """A call that the dialplan sends, which has said one word."""
     async with inlets(visits=True) as one:
-        await one.listen(Transport.AUDIOSOCKET)
+        await one.audiosocket()
         port = (await one.open(Transport.AUDIOSOCKET, _Leg().listener())).place.port
         pbx = AudioPbx.connect(port, uuid4())
         pbx.send(voice(1))
@@ -145,13 +145,14 @@ async def test_a_call_that_is_refused_is_let_go_at_once() -> None:
 async def test_a_call_that_is_held_is_kept_unheard_until_it_ends() -> None:
     async with knocking() as (one, pbx):
         key = await asyncio.wait_for(one.knocks.get(), 5)
+        server = await one.audiosocket()
         one.hold(key)
         pbx.send(voice(2))
         await until(lambda: pbx.listen() and pbx.silence)
         with pytest.raises(ValueError, match="expected already"):
             one.hold(key)
         pbx.close()
-        await until(lambda: not one._audiosocket._inlets.get(key))
+        await until(lambda: not server._inlets.get(key))
 
 
 async def test_without_visits_nobody_knocks() -> None:

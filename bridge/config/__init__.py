@@ -13,6 +13,7 @@ from pydantic import Field, PrivateAttr, ValidationError, model_validator
 
 from bridge import credentials
 from bridge.config import yamltree
+from bridge.config.choosing import Choosing, changed
 from bridge.config.faults import (
     ConfigError,
     Rule,
@@ -25,7 +26,6 @@ from bridge.config.faults import (
 )
 from bridge.config.sections import (
     Asterisk,
-    Choosing,
     Cost,
     Gate,
     Hangup,
@@ -37,7 +37,6 @@ from bridge.config.sections import (
     Section,
     Sinks,
     Spool,
-    changed,
 )
 from bridge.config.values import WorkerNumber
 from bridge.credentials import Secrets
@@ -46,6 +45,12 @@ __all__ = ["DEFAULT_CONFIG", "Config", "ConfigError", "Secrets", "load"]
 
 DEFAULT_CONFIG = Path("/etc/rtzr-bridge/bridge.yaml")
 _BIGGEST_FILE = 1 << 20
+_MENDS_OF_SINKS = {
+    "console": ("sinks.console.enabled",),
+    "jsonl": ("sinks.jsonl.path",),
+    "pbx": ("sinks.pbx.user_event", "sinks.pbx.variable"),
+}
+"""Which keys turn a sink on."""
 
 
 class Config(Section):
@@ -74,11 +79,6 @@ class Config(Section):
         return keep(
             self,
             Rule(
-                not self.sinks.pbx.named or self.asterisk.via == "ami",
-                ("sinks.pbx", "asterisk.via"),
-                "is told over AMI; set asterisk.via: ami, or leave it out",
-            ),
-            Rule(
                 not self.media.audiosocket_calls or self.workers == 1,
                 ("media.audiosocket_calls", "workers"),
                 "come to one process; set workers: 1, or leave it out",
@@ -105,7 +105,39 @@ class Config(Section):
                 ("workers", "media.first_port", "media.last_port"),
                 "are more than there are ports; widen media.first_port to media.last_port",
             ),
+            *self._text_for_the_pbx(),
             *self._rules_between_rules(),
+        )
+
+    def _text_for_the_pbx(self) -> Iterator[Rule]:
+        """What each way to the PBX can be told over."""
+        told, asterisk = self.sinks.pbx, self.asterisk
+        ari = asterisk.via == "ari"
+        via = "asterisk.via"
+        yield Rule(
+            told.variable is None or not ari,
+            ("sinks.pbx.variable", via),
+            "is set over AMI only: ARI refuses it; set asterisk.via: ami, or give user_event and application",
+        )
+        yield Rule(
+            told.user_event is None or told.application is not None or not ari,
+            ("sinks.pbx.application", "sinks.pbx.user_event", via),
+            "is missing: over ARI one application is told; name it, or set asterisk.via: ami",
+        )
+        yield Rule(
+            told.application is None or (ari and told.user_event is not None),
+            ("sinks.pbx.application", "sinks.pbx.user_event", via),
+            "is for a user_event over ARI; leave it out, or give user_event (and asterisk.via: ari)",
+        )
+        yield Rule(
+            told.application is None or told.application != asterisk.app,
+            ("sinks.pbx.application", "asterisk.app"),
+            "is the bridge's own; name the application that is to read what was said",
+        )
+        yield Rule(
+            told.user_event is None or told.user_event != asterisk.user_event,
+            ("sinks.pbx.user_event", "asterisk.user_event"),
+            "is the event by which the dialplan announces calls; give another name",
         )
 
     def _rules_between_rules(self) -> Iterator[Rule]:
@@ -115,6 +147,10 @@ class Config(Section):
             yield Rule(once, (f"rules.{number}.name",), "is another rule's name; give it one of its own")
             if once:
                 yield self._fitting(number, rule.name)
+            for sink in rule.sinks or ():
+                mends = _MENDS_OF_SINKS[sink]
+                text = f"names {sink}, which is off; set {' or '.join(mends)}, or leave it out here"
+                yield Rule(sink in self.sinks.on, (f"rules.{number}.sinks", *mends), text)
 
     def _fitting(self, number: int, name: str) -> Rule:
         """Whether what a rule changes goes together with what it does not."""
@@ -124,6 +160,11 @@ class Config(Section):
             why = "; ".join(str(detail["msg"]) for detail in error.errors())
             return Rule(False, (f"rules.{number}",), f"does not go with the other keys: {why}")
         return Rule(True, (), "")
+
+    @property
+    def sinks_of_rules(self) -> dict[str, frozenset[str]]:
+        """The names of the sinks that the calls of a rule go to, where it names some."""
+        return {rule.name: frozenset(rule.sinks) for rule in self.rules if rule.sinks is not None}
 
     def ruled(self, name: str) -> "Config":
         """The same configuration with what the rule `name` changes. Raises ValidationError."""

@@ -11,6 +11,7 @@ import socket
 import time
 from contextlib import suppress
 from dataclasses import dataclass
+from email.utils import formatdate
 from types import TracebackType
 from typing import Self
 from urllib.parse import parse_qs
@@ -197,7 +198,8 @@ class Emulator:
         if refusal is not None:
             return refusal.response()
         token, expire_at = self._issue()
-        return JSONResponse({"access_token": token, "expire_at": expire_at})
+        body = {"access_token": token, "expire_at": expire_at}
+        return JSONResponse(body, headers={"date": formatdate(usegmt=True)})
 
     async def _credential_refusal(self, request: Request) -> Refusal | None:
         if request.headers.get("content-type", "").partition(";")[0].strip().lower() != FORM:

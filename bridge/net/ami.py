@@ -10,16 +10,16 @@ import ssl
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, Self
 
 import structlog
 
-from bridge.net.awaited import Awaited
+from bridge.net.awaited import Answers, Awaited
 from bridge.net.lasting import BACKOFF_CAP_S, Lost, lasting
 from bridge.net.manager import ManagerConnection
-from bridge.wire import ami
+from bridge.wire import ami, rtpbudget
 from bridge.wire.breaker import Breaker
 from bridge.wire.pbxevents import (
     Bridge,
@@ -33,6 +33,7 @@ from bridge.wire.pbxevents import (
     PbxEvent,
     PbxRefused,
     PbxUnreachable,
+    whole_seconds,
 )
 from bridge.wire.taporder import TapKind, TapOrder
 
@@ -100,10 +101,14 @@ class Ami:
         self._reader = ami.Reader()
         self._starting = Awaited()
         """Taps that were asked for."""
+        self._answers = Answers(timeout_s)
         self._breaker = Breaker()
         self._told_absent = self._told_refused = False
         self.why = ""
         """Why there is no connection."""
+        self.needless: list[str] = []
+        """Rights of the account that are of no use to us."""
+        self._actions: frozenset[str] = frozenset()
 
     async def __aenter__(self) -> Self:
         return self
@@ -162,19 +167,24 @@ class Ami:
         except PbxRefused as error:
             raise _Forbidden(str(error), _LOGIN) from None
         (commands,) = await _ask(connection, ami.written(Action="ListCommands"))
-        missing, needless = ami.rights(commands)
+        self._actions = frozenset(commands)
+        missing, self.needless = ami.rights(commands)
         if missing:
             raise _Forbidden(f"the account lacks the rights {', '.join(missing)}", _RIGHTS)
         (settings,) = await _ask(connection, ami.written(Action="CoreSettings"))
         (status,) = await _ask(connection, ami.written(Action="CoreStatus"))
-        pbx = ami.info(settings, status)
+        ports = [
+            str((await _ask(connection, ami.setting("rtp.conf", name)))[0].value)
+            for name in ("rtpstart", "rtpend")
+        ]
+        pbx = replace(ami.info(settings, status), rtp_range=rtpbudget.read(*ports))
         self._reader = ami.Reader()
         self.counters.connected += 1
         self._told_absent = self._told_refused = False
         _log.info("ami connected", version=pbx.version)
-        if needless:
+        if self.needless:
             mend = "take them out of write= in manager.conf"
-            _log.warning("ami account may do more than it needs", needless=needless, mend=mend)
+            _log.warning("ami account may do more than it needs", needless=self.needless, mend=mend)
         return Connected(pbx)
 
     async def _ping(self, connection: ManagerConnection) -> None:
@@ -204,6 +214,9 @@ class Ami:
 
     def _note(self, event: PbxEvent | None) -> None:
         """A tap that was asked for has begun, or ended before it did."""
+        if event is None:
+            return
+        self._answers.note(event)
         match event:
             case Dial(peer=tap):
                 self._starting.seen(tap.id, tap.id)
@@ -245,6 +258,15 @@ class Ami:
             return None
         return str(reply.value) or None
 
+    def may(self, action: str) -> bool:
+        """Whether the account may do it, by what the PBX said at the last connect."""
+        return action in self._actions
+
+    async def epoch_s(self) -> float:
+        """The PBX's clock: whole Unix seconds."""
+        (reply,) = await self._request(ami.ask("EPOCH"))
+        return whole_seconds(str(reply.value))
+
     async def tell(self, name: str, channel: str, fields: Mapping[str, str]) -> None:
         """An event of the PBX's own; every account that reads `user` sees it."""
         await self._request(ami.told(name, channel, fields))
@@ -264,12 +286,14 @@ class Ami:
         """
         if order.kind is not TapKind.CHANSPY:
             raise PbxRefused(f"AMI has no {order.kind} tap; set asterisk.tap to chanspy")
+        self._answers.watch(order.media_id)
         return await self._originate(order.media_id, ami.originate_tap(order))
 
     async def complete(self, order: TapOrder) -> None:
-        """Nothing is left to do."""
+        await self._answers.wait(order.media_id)  # only then does it spy
 
     async def detach(self, order: TapOrder) -> None:
+        self._answers.forget(order.media_id)
         await self.hangup(order.media_id)
 
     async def give_back(self, channel: str) -> None:

@@ -9,7 +9,7 @@ import base64
 import logging
 import random
 import ssl
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
 from types import TracebackType
@@ -35,6 +35,7 @@ from bridge.wire.pbxevents import (
     PbxEvent,
     PbxRefused,
     PbxUnreachable,
+    whole_seconds,
 )
 from bridge.wire.taporder import TapOrder
 
@@ -100,9 +101,10 @@ class Ari:
         random01: Callable[[], float] = random.random,
         variables: bool = False,
         tap_context: str = "rtzr-tap",
+        tells: str = "",
     ) -> None:
         """`url` is ARI's base, such as http://127.0.0.1:8088/ari; `tls` None is the system's trust.
-        `tap_context` is the dialplan's context that holds our ChanSpy.
+        `tap_context` is the dialplan's context that holds our ChanSpy, `tells` the application for `tell`.
 
         `variables`: be told of those that are set, too.
         A link on which nothing is answered any more is noticed after twice `ping_s` seconds at the latest.
@@ -119,6 +121,7 @@ class Ari:
         self._random01 = random01
         self._variables = variables
         self._taps = AriTaps(self._request, app, tap_context, timeout_s)
+        self._tells = tells
         self._tls = tls if tls is not None else ssl.create_default_context()
         credentials = base64.b64encode(f"{username}:{password}".encode()).decode()
         self._headers = {"Authorization": f"Basic {credentials}"}
@@ -206,11 +209,18 @@ class Ari:
         await self._request(arirequest.event_filter(self._app, variables=self._variables))
         await self._request(arirequest.subscription(self._app))
         pbx = ari.pbx(await self._request(arirequest.Request("GET", "asterisk/info")))
-        modules = ari.modules(await self._request(arirequest.Request("GET", "asterisk/modules")))
+        modules = await self._modules()
         self.counters.connected += 1
         self._told_absent = self._told_refused = False
         _log.info("ari connected", version=pbx.version, entity=pbx.entity)
         return Connected(replace(pbx, modules=modules))
+
+    async def _modules(self) -> frozenset[str] | None:
+        """Those that run; None where the PBX will not say, which is no reason to do without it."""
+        try:
+            return ari.modules(await self._request(arirequest.Request("GET", "asterisk/modules")))
+        except (Gone, AriRefused):
+            return None
 
     async def _read(self, socket: ClientConnection, lost: Lost) -> AsyncGenerator[PbxEvent]:
         async for text in socket:
@@ -330,6 +340,22 @@ class Ari:
     async def originate_phone(self, phone: str, host: str, port: int) -> None:
         """Start a telephone for a self-test; it stays until it is hung up. `events()` must be followed."""
         await self._request(arirequest.originate_phone(phone, host, port, self._app))
+
+    async def epoch_s(self) -> float:
+        """The PBX's clock: whole Unix seconds."""
+        request = arirequest.Request("GET", "asterisk/variable", {"variable": "EPOCH"})
+        return whole_seconds(ari.value(await self._request(request)))
+
+    async def tell(self, name: str, channel: str, fields: Mapping[str, str]) -> None:
+        """A user event about a channel, for one other application, and for all who listen to AMI."""
+        try:
+            await self._request(arirequest.user_event(name, self._tells, channel, fields))
+        except Gone:
+            raise AriRefused(404, f"no client has opened the application {self._tells}") from None
+        except AriRefused as error:
+            if error.status == 422:  # this one, unlike any other request, for a channel that is not there
+                raise Gone(channel) from None
+            raise
 
     async def hangup(self, channel: str) -> None:
         """Hang a channel up; one that is gone already is no error."""

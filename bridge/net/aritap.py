@@ -7,7 +7,7 @@ the requests say is in `wire.arirequest`; when a tap is wanted, and that it is p
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from bridge.net.awaited import Awaited
+from bridge.net.awaited import Answers, Awaited
 from bridge.wire import ari, arirequest
 from bridge.wire.pbxevents import (
     ChannelDestroyed,
@@ -37,9 +37,11 @@ class AriTaps:
         self._timeout_s = timeout_s
         self._stasis = Awaited()
         self._dialled = Awaited()
+        self._answers = Answers(timeout_s)
 
     def note(self, event: PbxEvent) -> None:
         """Somebody may wait for it."""
+        self._answers.note(event)
         match event:
             case StasisStart(channel=channel):
                 self._stasis.seen(channel.id, channel.id)
@@ -53,6 +55,7 @@ class AriTaps:
         """As `Pbx.attach`."""
         match order.kind:
             case TapKind.CHANSPY:
+                self._answers.watch(order.media_id)
                 reply = await self._request(arirequest.originate_tap(order, self._context))
                 return ari.one_channel(reply).id
             case TapKind.SNOOP:
@@ -77,6 +80,8 @@ class AriTaps:
 
     async def complete(self, order: TapOrder) -> None:
         """As `Pbx.complete`."""
+        if order.kind is TapKind.CHANSPY:
+            await self._answers.wait(order.media_id)  # only then does it spy
         if order.kind is not TapKind.EXTERNAL:
             return
         await self._in_stasis(order.media_id)
@@ -99,6 +104,7 @@ class AriTaps:
 
     async def detach(self, order: TapOrder) -> None:
         """As `Pbx.detach`: what cannot be removed now is a stray, and found by the next comparison."""
+        self._answers.forget(order.media_id)
         requests = [arirequest.hangup(order.id)]
         if order.kind is TapKind.EXTERNAL:
             requests += [arirequest.hangup(order.media_id), arirequest.destroy_bridge(order.bridge_id)]

@@ -21,7 +21,7 @@ from websockets.protocol import State
 
 from bridge.net.frames import answer_of, forget_frames
 from bridge.types import Codec, Token
-from bridge.wire import rtzr
+from bridge.wire import rtzr, skew
 
 _log = structlog.get_logger()
 _quiet = logging.getLogger("bridge.websockets")
@@ -80,6 +80,8 @@ class Tokens:
             verify=tls if tls is not None else True, proxy=proxy, timeout=timeout_s, trust_env=False
         )
         self.issued = 0
+        self.ahead_s: float | None = None
+        """How far this machine's clock is ahead of RTZR's, by the last answer, where that told its time."""
 
     async def __aenter__(self) -> Self:
         return self
@@ -126,6 +128,8 @@ class Tokens:
                 answer = await self._http.post(self._url, data=self._form)
         except (httpx.HTTPError, TimeoutError) as error:
             raise rtzr.Unreachable(_told("authentication", error)) from None
+        date_s = skew.of_date(answer.headers.get("date"))
+        self.ahead_s = None if date_s is None else skew.ahead_s(date_s, started, self._now())
         if answer.status_code != httpx.codes.OK:
             raise rtzr.refusal(answer.status_code, answer.content)
         try:

@@ -29,6 +29,7 @@ class ConsoleSink(BlockingSink):
         self._partials = partials and self._console.is_terminal
         self._saying: dict[str, Table | Text] = {}
         self._marks = _CallMarks()
+        self._voices = _Voices()
         self._live = Live(
             console=self._console,
             auto_refresh=False,
@@ -55,6 +56,10 @@ class ConsoleSink(BlockingSink):
         match event.type:
             case "rtzr.call.started":
                 self._marks.begin(event.subject)
+            case "rtzr.call.merged":
+                self._meet(event)
+            case "rtzr.leg.started":
+                self._voices.begin(event.subject, event.data)
             case "rtzr.transcript.partial" if self._partials:
                 self._saying[leg] = self._line(event, partial=True)
             case "rtzr.transcript.final":
@@ -64,6 +69,13 @@ class ConsoleSink(BlockingSink):
                 self._saying.pop(leg, None)
             case "rtzr.call.ended":
                 self._marks.end(event.subject)
+                self._voices.end(event.subject)
+
+    def _meet(self, event: Event) -> None:
+        """Two calls hear each other from now on."""
+        marks = [self._marks.mark(call) for call in (event.subject, event.data["into"])]
+        if all(mark for mark, _ in marks):
+            self._print(Text(f"{marks[0][0]} has come to {marks[1][0]}", style="dim"))
 
     def _print(self, what: Table | Text) -> None:
         self._console.print(what, soft_wrap=not self._console.is_terminal)
@@ -72,8 +84,28 @@ class ConsoleSink(BlockingSink):
         mark, is_new = self._marks.mark(event.subject)
         if is_new:
             self._print(Text(f"{mark} is call {event.subject}", style="dim"))
-        parts = _parts(mark, event.data, partial=partial)
+        who = self._voices.name(event.subject, event.data)
+        parts = _parts(mark, who, event.data, partial=partial)
         return _row(parts) if self._console.is_terminal else Text("  ").join(parts)
+
+
+class _Voices:
+    """Who is to be named beside the role: after a transfer a call has two callees."""
+
+    def __init__(self) -> None:
+        self._of: dict[CallId, dict[str, set[str]]] = {}
+
+    def begin(self, call: CallId, data: dict[str, Any]) -> None:
+        party = data["party"]
+        self._of.setdefault(call, {}).setdefault(str(party["role"]), set()).add(str(party.get("number", "")))
+
+    def end(self, call: CallId) -> None:
+        self._of.pop(call, None)
+
+    def name(self, call: CallId, data: dict[str, Any]) -> str:
+        role, number = str(data["party"]["role"]), str(data["party"].get("number", ""))
+        several = len(self._of.get(call, {}).get(role, ())) > 1
+        return f"{role:<6} {_printable(number)}".rstrip() if several else f"{role:<6}"
 
 
 class _CallMarks:
@@ -150,12 +182,12 @@ def log_stream(console: Console, style: str = "") -> TextIO:
     return sys.stderr
 
 
-def _parts(mark: str, data: dict[str, Any], *, partial: bool) -> list[Text]:
+def _parts(mark: str, who: str, data: dict[str, Any], *, partial: bool) -> list[Text]:
     role = str(data["party"]["role"])
     said = f"{_printable(data['text'])}{' …' if partial else ''}"
     parts = [
         Text(call_time(data["start_ms"]), style="dim"),
-        Text(f"{role:<6}", style=f"bold {_COLOURS.get(role, 'white')}"),
+        Text(who, style=f"bold {_COLOURS.get(role, 'white')}"),
         Text(said, style="italic dim" if partial else ""),
     ]
     return [Text(mark, style="bold"), *parts] if mark else parts

@@ -3,7 +3,7 @@
 What the PBX is told, and that it may be told late or not at all; how a request goes out is `bridge.pbx`'s.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from bridge.sinks.queued import QueuedSink
@@ -12,27 +12,32 @@ from bridge.wire.pbxevents import Gone, PbxError, PbxRefused, PbxUnreachable
 
 _FINAL = "rtzr.transcript.final"
 _LONGEST = 900
-"""Bytes of text: Asterisk drops a line of the manager interface beyond 1,024."""
+"""Bytes of text: Asterisk drops a line of the manager interface beyond 1,024. What ARI is told comes out
+there too, and a line break in it would be the end of a header."""
 
 
-class Told(Protocol):
-    """The part of a `Pbx` that is needed."""
+class Tells(Protocol):
+    """The part of a PBX that is needed for events."""
 
     async def tell(self, name: str, channel: str, fields: Mapping[str, str]) -> None:
-        """An event of the PBX's own, about a channel."""
+        """An event of the PBX's own, about a channel. Raises Gone, PbxRefused, PbxUnreachable, PbxError."""
         ...
 
-    async def set_variable(self, channel: str, name: str, value: str) -> None: ...
+
+class Sets(Protocol):
+    """The part that is needed for variables."""
+
+    async def set_variable(self, channel: str, name: str, value: str) -> None:
+        """As `tell`."""
+        ...
 
 
 class PbxSink(QueuedSink):
-    """Each final as a user event, or as the channel's variable, by `name`."""
+    """Each final, told by `tell`: `as_event` or `as_variable`."""
 
-    def __init__(self, pbx: Told, name: str, *, variable: bool) -> None:
+    def __init__(self, tell: Callable[[Event], Awaitable[None]]) -> None:
         super().__init__()
-        self._pbx = pbx
-        self._name = name
-        self._variable = variable
+        self._tell = tell
 
     async def put(self, events: Sequence[Event]) -> bool:
         finals = [event for event in events if event.type == _FINAL]
@@ -45,12 +50,23 @@ class PbxSink(QueuedSink):
                 raise OSError(f"{type(error).__name__} {error}".strip()) from None
         return bool(finals)
 
-    async def _tell(self, event: Event) -> None:
-        data = event.data
-        if self._variable:
-            await self._pbx.set_variable(data["channel"], self._name, shortened(data["text"]))
-        else:
-            await self._pbx.tell(self._name, data["channel"], _fields(event.subject, data))
+
+def as_event(pbx: Tells, name: str) -> Callable[[Event], Awaitable[None]]:
+    """A final is a user event of this name."""
+
+    async def tell(event: Event) -> None:
+        await pbx.tell(name, event.data["channel"], _fields(event.subject, event.data))
+
+    return tell
+
+
+def as_variable(pbx: Sets, name: str) -> Callable[[Event], Awaitable[None]]:
+    """The channel's variable of this name is its latest final."""
+
+    async def tell(event: Event) -> None:
+        await pbx.set_variable(event.data["channel"], name, shortened(event.data["text"]))
+
+    return tell
 
 
 def _fields(call: str, data: Mapping[str, Any]) -> dict[str, str]:

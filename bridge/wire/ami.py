@@ -63,7 +63,7 @@ NEEDED = {
     "CoreShowChannels": "reporting",
 }
 """Action that we use: the right that brings it."""
-_NEEDLESS = {"Command": "command", "ModuleLoad": "system"}
+_NEEDLESS = {"Command": "command", "ModuleLoad": "system", "UpdateConfig": "config"}
 
 
 class AmiError(PbxError):
@@ -121,6 +121,16 @@ def told(name: str, channel: str, fields: Mapping[str, str]) -> Action:
 def variable(channel: str, name: str, value: str) -> Action:
     """Set a channel's variable."""
     return written(Action="Setvar", Channel=channel, Variable=name, Value=value)
+
+
+def ask(name: str) -> Action:
+    """Ask for a global variable, or for what a function says of no channel."""
+    return written(Action="Getvar", Variable=name)
+
+
+def setting(file: str, name: str) -> Action:
+    """Ask for a key of `[general]` in one of the PBX's files. It needs no right to read files."""
+    return ask(f"AST_CONFIG({file},general,{name})")
 
 
 def written(**fields: str) -> Action:

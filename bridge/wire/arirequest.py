@@ -4,6 +4,7 @@ Pure. Sources: rest-api/api-docs/{channels,applications}.json of Asterisk 22. Wh
 `bridge.net.ari`.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
@@ -138,6 +139,12 @@ def originate_phone(phone: str, host: str, port: int, app: str) -> Request:
         "formats": "ulaw",
     }
     return Request("POST", "channels", query, {"variables": _NO_RECORD})
+
+
+def user_event(name: str, app: str, channel_id: str, fields: Mapping[str, str]) -> Request:
+    """Tell the application `app`, if it is there, of something about a channel. Raises PbxError, as above."""
+    query = {"application": app, "source": f"channel:{checked_id(channel_id)}"}
+    return Request("POST", f"events/user/{quote(name, safe='')}", query, {"variables": dict(fields)})
 
 
 def hangup(channel_id: str) -> Request:

@@ -200,6 +200,13 @@ PbxEvent = (
 )
 
 
+def whole_seconds(epoch: str) -> float:
+    """The value of the dialplan's EPOCH. Raises PbxError."""
+    if not (epoch.isascii() and epoch.isdigit() and len(epoch) < 15):
+        raise PbxError("EPOCH is not a number")
+    return float(epoch)
+
+
 @dataclass(frozen=True, slots=True)
 class PbxInfo:
     """Which Asterisk answers, and since when: another `started` means that every earlier call is gone."""
@@ -211,6 +218,8 @@ class PbxInfo:
     """Unix seconds by the PBX's clock."""
     modules: frozenset[str] | None = None
     """Names of those that run, such as `chan_rtp.so`; None where it does not tell."""
+    rtp_range: tuple[int, int] | None = None
+    """rtpstart and rtpend of its rtp.conf, where it tells."""
 
 
 @dataclass(frozen=True, slots=True)

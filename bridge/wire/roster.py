@@ -54,7 +54,7 @@ class Roster:
     app: str = ""
     """Our Stasis application."""
     guests: Guests = field(init=False)
-    _selection: Selection = field(init=False)
+    selection: Selection = field(init=False)
     _seen: Seen = field(init=False)
     _meetings: Meetings = field(default_factory=Meetings)
     _legs: dict[str, CallId] = field(default_factory=dict)
@@ -68,7 +68,7 @@ class Roster:
 
     def __post_init__(self) -> None:
         self.guests = Guests(self.app, self.own_prefix)
-        self._selection = Selection(self.rules, self.trunks)
+        self.selection = Selection(self.rules, self.trunks)
         self._seen = Seen(self.own_prefix)
 
     def take(self, event: pbx.PbxEvent) -> list[Decision]:
@@ -88,7 +88,7 @@ class Roster:
             case pbx.ChannelStateChange(channel=channel) if channel.up:
                 return self._answered(channel, event.at)
             case pbx.ChannelVarset(channel=pbx.Channel() as channel, variable=name, value=value):
-                return self._asked(channel) if self._selection.set(channel, name, value) else []
+                return self._asked(channel) if self.selection.set(channel, name, value) else []
             case pbx.ChannelDestroyed(channel=channel):
                 return self._destroyed(channel.id, f"cause {event.cause}", channel.pair)
         return self._moved(event)
@@ -110,12 +110,12 @@ class Roster:
         self._seen.up.add(channel.id)
         if channel.id in self._legs:
             return [AnswerLeg(channel.id, at_s)]
-        return self._asked(channel) if self._selection.open(channel.id) else []
+        return self._asked(channel) if self.selection.open(channel.id) else []
 
     def announced(self, channel: pbx.Channel, call: CallId | None) -> list[Decision]:
         """The dialplan says that this is a call for us, or sends its audio; None: of a linkedid that has to
         be asked for. A rule may forbid it."""
-        choice = self._selection.choice(channel, None)
+        choice = self.selection.choice(channel, None)
         if choice is not None and not choice.tap:
             return []
         if call is None:
@@ -126,7 +126,7 @@ class Roster:
         """The dialplan has sent a call to us, to stay."""
         if not self.guests.come(channel.id):
             return [GiveBack(channel.id)]
-        choice = self._selection.choice(channel, None)
+        choice = self.selection.choice(channel, None)
         if choice is not None and not choice.tap:
             return [Pass(channel.id, choice), GiveBack(channel.id)]
         if channel.id in self._legs or channel.id in self._pending:
@@ -172,7 +172,7 @@ class Roster:
         if asked is not None:
             asked.peers.append((peer, status))
             return []
-        if not (caller.local and self._legs) or self._selection.forbids(caller.id):
+        if not (caller.local and self._legs) or self.selection.forbids(caller.id):
             return []
         self._pending[caller.id] = Asked(None, [(peer, status)])
         return [LookUp(caller, leads=True)]
@@ -183,7 +183,7 @@ class Roster:
         """Ask the rules about a channel that calls, and perhaps now dials `peer`, until one has chosen it."""
         if self._decided(channel.id):
             return []
-        choice = self._selection.choice(channel, peer)
+        choice = self.selection.choice(channel, peer)
         if choice is None:
             return []
         if not choice.tap:
@@ -195,7 +195,7 @@ class Roster:
     def _decided(self, channel: str) -> bool:
         """Whether there is nothing to ask the rules about any more, or never was."""
         ours = channel in self._legs or self._seen.own(channel)
-        return ours or channel in self._seen.called or self._selection.decided(channel) is not None
+        return ours or channel in self._seen.called or self.selection.decided(channel) is not None
 
     def chosen(self, channel: pbx.Channel, linkedid: CallId | None, rule: str | None) -> list[Decision]:
         """The answer to a `LookUp` of a channel that a rule has chosen, or that leads to somebody; None:
@@ -247,7 +247,7 @@ class Roster:
         first = min(calls, key=self._seen.age)
         decisions: list[Decision] = []
         for one in together:
-            if one.id not in self._legs and one.person and not self._selection.forbids(one.id):
+            if one.id not in self._legs and one.person and not self.selection.forbids(one.id):
                 decisions += self.start(one, first, Role.CALLEE, found=found)
         return decisions + list(self._merge(calls, first))
 
@@ -296,7 +296,7 @@ class Roster:
         self._pending.pop(channel, None)
         self.guests.drop(channel)
         self._seen.drop(channel)
-        self._selection.drop(channel)
+        self.selection.drop(channel)
         self._meetings.drop(channel)
 
     @property
@@ -374,7 +374,7 @@ class Roster:
         return decisions
 
     def _adopted(self, channel: pbx.Channel, call: CallId) -> list[Decision]:
-        choice = self._selection.choice(channel, None)
+        choice = self.selection.choice(channel, None)
         if choice is None or not choice.tap:
             return []
         return self.start(channel, call, Role.CALLER, found=True, rule=choice.rule)

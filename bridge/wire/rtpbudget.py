@@ -10,6 +10,19 @@ _SPARE = 10
 _LEAST_SPARE = 4
 
 
+RtpRange = tuple[int, int]
+"""rtpstart and rtpend."""
+_LOWEST, _HIGHEST = 1024, 65535
+
+
+def read(first: str, last: str) -> RtpRange | None:
+    """Of the texts of rtp.conf; None where Asterisk would not take them either."""
+    if not all(one.isascii() and one.isdigit() and len(one) < 6 for one in (first, last)):
+        return None
+    low, high = int(first), int(last)
+    return (low, high) if _LOWEST <= low < high <= _HIGHEST else None
+
+
 @dataclass(frozen=True, slots=True)
 class RtpBudget:
     """What rtp.conf gives, in pairs of ports."""

@@ -65,7 +65,8 @@ class Selection:
         facts = self._facts.get(channel.id)
         if facts is None:
             return False
-        self._facts[channel.id] = replace(facts, variables={**facts.variables, name: value})
+        bare = name.removeprefix("_").removeprefix("_")  # for `Set(__TENANT=acme)`, the event's name has them
+        self._facts[channel.id] = replace(facts, variables={**facts.variables, name: value, bare: value})
         return True
 
     def drop(self, channel: str) -> None:

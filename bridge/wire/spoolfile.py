@@ -159,7 +159,7 @@ def _leg_of_json(body: dict[str, Any]) -> LegHead:
     party = body["party"]
     return LegHead(
         LegId(str(body["call"]), str(body["channel"])),
-        Party(Role(party["role"]), str(party["number"]), str(party["name"])),
+        Party(Role(party["role"]), str(party["number"]), str(party["name"]), str(party.get("channel", ""))),
         Codec.of(body["codec"]),
         float(body["began"]),
     )

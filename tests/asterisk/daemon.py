@@ -20,6 +20,9 @@ from tests.asterisk.pbx import Asterisk, free_tcp_port, wait_for
 
 _OPTIONS = ["-X", "dev", "-W", "error", "-m", "bridge"]
 
+_FIRST_PORT = 51_000 if os.environ.get("PYTEST_XDIST_WORKER", "gw0") == "gw0" else 53_000
+"""Tests that run side by side do not take each other's ports."""
+
 
 class _Process:
     """A command of ours, its output in a file. It runs on the Python of the tests, or on another."""
@@ -141,7 +144,7 @@ class BridgeProcess(_Process):
                 "file_url": f"http://{base}/transcribe",
             },
             "asterisk": {"ari_url": pbx.ari_url, "ami_port": pbx.ami_port, "username": pbx.username},
-            "media": {"first_port": 51_000, "last_port": 51_400, "port_rest_s": 2},
+            "media": {"first_port": _FIRST_PORT, "last_port": _FIRST_PORT + 400, "port_rest_s": 2},
             "sinks": {"console": {"enabled": False}, "jsonl": {"path": self._seen(self.events_path)}},
             "log": {"format": "json"},
         }

@@ -240,13 +240,14 @@ class Asterisk:
         context: str = "from-phones",
         caller_number: str = "0212345678",
         codec: str = "ulaw",
+        prefix: str = "",
     ) -> Call:
         """Start a call: the callee's phone rings `ring_s` seconds and answers, then both play their scripts.
 
         Neither script hangs up unless it ends with (pause, HANGUP). Returns when the caller's leg exists.
         The caller's leg is Local/...;2 of the first pair, the callee's leg Local/...;1 of the second.
         """
-        number = str(next(_number))
+        number = f"{prefix}{next(_number)}"
         phone, caller = f"phone-{uuid.uuid4()}", f"caller-{uuid.uuid4()}"
         variables = {
             "CALLER_SCRIPT": script_text(caller_script),

@@ -17,6 +17,8 @@ READER = "reader"
 """Another user of the same password, who may only read."""
 ALMIGHTY = "almighty"
 """A user of AMI who may do everything."""
+SILENT = "silent"
+"""One who may do all that a run needs, but send no events."""
 
 MODULES = """
 app_audiosocket app_bridgewait app_chanspy app_confbridge app_dial app_directed_pickup app_echo app_exec
@@ -130,7 +132,7 @@ exten => _X.,1,Dial(Local/${{EXTEN}}@phones/n,60)
  same => n,Hangup()
 
 [tenant]
-exten => _X.,1,Set(TENANT=acme)
+exten => _X.,1,Set(__TENANT=acme)
  same => n,Dial(Local/${{EXTEN}}@phones/n,60)
  same => n,Hangup()
 
@@ -264,6 +266,11 @@ write = all
 secret = {PASSWORD}
 read = call
 write = call
+
+[{SILENT}]
+secret = {PASSWORD}
+read = call,agent,user
+write = call,originate,reporting
 """
 
 

@@ -13,14 +13,18 @@ from typing import Any, TypeVar
 import pytest
 from structlog.testing import capture_logs
 
+from bridge.emulator.codebook import SENTENCES
 from bridge.net import lasting
+from bridge.net.ami import Ami
 from bridge.net.ari import Ari, AriRefused
 from bridge.wire import ari, pbxevents
 from bridge.wire.pbxclock import PbxClock
-from bridge.wire.pbxevents import Connected, Disconnected, PbxUnreachable
+from bridge.wire.pbxevents import Connected, Disconnected, Gone, PbxUnreachable
+from tests.asterisk.daemon import BridgeProcess, EmulatorProcess
 from tests.asterisk.pbx import HANGUP, Asterisk, wait_for
 from tests.asterisk.pbx_config import READER
 from tests.asterisk.record import tone
+from tests.asterisk.test_calls import prompts
 from tests.orders import order
 
 T = TypeVar("T")
@@ -249,3 +253,63 @@ async def test_absent_pbx_is_unreachable(asterisk_installed: None) -> None:
         async with Ari(url, "u", "p", "rtzr-bridge", timeout_s=0.5) as client:
             with pytest.raises(PbxUnreachable):
                 await client.channels()
+
+
+async def test_what_was_said_reaches_the_application_that_is_named_and_no_other(pbx: Asterisk) -> None:
+    async with listening(pbx, "crm") as crm, listening(pbx, "other") as other:
+        async with listening(pbx, tells="crm") as ours:
+            call = pbx.two_party_call([], [], ring_s=0.1)
+            await ours.client.tell("RTZRText", call.caller, {"Role": "caller", "Text": "여보세요"})
+
+            def said(event: pbxevents.ChannelUserevent) -> bool:
+                return event.name == "RTZRText"
+
+            (told,) = await crm.until(pbxevents.ChannelUserevent, 1, said)
+            assert told.channel is not None
+            assert (told.channel.id, told.fields["Text"]) == (call.caller, "여보세요")
+            with pytest.raises(Gone):
+                await ours.client.tell("RTZRText", "no-such-channel", {})
+            pbx.hangup(call.phone)
+            for listener in (crm, other, ours):
+                await listener.until(pbxevents.ChannelDestroyed, 1, on(call.caller))
+                events = [one for one in listener.seen if isinstance(one, pbxevents.ChannelUserevent)]
+                assert len([one for one in events if said(one)]) == (listener is crm)
+        async with Ari(pbx.ari_url, pbx.username, pbx.password, "rtzr-bridge", tells="nobody") as client:
+            with pytest.raises(AriRefused, match="404 no client has opened the application nobody"):
+                await client.tell("RTZRText", "1.1", {})
+
+
+async def test_and_whoever_listens_to_ami(pbx: Asterisk) -> None:
+    async with (
+        listening(pbx, "crm"),
+        listening(pbx, tells="crm") as ours,
+        Ami("127.0.0.1", pbx.ami_port, pbx.username, pbx.password) as ami,
+        aclosing(ami.events()) as events,
+    ):
+        await anext(events)
+        call = pbx.two_party_call([], [], ring_s=0.1)
+        await ours.client.tell("RTZRText", call.caller, {"Role": "caller", "Text": "여보세요"})
+        async with asyncio.timeout(5):
+            async for event in events:
+                if isinstance(event, pbxevents.ChannelUserevent) and event.name == "RTZRText":
+                    told = event
+                    break
+        assert told.channel is not None
+        assert (told.channel.id, told.fields) == (call.caller, {"Role": "caller", "Text": "여보세요"})
+
+
+async def test_finals_are_told_to_another_application(pbx: Asterisk, tmp_path: Path) -> None:
+    prompts(pbx)
+    sinks = {"pbx": {"user_event": "RTZRText", "application": "crm"}}
+    async with listening(pbx, "crm") as crm:
+        with EmulatorProcess(tmp_path) as rtzr:
+            bridge = BridgeProcess(pbx, rtzr, tmp_path, sinks=sinks)
+            try:
+                await asyncio.to_thread(bridge.start)
+                call = pbx.two_party_call([(0.5, "s0"), (2.0, HANGUP)], [])
+                await asyncio.to_thread(bridge.wait_for_end, call.id)
+            finally:
+                bridge.kill()
+        (told,) = await crm.until(pbxevents.ChannelUserevent, 1, lambda event: event.name == "RTZRText")
+    assert (told.fields["Role"], told.fields["Text"]) == ("caller", SENTENCES[0])
+    assert (told.fields["Call"], told.channel and told.channel.id) == (call.id, call.caller)

@@ -34,6 +34,21 @@ def test_calls_beyond_the_ports_are_refused_and_the_pbx_lives(
         assert "Unable to allocate" not in pbx.log()
 
 
+def test_over_ami_the_range_is_read_and_not_given(asterisk_installed: None, tmp_path: Path) -> None:
+    """As above, with nothing in the YAML."""
+    with Asterisk(rtp_ports=24) as pbx, EmulatorProcess(tmp_path) as rtzr:
+        prompts(pbx)
+        with BridgeProcess(pbx, rtzr, tmp_path, asterisk={"via": "ami"}, rules=[{"name": "all"}]) as bridge:
+            calls = [pbx.two_party_call([(4.0, HANGUP)], []) for _ in range(8)]
+            bridge.wait(lambda: len(bridge.events("call.refused")) == 4, 10)
+            refused = {event["subject"] for event in bridge.events("call.refused")}
+            for call in calls:
+                if call.id not in refused:
+                    bridge.wait_for_end(call.id)
+            assert '"rtp ports of the pbx known"' in bridge.printed()
+            wait_for(lambda: not pbx.channels(), 10, lambda: pbx.cli("core show channels"))
+
+
 def test_telephones_count_too(asterisk_installed: None, tmp_path: Path) -> None:
     """12 pairs, 4 of them spare: a call from a telephone takes one and its taps two."""
     with Asterisk(rtp_ports=24) as pbx, EmulatorProcess(tmp_path) as rtzr:

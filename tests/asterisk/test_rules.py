@@ -133,3 +133,23 @@ def test_a_variable_that_is_set_later_chooses(
         call = pbx.two_party_call(*dialogue(4, 10), context="tenant")
         assert_both_heard(bridge, call.id, 4, 10)
         assert started_by(bridge, call.id) == "acme"
+
+
+def test_a_rules_calls_go_to_its_sinks_alone(
+    pbx: Asterisk, emulator: EmulatorProcess, tmp_path: Path
+) -> None:
+    rules = [
+        {"name": "file", "match": {"context": "outside"}, "sinks": ["jsonl"]},
+        {"name": "screen", "match": {"context": "unannounced"}, "sinks": ["console"]},
+    ]
+    prompts(pbx)
+    sinks = {"console": {"enabled": True}}
+    with BridgeProcess(pbx, emulator, tmp_path, rules=rules, sinks=sinks) as bridge:
+        screen = pbx.two_party_call(*dialogue(1, 7), context="unannounced")
+        bridge.wait(lambda: SENTENCES[7] in bridge.printed(), 40)
+        file = pbx.two_party_call(*dialogue(0, 6), context="outside")
+        assert_both_heard(bridge, file.id, 0, 6)
+        bridge.wait(lambda: f'"{screen.id}"' in bridge.printed(), 20)
+        assert bridge.events(call=screen.id) == []
+        assert SENTENCES[1] in bridge.printed()
+        assert SENTENCES[0] not in bridge.printed()

@@ -40,9 +40,13 @@ def assert_heard(bridge: BridgeProcess, call: Call, caller: int, callee: int) ->
     return ended
 
 
+def bridges_of_ours(pbx: Asterisk) -> list[str]:
+    return [one["id"] for one in pbx.ari("GET", "bridges") if one["id"].startswith("rtzr-bridge.")]
+
+
 def assert_nothing_left(pbx: Asterisk, rows_before: int) -> None:
     wait_for(lambda: not pbx.channels(), 5, lambda: pbx.cli("core show channels"))
-    wait_for(lambda: not pbx.ari("GET", "bridges"), 5, lambda: pbx.cli("bridge show all"))
+    wait_for(lambda: not bridges_of_ours(pbx), 5, lambda: pbx.cli("bridge show all"))
     ours = ("UnicastRTP/", "WebSocket/", "AudioSocket/", "Snoop/")
     rows = [row["channel"] + " " + row["dstchannel"] for row in pbx.cdr_rows()[rows_before:]]
     assert not [row for row in rows if any(one in row for one in ours)], rows
@@ -62,6 +66,21 @@ def test_both_parties_are_heard_word_for_word_by_every_tap_over_every_transport(
         assert_nothing_left(pbx, rows)
         assert bridge.printed().count('"level": "error"') == 0, bridge.told()
         assert f'"transport": "{transport}"' in bridge.printed()
+
+
+@pytest.mark.parametrize("transport", ["websocket", "websocket_client", "audiosocket"])
+def test_over_ami_every_transport_does_without_a_dialplan(
+    pbx: Asterisk, emulator: EmulatorProcess, tmp_path: Path, transport: str
+) -> None:
+    """Over WebSocket Asterisk's HTTP server has the audio, but ARI is not asked."""
+    rows, asked = len(pbx.cdr_rows()), len(pbx.log())
+    rule = {"name": "all", "match": {"context": "unannounced"}}
+    over_ami = {"via": "ami", "tap_context": "no-such-context"}
+    with tapped(pbx, emulator, tmp_path, "chanspy", transport, asterisk=over_ami, rules=[rule]) as bridge:
+        call = pbx.two_party_call(*dialogue(5, 11), context="unannounced")
+        assert_heard(bridge, call, 5, 11)
+        assert_nothing_left(pbx, rows)
+        assert "rtzr-tap" not in pbx.log()[asked:]
 
 
 @pytest.mark.parametrize("tap", ["snoop", "external"])

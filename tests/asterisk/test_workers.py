@@ -39,7 +39,7 @@ def test_two_workers_share_the_calls_and_hear_every_word(pbx: Asterisk, tmp_path
             calls.append(pbx.two_party_call([(0.8, "s0"), (3.0, HANGUP)], [(2.5, "s1")]))
         for call in calls:
             ended = bridge.wait_for_end(call.id, 40)
-            assert (ended["verdict"], ended["ledger"]["lost_ms"]) == ("complete", 0)
+            assert (ended["verdict"], ended["ledger"]["lost_ms"]) == ("complete", 0), bridge.told()
             assert bridge.finals(call.id, "caller") == [SENTENCES[0]]
             assert bridge.finals(call.id, "callee") == [SENTENCES[1]]
         assert rtzr.stats()["tokens_issued"] == 1
@@ -86,7 +86,7 @@ def test_a_dead_worker_is_put_back_and_its_calls_are_tapped_again(pbx: Asterisk,
             if call in hit:
                 assert ended["reasons"] == ["worker lost"] * len(ended["reasons"]) != []
             else:
-                assert (ended["verdict"], ended["ledger"]["lost_ms"]) == ("complete", 0)
+                assert (ended["verdict"], ended["ledger"]["lost_ms"]) == ("complete", 0), bridge.told()
         assert [len(bridge.events("leg.started", call.id)) for call in spared] == [2] * len(spared)
         ids = [event["id"] for event in bridge.events()]
         assert len(ids) == len(set(ids)), "a receiver drops repeats by id"

@@ -515,3 +515,65 @@ TREES = st.recursive(
 @given(sections=st.dictionaries(st.sampled_from([*Config.model_fields, "x"]), TREES, max_size=4))
 def test_values_of_any_type_raise_only_config_error(fuzzed: Path, sections: dict[str, Any]) -> None:
     only_config_error(fuzzed, yaml.safe_dump(sections, allow_unicode=True).encode("utf-8", "surrogatepass"))
+
+
+class TestSinksOfRules:
+    def test_a_rule_names_some(self, config: Callable[[str], Config]) -> None:
+        text = "rules: [{name: a, sinks: [jsonl]}, {name: b}]\nsinks: {jsonl: {path: /tmp/x}}"
+        read = config(text)
+        assert read.sinks_of_rules == {"a": frozenset({"jsonl"})}
+        assert read.sinks.on == {"console", "jsonl"}
+
+    def test_one_that_is_off_or_not_there_is_a_fault_with_the_mend(self, faults: Check) -> None:
+        text = """\
+rules:
+  - name: a
+    sinks: [console, jsonl]
+  - name: b
+    sinks:
+      - pbx
+"""
+        off, out = "which is off; set", "or leave it out here"
+        assert faults(text) == [
+            f"FILE:3: rules[0].sinks: names jsonl, {off} sinks.jsonl.path, {out}",
+            f"FILE:5: rules[1].sinks: names pbx, {off} sinks.pbx.user_event or sinks.pbx.variable, {out}",
+        ]
+        assert faults("rules: [{name: a, sinks: [mail]}]") == [
+            "FILE:1: rules[0].sinks[0]: is not one of its choices; write 'console', 'jsonl' or 'pbx'",
+        ]
+
+
+class TestTextForThePbx:
+    @pytest.mark.parametrize(
+        ("pbx", "asterisk", "fault"),
+        [
+            ("user_event: T, application: crm", "", ""),
+            ("user_event: T", "via: ami", ""),
+            ("variable: T", "via: ami", ""),
+            ("variable: T", "", "sinks.pbx.variable: is set over AMI only: ARI refuses it; "),
+            ("user_event: T", "", "sinks.pbx.application: is missing: over ARI one application is told; "),
+            ("application: crm", "", "sinks.pbx.application: is for a user_event over ARI; "),
+            (
+                "user_event: T, application: crm",
+                "via: ami",
+                "sinks.pbx.application: is for a user_event over",
+            ),
+            ("user_event: T, application: a", "app: a", "sinks.pbx.application: is the bridge's own; "),
+            (
+                "user_event: RTZR, application: a",
+                "",
+                "sinks.pbx.user_event: is the event by which the dialplan",
+            ),
+        ],
+    )
+    def test_what_each_way_can_be_told(self, tmp_path: Path, pbx: str, asterisk: str, fault: str) -> None:
+        file = tmp_path / "bridge.yaml"
+        file.write_text(f"sinks: {{pbx: {{{pbx}}}}}\nasterisk: {{{asterisk}}}")
+        try:
+            load(file, {**ENVIRON, "AMI_SECRET": "s"})
+            told = [""]
+        except ConfigError as error:
+            told = [line.partition(": ")[2] for line in error.lines]
+        assert len(told) == 1
+        assert told[0].startswith(fault)
+        assert bool(told[0]) == bool(fault)

@@ -56,6 +56,8 @@ class _Pbx:
             event = Dial(0.0, channel(request.path.split("/")[1]), channel("9.9"), "")
         elif request.path.startswith("channels/tap.media"):
             event = StasisStart(0.0, channel("tap.media"))
+        elif request.path == "channels":
+            event = Dial(0.0, None, channel("tap"), "ANSWER")
         if event is not None:
             self.taps.note(event)
 
@@ -101,7 +103,7 @@ async def test_external_media_is_put_into_a_bridge_once_it_is_there() -> None:
     ]
 
 
-@pytest.mark.parametrize("kind", [TapKind.SNOOP, TapKind.EXTERNAL])
+@pytest.mark.parametrize("kind", TapKind)
 async def test_what_is_never_seen_is_given_up_in_time(kind: TapKind) -> None:
     async with asyncio.timeout(2):
         with pytest.raises(PbxUnreachable):

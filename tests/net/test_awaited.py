@@ -2,8 +2,9 @@
 
 import pytest
 
-from bridge.net.awaited import Awaited
-from bridge.wire.pbxevents import Gone
+from bridge.net.awaited import Answers, Awaited
+from bridge.wire.pbxevents import ChannelDestroyed, Dial, Gone, PbxUnreachable
+from tests.wire.channels import channel
 
 
 async def test_it_is_told_with_the_channels_id() -> None:
@@ -34,3 +35,31 @@ async def test_nobody_waits_any_more() -> None:
     with awaited.expect("tap") as again:
         pass
     assert again.cancelled()
+
+
+async def test_an_answer_that_came_before_it_was_awaited_counts() -> None:
+    answers = Answers(1.0)
+    answers.watch("tap")
+    answers.note(Dial(0.0, None, channel("tap"), ""))
+    answers.note(Dial(0.0, None, channel("tap"), "ANSWER"))
+    answers.note(ChannelDestroyed(0.0, channel("tap"), 16))
+    await answers.wait("tap")
+    await answers.wait("tap")  # nobody watches it any more
+
+
+async def test_what_is_never_answered_is_given_up() -> None:
+    answers = Answers(0.01)
+    answers.watch("tap")
+    with pytest.raises(PbxUnreachable):
+        await answers.wait("tap")
+    answers.watch("tap")
+    answers.forget("tap")
+    answers.forget("tap")
+    await answers.wait("tap")
+
+
+async def test_what_ends_instead_ends_the_wait() -> None:
+    answers = Answers(1.0)
+    answers.watch("tap")
+    answers.note(ChannelDestroyed(0.0, channel("tap"), 16))
+    await answers.wait("tap")

@@ -3,6 +3,7 @@
 import asyncio
 import ssl
 import subprocess
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
@@ -89,6 +90,18 @@ async def test_it_is_renewed_well_before_it_expires() -> None:
             assert second is not first
             assert await tokens.get() is second
         assert emulator.stats().tokens_issued == 2
+
+
+@pytest.mark.parametrize("ahead_s", [0, 7200, -7200])
+async def test_how_far_our_clock_is_off_is_known_from_the_answer(ahead_s: float) -> None:
+    async with Emulator() as emulator, tokens_of(emulator, now=lambda: time.time() + ahead_s) as tokens:
+        assert tokens.ahead_s is None
+        await tokens.get()
+        assert tokens.ahead_s == pytest.approx(ahead_s, abs=2)
+    async with asking(answering(http("200 OK", "{}"))) as tokens:
+        with pytest.raises(rtzr.Unreachable):
+            await tokens.get()
+        assert tokens.ahead_s is None
 
 
 @pytest.mark.parametrize("ahead_s", [21_000, 100_000])

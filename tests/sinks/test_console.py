@@ -151,3 +151,30 @@ async def test_a_reader_that_went_away_ends_nothing(monkeypatch: pytest.MonkeyPa
 )
 def test_call_time(ms: int, text: str) -> None:
     assert call_time(int(ms)) == text
+
+
+def of(role: str, number: str, kind: str, **data: Any) -> Event:
+    return event(kind, role=role, leg=f"c1/{number}", party={"role": role, "number": number}, **data)
+
+
+async def test_two_of_a_role_are_told_apart_by_their_numbers() -> None:
+    out = await shown(
+        of("callee", "1002", "leg.started"),
+        of("callee", "1002", "transcript.final", text="하나", start_ms=0),
+        of("callee", "1003", "leg.started"),
+        of("callee", "1003", "transcript.final", text="둘", start_ms=1000),
+        of("caller", "021", "leg.started"),
+        of("caller", "021", "transcript.final", text="셋", start_ms=2000),
+    )
+    assert out == "00:00.0  callee  하나\n00:01.0  callee 1003  둘\n00:02.0  caller  셋\n"
+
+
+async def test_calls_that_meet_say_so() -> None:
+    out = await shown(
+        event("call.started", "a"),
+        event("call.started", "b"),
+        said("final", "하나", call="a"),
+        said("final", "둘", call="b"),
+        event("call.merged", "b", into="a"),
+    )
+    assert out.splitlines()[-1] == "#2 has come to #1"

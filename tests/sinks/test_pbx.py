@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.sinks.pbx import PbxSink, shortened
+from bridge.sinks.pbx import PbxSink, as_event, as_variable, shortened
 from bridge.types import Event
 from bridge.wire.pbxevents import Gone, PbxUnreachable
 
@@ -43,14 +43,14 @@ async def put(sink: PbxSink, *events: Event) -> PbxSink:
 
 async def test_a_final_is_an_event_and_a_partial_is_none() -> None:
     pbx = _Pbx()
-    sink = await put(PbxSink(pbx, "RTZRText", variable=False), event("여보", "partial"), event("여보세요"))
+    sink = await put(PbxSink(as_event(pbx, "RTZRText")), event("여보", "partial"), event("여보세요"))
     assert pbx.told == [("RTZRText", "1.5", "call-1", "caller", "100", "900", "여보세요")]
     assert (sink.name, sink.failed) == ("pbx", 0)
 
 
 async def test_or_the_channels_variable() -> None:
     pbx = _Pbx()
-    await put(PbxSink(pbx, "RTZR_TEXT", variable=True), event("하나"), event("둘"))
+    await put(PbxSink(as_variable(pbx, "RTZR_TEXT")), event("하나"), event("둘"))
     assert pbx.told == [("RTZR_TEXT", "1.5", "하나"), ("RTZR_TEXT", "1.5", "둘")]
 
 
@@ -60,7 +60,7 @@ async def test_who_hung_up_is_no_failure_and_a_pbx_that_is_away_is_counted(
 ) -> None:
     pbx = _Pbx()
     pbx.fault = fault
-    sink = await put(PbxSink(pbx, "RTZR_TEXT", variable=True), event("하나"))
+    sink = await put(PbxSink(as_variable(pbx, "RTZR_TEXT")), event("하나"))
     assert sink.failed == failed
 
 

@@ -171,3 +171,8 @@ def test_any_message_is_an_event_or_none_or_an_error(kind: str, headers: dict[st
         event = reader.event(message, 0.0)
         assert event is None or event.at == 0.0
         assert len(reader.channels([message], 0.0)) == (kind == "CoreShowChannel")
+
+
+def test_what_is_asked_of_no_channel() -> None:
+    wanted = {"Action": "Getvar", "Variable": "AST_CONFIG(rtp.conf,general,rtpstart)"}
+    assert ami.setting("rtp.conf", "rtpstart") == wanted

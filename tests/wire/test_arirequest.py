@@ -72,3 +72,12 @@ def test_variables_are_told_only_if_asked_for() -> None:
     assert with_them is not None
     assert varset not in without["allowed"]
     assert with_them["allowed"] == [*without["allowed"][:5], varset, *without["allowed"][5:]]
+
+
+def test_a_user_event_is_for_one_application_and_of_one_channel() -> None:
+    request = arirequest.user_event("RTZR Text", "crm", "1.2", {"Text": "여보세요"})
+    assert (request.method, request.path) == ("POST", "events/user/RTZR%20Text")
+    assert request.query == {"application": "crm", "source": "channel:1.2"}
+    assert request.body == {"variables": {"Text": "여보세요"}}
+    with pytest.raises(PbxError):
+        arirequest.user_event("RTZRText", "crm", "1.2,bridge:1", {})

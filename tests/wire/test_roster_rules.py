@@ -84,6 +84,14 @@ def test_a_variable_that_is_set_is_one_more_fact() -> None:
     assert one.take(pbxevents.ChannelVarset(1000.0, a, "TENANT", "acme")) == [], "the choice stands"
 
 
+def test_a_variable_for_all_who_are_dialled_is_meant_by_its_bare_name() -> None:
+    """`Set(__TENANT=acme)` sets TENANT, and the PBX tells of `__TENANT`."""
+    for told in ("_TENANT", "__TENANT"):
+        one, a = roster(rule("acme", variables__TENANT="acme")), channel("a")
+        one.take(created(a))
+        assert one.take(pbxevents.ChannelVarset(1000.0, a, told, "acme")) == [LookUp(a, "acme")]
+
+
 def test_a_call_that_is_not_to_be_heard_is_passed_once_and_also_if_announced() -> None:
     one, a = roster(rule("never", tap=False)), channel("a")
     assert one.take(created(a)) == [Pass("a", Choice("never", tap=False, reason="its tap is false"))]
@@ -131,7 +139,7 @@ def test_what_was_known_of_a_channel_goes_with_it() -> None:
             one.take(event)
         for gone in (a, b):
             one.take(pbxevents.ChannelDestroyed(1005.0, gone, 16))
-    kept = one._selection._facts, one._selection._decided, one._seen.called, one._pending, one._seen._names
+    kept = one.selection._facts, one.selection._decided, one._seen.called, one._pending, one._seen._names
     assert not any(kept)
 
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.wire.rtpbudget import RtpBudget
+from bridge.wire.rtpbudget import RtpBudget, read
 
 
 @pytest.mark.parametrize(
@@ -22,3 +22,22 @@ def test_taps_never_take_the_last_ports(pairs: int, channels: int, taps: int) ->
     assert room >= 0
     assert room == 0 or channels + taps + room + budget.spare == pairs
     assert budget.spare >= 4
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "known"),
+    [
+        ("10000", "20000", (10_000, 20_000)),
+        ("1024", "65535", (1024, 65535)),
+        ("", "", None),
+        ("20000", "10000", None),
+        ("1023", "2000", None),
+        ("10000", "65536", None),
+        ("١٠٠٠٠", "20000", None),
+        ("10000", "9" * 5000, None),
+    ],
+)
+def test_what_rtp_conf_says_is_a_range_or_nothing(
+    first: str, last: str, known: tuple[int, int] | None
+) -> None:
+    assert read(first, last) == known

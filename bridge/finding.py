@@ -1,0 +1,20 @@
+"""What `rtzr-bridge check` says of one thing. A value; who finds it out is `check` and `checkpbx`."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Verdict(StrEnum):
+    OK = "ok"
+    WARNING = "warn"
+    FAULT = "fault"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line."""
+
+    name: str
+    verdict: Verdict
+    text: str
+    mend: str = ""
