@@ -43,12 +43,17 @@ class Errands:
                 self.send(self._pbx.give_back(channel))
 
 
+def told(error: Exception) -> str:
+    """What went wrong, in a few words."""
+    return f"{type(error).__name__} {error}".strip()
+
+
 async def guarded(work: Coroutine[None, None, None]) -> None:
     """A request that fails is told."""
     try:
         await work
     except (PbxRefused, PbxUnreachable, Gone, PbxError) as error:
-        _log.warning("request to the pbx failed", reason=f"{type(error).__name__} {error}".strip())
+        _log.warning("request to the pbx failed", reason=told(error))
     except Exception:
         _log.exception("failed beside the events")
 

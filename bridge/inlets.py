@@ -194,10 +194,9 @@ class Inlets:
 
     def hold(self, key: UUID) -> None:
         """Keep whoever knocked with it, unheard, until the PBX ends it: the call is heard otherwise."""
-        if self._audiosocket is None:
-            return
-        now_s = asyncio.get_running_loop().time
-        held = self._audiosocket.expect(key, Codec.SLIN, now_s, _unheard, lambda: held.close(), lone=True)
+        if (server := self._audiosocket) is not None:
+            now_s = asyncio.get_running_loop().time
+            held = server.expect(key, Codec.SLIN, now_s, _unheard, lambda: held.close(), lone=True)
 
     async def close(self) -> None:
         """Nobody listens any more."""

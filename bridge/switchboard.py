@@ -18,7 +18,7 @@ from bridge import events, metrics
 from bridge.admission import Admission
 from bridge.census import census, family
 from bridge.desk import DeskLost, Desks
-from bridge.errands import Errands, give_back, guarded
+from bridge.errands import Errands, give_back, guarded, told
 from bridge.events import LegEvents
 from bridge.live import Call, Live
 from bridge.pbx import Pbx
@@ -90,13 +90,8 @@ class Switchboard:
         self._settings = settings
         self._publish = publish
         self._ways = Ways(pbx, settings.ways)
-        self._roster = Roster(
-            settings.user_event,
-            tap_prefix(settings.taps.app),
-            settings.rules,
-            settings.trunks,
-            settings.taps.app,
-        )
+        app = settings.taps.app
+        self._roster = Roster(settings.user_event, tap_prefix(app), settings.rules, settings.trunks, app)
         self._admission = Admission(
             desks,
             settings.max_legs,
@@ -151,9 +146,9 @@ class Switchboard:
         """As `visit.Host`."""
         self._visits[channel.id] = key
         self._carry_out(self._roster.announced(channel, linkedid))
-        if channel.id not in self._live:
+        if not (hosted := channel.id in self._live):
             del self._visits[channel.id]
-        return channel.id in self._live
+        return hosted
 
     async def drain(self, patience_s: float) -> None:
         """No new legs; live ones go on for `patience_s`, then their streams end and are worked off."""
@@ -167,7 +162,7 @@ class Switchboard:
         await self._idle.wait()
 
     async def leave(self) -> None:
-        """Once nothing is followed any more: whoever waits in our application would wait for ever."""
+        """Once nothing is followed any more: who waits in our application would wait for ever."""
         await guarded(give_back(self._pbx, self._roster.guests.stays))
 
     # Decisions.
@@ -214,8 +209,7 @@ class Switchboard:
                 found = await census(self._pbx, rules=bool(self._settings.rules))
                 break
             except (PbxRefused, PbxUnreachable, wire.PbxError) as error:
-                reason = f"{type(error).__name__} {error}".strip()
-                _log.warning("live calls not compared", reason=reason, attempt=attempt)
+                _log.warning("live calls not compared", reason=told(error), attempt=attempt)
                 await asyncio.sleep(_COMPARE_AGAIN_S)
             if connection != self._connection:
                 return  # a later connection compares anew
@@ -226,13 +220,18 @@ class Switchboard:
         return frozenset(live.tap.id for live in self._live.values() if live.tap is not None)
 
     async def _look_up(self, asked: LookUp) -> None:
-        linkedid = await family(self._pbx, asked.channel)
+        channel, linkedid = asked.channel, await family(self._pbx, asked.channel)
         if asked.rule is not None or asked.leads:
-            self._carry_out(self._roster.chosen(asked.channel, linkedid, asked.rule))
+            self._carry_out(self._roster.chosen(channel, linkedid, asked.rule))
         elif linkedid is not None:
-            self._carry_out(self._roster.start(asked.channel, linkedid, Role.CALLER, found=asked.late))
-        if linkedid is None and asked.channel.id in self._roster.guests.here:
-            self._errands.let_be(GiveBack(asked.channel.id))
+            self._carry_out(self._roster.start(channel, linkedid, Role.CALLER, found=asked.late))
+        if linkedid is None:
+            self._let_go(channel.id)
+
+    def _let_go(self, channel: str) -> None:
+        """It is not heard: if it waits with us, it goes on."""
+        if channel in self._roster.guests.here:
+            self._errands.let_be(GiveBack(channel))
 
     def _merge(self, call: CallId, into: CallId) -> None:
         if (merged := self._calls.get(call)) is not None:
@@ -278,10 +277,10 @@ class Switchboard:
         return (self._ways.visited if channel in self._visits else self._ways).transport
 
     def _turn_away(self, start: StartLeg) -> None:
-        """A call that was sent to us to stay goes on; one that was live before us is asked for again: after
-        a start all come at once, and the door learns only then what a leg costs."""
-        if self._roster.guests.turn_away(start.channel.id):
-            self._errands.let_be(GiveBack(start.channel.id))
+        """Who was sent to us to stay goes on; who was live before us is asked for again: after a start all
+        come at once, and the door learns only then what a leg costs."""
+        self._roster.guests.turn_away(start.channel.id)
+        self._let_go(start.channel.id)
         if not start.late or self._draining:
             return
         self._roster.forget(start.channel.id)
@@ -320,8 +319,7 @@ class Switchboard:
             while not await self._hear(live, call):
                 _log.warning("leg's process lost; taken up by another", leg=str(live.leg))
                 live.new = replace(live.new, flaws=(*live.new.flaws, "worker lost"))
-            if live.leg.channel in self._roster.guests.here:  # it is not heard any more
-                self._errands.let_be(GiveBack(live.leg.channel))
+            self._let_go(live.leg.channel)
         finally:
             self._forget(live, call)
 

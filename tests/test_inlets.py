@@ -145,13 +145,13 @@ async def test_a_call_that_is_refused_is_let_go_at_once() -> None:
 async def test_a_call_that_is_held_is_kept_unheard_until_it_ends() -> None:
     async with knocking() as (one, pbx):
         key = await asyncio.wait_for(one.knocks.get(), 5)
+        server = await one.audiosocket()
         one.hold(key)
         pbx.send(voice(2))
         await until(lambda: pbx.listen() and pbx.silence)
         with pytest.raises(ValueError, match="expected already"):
             one.hold(key)
         pbx.close()
-        server = await one.audiosocket()
         await until(lambda: not server._inlets.get(key))
 
 

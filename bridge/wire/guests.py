@@ -27,10 +27,9 @@ class Guests:
     def leave(self, channel: str) -> None:
         self.here.discard(channel)
 
-    def turn_away(self, channel: str) -> bool:
-        """It is not to be heard, now or if it comes; whether it is here."""
+    def turn_away(self, channel: str) -> None:
+        """It is not to be heard, and need not come."""
         self._unwanted.add(channel)
-        return channel in self.here
 
     def drop(self, channel: str) -> None:
         """It is gone."""

@@ -108,15 +108,8 @@ def followed(
     seen.play(events)
     one = seen.roster
     assert not one.known(()).legs, "every leg has its end"
-    kept = (
-        one._pending,
-        one._seen._names,
-        one._meetings._in,
-        one._locals._dialled,
-        one._merged,
-        one.guests.here,
-    )
-    assert not any(kept), kept
+    kept = one._pending, one._seen._names, one._meetings._in, one._locals._dialled, one._merged
+    assert not any([*kept, one.guests.here]), kept
     return seen
 
 
