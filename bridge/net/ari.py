@@ -285,7 +285,8 @@ class Ari:
                 reply = await self._http.request(
                     request.method, request.path, params=request.query or None, json=request.body
                 )
-        except (httpx.HTTPError, TimeoutError) as error:
+        except (httpx.HTTPError, TimeoutError, OSError, AttributeError) as error:
+            # The library below asks a socket that was cut just now for its address: no error of its own.
             self.counters.failed += 1
             raise PbxUnreachable(type(error).__name__) from None
         finally:

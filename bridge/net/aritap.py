@@ -100,7 +100,12 @@ class AriTaps:
             return
         await self._in_stasis(order.media_id)
         await self._request(arirequest.create_bridge(order))
-        await self._request(arirequest.add_to_bridge(order))
+        try:
+            await self._request(arirequest.add_to_bridge(order))
+        except PbxRefused as error:
+            if "not found" in str(error):  # 400, and not 404, for a channel that has just ended
+                raise Gone(order.id) from None
+            raise
 
     async def _in_stasis(self, channel: str) -> None:
         """Wait until a channel is in our application: until then it cannot be put into a bridge (422)."""

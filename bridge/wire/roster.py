@@ -368,7 +368,10 @@ class Roster:
             call = families[one.id]
             if not one.dialled and (one.dials or not one.local) and call not in self._legs.values():
                 decisions += self._adopted(one, call)
+        halves = {here[leg].pair for leg in self._legs if leg in here and here[leg].local}
         for one in ours:
+            if one.local and one.pair in halves:
+                continue  # its other half is a leg, and hears the same person
             if one.dialled and not self._locals.leads_on(one) and families[one.id] in self._legs.values():
                 decisions += self.start(one, families[one.id], Role.CALLEE, found=True)
         return decisions

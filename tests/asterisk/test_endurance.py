@@ -67,7 +67,7 @@ def left(pbx: Asterisk, bridge: BridgeProcess, rtzr: EmulatorProcess) -> dict[st
     kept = (places.http_port, places.ami_port)
     found = {
         "channels": [one["name"] for one in pbx.channels()],
-        "bridges": [one["id"] for one in pbx.ari("GET", "bridges")],
+        "bridges": [one["id"] for one in pbx.ari("GET", "bridges") if one["bridge_type"] != "holding"],
         "RTP ports of the PBX": [port for port in udp_ports(pbx.pid) if port in rtp],
         "UDP ports of the daemon": udp_ports(bridge.pid),
         "streams to RTZR": rtzr.stats()["sockets_open"],
@@ -105,7 +105,7 @@ def brief(number: int) -> tuple[int, int, Script, Script]:
 
 def begin(pbx: Asterisk, number: int, via: str) -> Said:
     one, two, caller, callee = brief(number)
-    return Said(pbx.two_party_call(caller, callee, ring_s=0.5, context=CONTEXTS[via]), one, two)
+    return Said(pbx.two_party_call(caller, callee, ring_s=1.5, context=CONTEXTS[via]), one, two)
 
 
 def in_a_row(pbx: Asterisk, calls: int, via: str) -> list[Said]:

@@ -24,7 +24,10 @@ def with_few_ports(
 def wave_of(pbx: Asterisk, calls: int, silent_s: float = 1.0) -> list[Call]:
     """So many calls at once, to their end. They are silent for so long at first."""
     caller: Script = [(silent_s, "s0"), (2.0, HANGUP)]
-    made = [pbx.two_party_call(caller, [(silent_s + 1.5, "s1")]) for _ in range(calls)]
+    callee: Script = [(silent_s + 1.5, "s1")]
+    made = [
+        pbx.two_party_call(caller, callee, ring_s=4.0) for _ in range(calls)
+    ]  # all at once: taps take time
     wait_for(lambda: not pbx.channels(), 40, lambda: pbx.cli("core show channels"))
     return made
 

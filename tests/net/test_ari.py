@@ -161,3 +161,19 @@ async def test_a_pbx_that_accepts_and_says_nothing_is_given_up_in_time() -> None
     async with counting(None) as (port, _), client(port) as one, asyncio.timeout(2):
         with pytest.raises(PbxUnreachable):
             await one.channels()
+
+
+@pytest.mark.parametrize("error", [AttributeError("getpeername"), OSError("not connected")])
+async def test_a_socket_that_is_cut_while_it_is_looked_at_is_unreachable_too(
+    monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    """Seen with anyio below httpx: a tap must be tried again, and not be lost with its leg."""
+
+    async def cut(*_: object, **__: object) -> None:
+        raise error
+
+    async with client(9) as one:
+        monkeypatch.setattr(one._http, "request", cut)
+        with pytest.raises(PbxUnreachable):
+            await one.channels()
+        assert one.counters.failed == 1

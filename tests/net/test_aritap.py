@@ -140,6 +140,12 @@ async def test_nothing_is_asked_for_that_could_not_be_seen(kind: TapKind) -> Non
     assert pbx.asked == []
 
 
+async def test_a_snoop_that_ends_before_it_is_bridged_is_gone() -> None:
+    fails: dict[str, Exception] = {"bridges/tap.bridge/addChannel": PbxRefused("400 Channel not found")}
+    with pytest.raises(Gone):
+        await made(_Pbx(fails=fails), order("tap", kind=TapKind.EXTERNAL))
+
+
 async def test_all_is_removed_though_something_cannot_be() -> None:
     wanted = order("tap", kind=TapKind.EXTERNAL)
     pbx = _Pbx(fails={"channels/tap": Gone("channels/tap"), "channels/tap.media": PbxRefused("500")})

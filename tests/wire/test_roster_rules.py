@@ -203,3 +203,12 @@ def test_a_telephone_does_not_wait_for_the_answer_about_another() -> None:
     other = channel("o")
     assert one.take(created(other)) == [LookUp(other, "all")]
     assert starts(one.chosen(other, "o", "all")) == [("o", "o", Role.CALLER, "all")]
+
+
+def test_the_telephones_side_of_a_local_channel_is_not_a_callee() -> None:
+    """A click-to-call that was found while it began: its first half is on its way to what it will run."""
+    caller = channel("a2", "Up", kind="Local/7@from-trunk-1;2/")
+    near = replace(caller, id="a1", name="Local/7@from-trunk-1;1", application="AppDial2")
+    far = replace(caller, name="Local/7@from-trunk-1;2")
+    decisions = compared(roster(rule("all")), [near, far], {}, NOTHING, frozenset(), {"a1": "a1", "a2": "a1"})
+    assert starts(decisions) == [("a2", "a1", Role.CALLER, "all")]
