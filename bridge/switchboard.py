@@ -205,7 +205,8 @@ class Switchboard:
         connection = self._connection
         for attempt in count():
             try:
-                known = self._roster.known(self._taps())
+                standing = {live.tap.standing for live in self._live.values() if live.tap is not None}
+                known = self._roster.known(standing - {""})
                 found = await census(self._pbx, rules=bool(self._settings.rules))
                 break
             except (PbxRefused, PbxUnreachable, wire.PbxError) as error:

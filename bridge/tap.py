@@ -80,6 +80,8 @@ class Tap:
         """Whether there ever was a tap."""
         self.id = ""
         """Id of the tap's own channel at this moment; empty while it has none."""
+        self.standing = ""
+        """The same, once it stands: until then the PBX need not have it yet."""
 
     def hang_up(self, cause: str) -> None:
         """The tapped channel is gone, or the leg is to end: what has come is still read."""
@@ -125,7 +127,9 @@ class Tap:
             await self._desk.close_inlet()
             if order is not None:
                 await self._remove(order)
-            self.id = ""  # what is left of it now is a stray, whether or not the leg has more to tell
+            self.id = self.standing = (
+                ""  # what is left of it now is a stray, whether or not the leg has more to tell
+            )
 
     async def _order(self) -> TapOrder:
         """With a place for the audio. Raises NoInlet and DeskLost."""
@@ -150,7 +154,7 @@ class Tap:
         await stand(self._pbx, self._desk, order, self._settings.media_url)
         if not self._attached and self._up_s() > _LATE_S:
             self._desk.flaw("tapped late")
-        self._attached = True
+        self._attached, self.standing = True, order.id
         _log.debug("tap attached", channel=self._channel, kind=order.kind, transport=order.media.transport)
 
     async def _until_over(self) -> None:

@@ -28,7 +28,7 @@ _AGAIN_S = 0.2
 class Visit:
     """The audio of one channel that runs the AudioSocket application."""
 
-    id = ""
+    id = standing = ""
     """No channel of ours is made."""
 
     def __init__(self, key: str, desk: Desk) -> None:

@@ -331,7 +331,7 @@ async def test_a_tap_that_could_not_be_removed_is_a_stray_though_its_leg_is_not_
 async def test_strays_that_appear_meanwhile_are_removed_and_what_is_in_use_is_not() -> None:
     async with running(kind=TapKind.EXTERNAL) as one:
         await one.announce("A")
-        await until(lambda: one.board._taps() != {""})
+        await until(lambda: bool(one.board._taps() - {""}))
         (tap,) = one.board._taps()
         ours, theirs = tuple(_external(tap)), tuple(_external("app.tap.stray"))
         one.pbx.live = (channel("A"), *ours, *theirs)

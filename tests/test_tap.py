@@ -102,6 +102,20 @@ async def test_only_the_source_that_the_pbx_names_is_heard() -> None:
     assert pbx.orders[0].id.startswith("app.tap.")
 
 
+async def test_it_stands_once_it_is_met_and_no_longer_than_it_lives() -> None:
+    """A list of channels that was asked for before need not have it."""
+    pbx, desk = _Pbx(), _Desk()
+    one = tap(pbx, desk)
+    assert one.standing == ""
+    running = asyncio.create_task(one.run())
+    await pbx.stands.wait()
+    await asyncio.sleep(0)
+    assert one.standing == one.id == pbx.orders[0].id
+    one.hang_up("cause 16")
+    await running
+    assert one.standing == one.id == ""
+
+
 async def test_a_pbx_that_waits_for_us_is_reached() -> None:
     pbx, desk = _Pbx(MEDIA_WEBSOCKET_CONNECTION_ID="its-id"), _Desk()
     await lived(tap(pbx, desk, transport=Transport.WEBSOCKET), pbx)

@@ -1,6 +1,6 @@
-"""What the PBX has, as one answer to one question, and what ran here when it was asked. Values only."""
+"""What the PBX has, as one answer to one question, and what ran here when it was asked. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from bridge.types import CallId
@@ -40,3 +40,25 @@ class Census:
     families: Mapping[str, CallId] = field(default_factory=dict)
     """The linkedids of channels without a mark, where rules may choose them."""
     bridges: tuple[Bridge, ...] = ()
+
+
+def callers(channels: Sequence[Channel], families: Mapping[str, CallId]) -> list[Channel]:
+    """Those who call by themselves: people, and where a call has none, halves of Local channels that dial."""
+    people = [one for one in channels if not one.dialled and not one.local]
+    headed = {families[one.id] for one in people}
+    halves = [one for one in channels if not one.dialled and one.local and one.dials]
+    return people + [half for half in halves if families[half.id] not in headed]
+
+
+def called(
+    channels: Sequence[Channel], families: Mapping[str, CallId], legs: Mapping[str, CallId]
+) -> list[Channel]:
+    """Those whom followed calls have dialled; no half of a Local channel whose other half is a leg, and hears
+    the same person."""
+    halves = {one.pair for one in channels if one.local and one.id in legs}
+    followed = set(legs.values())
+    return [
+        one
+        for one in channels
+        if one.dialled and families[one.id] in followed and not (one.local and one.pair in halves)
+    ]

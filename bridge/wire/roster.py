@@ -10,12 +10,12 @@ Decisions only; the switchboard carries them out. What rules say is in `selectio
 `meetings`.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from bridge.types import CallId, Role
 from bridge.wire import pbxevents as pbx
-from bridge.wire.census import Census, Known, Mark
+from bridge.wire.census import Census, Known, Mark, called, callers
 from bridge.wire.decisions import (
     AnswerLeg,
     Decision,
@@ -62,6 +62,8 @@ class Roster:
     _pending: dict[str, Asked] = field(default_factory=dict)
     """In the order in which they were asked for."""
     _merged: set[tuple[CallId, CallId]] = field(default_factory=set)
+    _ages: dict[CallId, float] = field(default_factory=dict)
+    """When each followed call began."""
     _heard_s: float | None = None
     _missed_since_s: float | None = None
     """The PBX's time from which on events were missed, when the connection was lost."""
@@ -90,7 +92,7 @@ class Roster:
             case pbx.ChannelVarset(channel=pbx.Channel() as channel, variable=name, value=value):
                 return self._asked(channel) if self.selection.set(channel, name, value) else []
             case pbx.ChannelDestroyed(channel=channel):
-                return self._destroyed(channel.id, f"cause {event.cause}", channel.pair)
+                return self._destroyed(channel.id, f"cause {event.cause}")
         return self._moved(event)
 
     def _moved(self, event: pbx.PbxEvent) -> list[Decision]:
@@ -100,8 +102,8 @@ class Roster:
                 return [] if self._seen.own(channel.id) else self._met(self._meetings.enter(channel, bridge))
             case pbx.ChannelLeftBridge(channel=channel, bridge=bridge):
                 self._meetings.leave(channel.id, bridge)
-            case pbx.StasisStart(channel=channel):
-                return [] if self._seen.own(channel.id) else self._sent(channel)
+            case pbx.StasisStart(channel=channel) if not self._seen.own(channel.id):
+                return self._sent(channel)
             case pbx.StasisEnd(channel=channel):
                 self.guests.leave(channel.id)
         return []
@@ -115,6 +117,9 @@ class Roster:
     def announced(self, channel: pbx.Channel, call: CallId | None) -> list[Decision]:
         """The dialplan says that this is a call for us, or sends its audio; None: of a linkedid that has to
         be asked for. A rule may forbid it."""
+        root = self._locals.root(channel)
+        if root is not channel and (root.id in self._legs or self.selection.forbids(root.id)):
+            return []  # it is on the way to somebody whom that one calls
         choice = self.selection.choice(channel, None)
         if choice is not None and not choice.tap:
             return []
@@ -144,35 +149,38 @@ class Roster:
             return []
         if self.rules:
             self._seen.called.add(peer.id)
-        if caller.local and (dialled := self._locals.lead(caller)) is not None:
-            return self._led_on(dialled.near) + self._called_by(dialled.call, peer, status)
-        decisions = self._asked(caller, peer)
-        call = self._legs.get(caller.id)
+        if peer.local:
+            self._locals.dial(peer, caller)
+        led = self._led_on(self._locals.lead(caller)) if caller.local else []
+        root = self._locals.root(caller)
+        call = self._legs.get(caller.id) or self._legs.get(root.id) or self._locals.call(caller)
         if call is not None:
-            return decisions + self._called_by(call, peer, status)
-        return decisions + self._may_lead(caller, peer, status)
+            return led + self._called_by(call, peer, status)
+        return led + self._asked(caller, peer) + self._may_lead(caller, root, peer, status)
 
     def _called_by(self, call: CallId, peer: pbx.Channel, status: str) -> list[Decision]:
         """A leg of this call dials `peer`. Half of a Local channel may yet lead to somebody: nothing is lost
         by waiting until something rings."""
         if peer.local:
-            self._locals.dial(peer, call)
-            if self._locals.leads_on(peer) or not (status or peer.up):
+            self._locals.join(peer, call)
+            if not (status or peer.up):
                 return []
         return self.start(peer, call, Role.CALLEE)
 
-    def _led_on(self, near: str) -> list[Decision]:
-        """The near half of a Local channel is no leg any more."""
-        return [EndLeg(near, "led on")] if self._legs.pop(near, None) is not None else []
+    def _led_on(self, half: str | None) -> list[Decision]:
+        """A half of a Local channel is no leg any more."""
+        return [] if half is None or self._legs.pop(half, None) is None else [EndLeg(half, "led on")]
 
-    def _may_lead(self, caller: pbx.Channel, peer: pbx.Channel, status: str) -> list[Decision]:
+    def _may_lead(
+        self, caller: pbx.Channel, root: pbx.Channel, peer: pbx.Channel, status: str
+    ) -> list[Decision]:
         """Who is no leg dials somebody: perhaps it will be one, or it is on the way to somebody of a call
         that is followed, such as a Local channel of an attended transfer."""
-        asked = self._pending.get(caller.id)
+        asked = self._pending.get(caller.id) or self._pending.get(root.id)
         if asked is not None:
             asked.peers.append((peer, status))
             return []
-        if not (caller.local and self._legs) or self.selection.forbids(caller.id):
+        if root is not caller or not (caller.local and self._legs) or self.selection.forbids(caller.id):
             return []
         self._pending[caller.id] = Asked(None, [(peer, status)])
         return [LookUp(caller, leads=True)]
@@ -180,17 +188,22 @@ class Roster:
     # Rules.
 
     def _asked(self, channel: pbx.Channel, peer: pbx.Channel | None = None) -> list[Decision]:
-        """Ask the rules about a channel that calls, and perhaps now dials `peer`, until one has chosen it."""
-        if self._decided(channel.id):
+        """Ask the rules about a channel that calls, and perhaps now dials `peer`, until one has chosen it. If
+        it is half of a Local channel, what it does is done for whoever began."""
+        root = self._locals.root(channel)
+        if self._decided(channel.id) or self._decided(root.id):
+            return []
+        if channel.local and channel.calls and peer is None:
+            self.selection.note(channel)  # who has dialled it is told only now
             return []
         choice = self.selection.choice(channel, peer)
         if choice is None:
             return []
         if not choice.tap:
             return [Pass(channel.id, choice)]
-        asked = self._pending.setdefault(channel.id, Asked(choice.rule))
+        asked = self._pending.setdefault(root.id, Asked(choice.rule))
         asked.rule = choice.rule
-        return [LookUp(channel, choice.rule)]
+        return [LookUp(root, choice.rule)]
 
     def _decided(self, channel: str) -> bool:
         """Whether there is nothing to ask the rules about any more, or never was."""
@@ -231,8 +244,6 @@ class Roster:
                 decisions = self.start(channel, call, Role.CALLER, found=asked.late, rule=rule)
             if not decisions:
                 return []
-        elif asked.peers and (dialled := self._locals.lead(channel)) is not None:
-            decisions += self._led_on(dialled.near)
         for peer, status in asked.peers:
             decisions += self._called_by(call, peer, status)
         return decisions
@@ -244,18 +255,17 @@ class Roster:
         calls = {self._legs[one.id]: None for one in together if one.id in self._legs}
         if not calls:
             return []
-        first = min(calls, key=self._seen.age)
+        first = min(calls, key=lambda call: self._ages.get(call, 0.0))
         decisions: list[Decision] = []
         for one in together:
             if one.id not in self._legs and one.person and not self.selection.forbids(one.id):
                 decisions += self.start(one, first, Role.CALLEE, found=found)
-        return decisions + list(self._merge(calls, first))
+        return decisions + self._merge(calls, first)
 
-    def _merge(self, calls: Iterable[CallId], first: CallId) -> Iterator[Decision]:
-        for call in calls:
-            if call != first and (call, first) not in self._merged:
-                self._merged.add((call, first))
-                yield Merge(call, first)
+    def _merge(self, calls: Iterable[CallId], first: CallId) -> list[Decision]:
+        pairs = {(call, first): None for call in calls if call != first and (call, first) not in self._merged}
+        self._merged |= pairs.keys()
+        return [Merge(*pair) for pair in pairs]
 
     def _named(self, channel: pbx.Channel) -> list[Decision]:
         """Its number or name is another now; what was known of it stays."""
@@ -270,14 +280,16 @@ class Roster:
         """A leg on this channel, unless there is one, the channel is ours, or it is gone by now."""
         if channel.id in self._legs or self._seen.gone(channel.id) or self._seen.own(channel.id):
             return []
+        if channel.local and not self._locals.stand_in(channel, call):
+            return []  # whoever it would stand in for is a leg
         self._legs[channel.id] = call
+        self._ages.setdefault(call, self.created_s(call, channel))
         answered = self._seen.answered(channel)
         start = StartLeg(self._seen.first_named(channel), call, role, late=found and answered, rule=rule)
         return [start, AnswerLeg(channel.id, None)] if answered else [start]
 
-    def _destroyed(self, channel: str, cause: str, pair: str = "") -> list[Decision]:
+    def _destroyed(self, channel: str, cause: str) -> list[Decision]:
         self._drop(channel)
-        self._locals.drop(pair)
         if self._seen.own(channel):
             return [EndTap(tap_of(channel))]
         self._seen.bury(channel)
@@ -289,11 +301,13 @@ class Roster:
             return []
         if call not in self._legs.values():
             self._merged = {pair for pair in self._merged if call not in pair}
+            self._ages.pop(call, None)
         return [EndLeg(channel, cause)]
 
     def _drop(self, channel: str) -> None:
         """It is gone, and so is what was known of it."""
         self._pending.pop(channel, None)
+        self._locals.drop(self._seen.pair(channel))
         self.guests.drop(channel)
         self._seen.drop(channel)
         self.selection.drop(channel)
@@ -333,9 +347,8 @@ class Roster:
             self._drop(missed)
         for channel in here.values():
             self._seen.see(channel)
-            if channel.local and channel.dials:
-                self._locals.lead(channel)
-        decisions = self._settle()
+        dialling = [one for one in here.values() if one.local and one.dials]
+        decisions = [end for one in dialling for end in self._led_on(self._locals.lead(one))] + self._settle()
         for gone in known.legs - here.keys():
             decisions += self._destroyed(gone, "gone")
         decisions += [EndTap(tap) for tap in known.taps - {tap_of(id_) for id_ in here}]
@@ -362,23 +375,17 @@ class Roster:
 
     def _unmarked(self, here: Mapping[str, pbx.Channel], families: Mapping[str, CallId]) -> list[Decision]:
         """Calls that nobody announced and that were there before us: the rules choose by what they do now."""
-        decisions: list[Decision] = []
         ours = [one for one in here.values() if one.id in families and not self._seen.own(one.id)]
-        for one in ours:
-            call = families[one.id]
-            if not one.dialled and (one.dials or not one.local) and call not in self._legs.values():
-                decisions += self._adopted(one, call)
-        halves = {here[leg].pair for leg in self._legs if leg in here and here[leg].local}
-        for one in ours:
-            if one.local and one.pair in halves:
-                continue  # its other half is a leg, and hears the same person
-            if one.dialled and not self._locals.leads_on(one) and families[one.id] in self._legs.values():
+        decisions = [each for one in callers(ours, families) for each in self._adopted(one, families[one.id])]
+        for one in called(ours, families, self._legs):
+            if not self._locals.leads_on(one):
                 decisions += self.start(one, families[one.id], Role.CALLEE, found=True)
         return decisions
 
     def _adopted(self, channel: pbx.Channel, call: CallId) -> list[Decision]:
+        """The rules are asked in any case: one that is forbidden may be in a bridge with one that is not."""
         choice = self.selection.choice(channel, None)
-        if choice is None or not choice.tap:
+        if choice is None or not choice.tap or call in self._legs.values():
             return []
         return self.start(channel, call, Role.CALLER, found=True, rule=choice.rule)
 

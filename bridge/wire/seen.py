@@ -6,7 +6,6 @@ Pure. What a channel is to us, the roster decides.
 
 from dataclasses import dataclass, field, replace
 
-from bridge.types import CallId
 from bridge.wire.pbxevents import Channel
 
 _REMEMBERED = 4096
@@ -25,10 +24,14 @@ class Seen:
     """Channels of the PBX's own that carry audio."""
     _names: dict[str, tuple[str, str]] = field(default_factory=dict)
     """Number and name, as they were first known: a dialplan may show others to those who are called."""
+    _pairs: dict[str, str] = field(default_factory=dict)
     _gone: dict[str, None] = field(default_factory=dict)
     """The newest that were destroyed: what is still on its way about them comes too late."""
 
     def see(self, channel: Channel) -> None:
+        if self.gone(channel.id):
+            return  # a list that was asked for can be older than its end
+        self._pairs[channel.id] = channel.pair
         self.created[channel.id] = channel.created
         if not channel.local and not self.own(channel.id):
             self.speaking.add(channel.id)
@@ -47,6 +50,7 @@ class Seen:
 
     def drop(self, channel: str) -> None:
         self.created.pop(channel, None)
+        self._pairs.pop(channel, None)
         self._names.pop(channel, None)
         for one in (self.up, self.called, self.speaking):
             one.discard(channel)
@@ -63,9 +67,9 @@ class Seen:
     def answered(self, channel: Channel) -> bool:
         return channel.up or channel.id in self.up
 
-    def age(self, call: CallId) -> float:
-        """When the call's first channel was made, for telling which of two calls is older."""
-        return self.created.get(call, 0.0)
+    def pair(self, channel: str) -> str:
+        """What both halves of a Local channel are called, by the id of one; else its own name."""
+        return self._pairs.get(channel, "")
 
     def own(self, id_: str) -> bool:
         """Whether it is a channel or a bridge of ours."""

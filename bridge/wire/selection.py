@@ -47,6 +47,11 @@ class Selection:
         choice = self._decided.get(channel)
         return choice is not None and not choice.tap
 
+    def note(self, channel: Channel) -> None:
+        """Keep what it tells, and ask later."""
+        if self.rules:
+            self._facts.setdefault(channel.id, facts_of(channel, self.trunks))
+
     def choice(self, channel: Channel, peer: Channel | None) -> Choice | None:
         """What the rules say of a channel that calls, and perhaps now dials `peer`; None while none does."""
         if not self.rules:

@@ -75,9 +75,10 @@ def test_local_channels_are_of_the_call_that_makes_them() -> None:
         pbx.ChannelCreated(101.0, pbx.Channel("1.2", "Local/7@x-1;1", "Down", "", "", 101.0, "", "")),
         pbx.ChannelCreated(101.0, second),
         pbx.Dial(101.0, caller, first, ""),
+        pbx.Dial(101.0, second, channel("1.4", state="Down"), ""),
     )
     (call,) = judged(events, rule("agents", context="agents"))
-    assert [one.channel for one in call.asked] == ["1.1", "1.3"]
+    assert {one.channel for one in call.asked} == {"1.1", "1.3"}
     assert (call.call, call.tapped, call.rule) == ("1.1", True, "agents")
     (call,) = judged(events, rule("ivr", context="ivr"))
     assert [one.channel for one in call.asked] == ["1.1"]
@@ -100,6 +101,6 @@ def test_a_cdr_is_judged_by_what_it_keeps() -> None:
 
 def test_json_lines_of_the_bridges_own_kind_are_enough() -> None:
     events = json.loads((CAPTURES / "events.json").read_text())
-    log = read([json.dumps(event) for event in events[:3]])
+    log = read([json.dumps(event) for event in events if event["type"] != "ChannelUserevent"])
     (call,) = judged(log.told, rule("all"))
     assert (call.tapped, call.rule, call.began) == (True, "all", log.told[0].event.at)

@@ -108,7 +108,17 @@ def followed(
     seen.play(events)
     one = seen.roster
     assert not one.known(()).legs, "every leg has its end"
-    kept = one._pending, one._seen._names, one._meetings._in, one._locals._dialled, one._merged
+    kept = (
+        one._pending,
+        one._seen._names,
+        one._meetings._in,
+        one._locals._diallers,
+        one._locals._calls,
+        one._locals._legs,
+        one._locals._leading,
+        one._merged,
+        one._ages,
+    )
     assert not any([*kept, one.guests.here]), kept
     return seen
 

@@ -2,10 +2,12 @@
 
 from dataclasses import replace
 
+import pytest
+
 from bridge.types import Role
 from bridge.wire import pbxevents
-from bridge.wire.census import Known
-from bridge.wire.decisions import AnswerLeg, Decision, LookUp, Pass, StartLeg
+from bridge.wire.census import Census, Known
+from bridge.wire.decisions import AnswerLeg, Decision, EndLeg, LookUp, Merge, Pass, StartLeg
 from bridge.wire.roster import Roster
 from bridge.wire.rules import CallRule, Choice, Condition
 from tests.wire.test_roster import compared
@@ -122,13 +124,58 @@ def test_who_was_dialled_makes_no_call_of_its_own() -> None:
     assert one.take(dials(up, channel("c", "Down"))) == []
 
 
+def halves(number: str, state: str = "Ring", context: str = "from-trunk") -> list[pbxevents.Channel]:
+    """Of Local/7-<number>."""
+    made = channel("", state, context)
+    return [replace(made, id=f"l{number}{half}", name=f"Local/7-{number};{half}") for half in (1, 2)]
+
+
 def test_a_local_channel_on_the_way_to_a_callee_is_no_second_call() -> None:
-    one, a = roster(rule("all")), channel("a")
-    half = channel("l2", kind="Local/7001@phones;")
+    one, a, b = roster(rule("all")), channel("a"), channel("b", "Down", "phones")
+    (near, far), (next_near, next_far) = halves("1"), halves("2")
     one.take(created(a))
     one.chosen(a, "a", "all")
-    assert one.take(created(half)) == [LookUp(half, "all")]
-    assert one.chosen(half, "a", "all") == []
+    for event in (created(far), dials(a, near), created(next_far), dials(far, next_near)):
+        assert one.take(event) == []
+    assert starts(one.take(dials(next_far, b))) == [("b", "a", Role.CALLEE, "")]
+
+
+def test_what_is_forbidden_stays_so_behind_local_channels() -> None:
+    """Also if the rule below would choose the context in which a Local channel goes on."""
+    never = rule("never", did="100", tap=False)
+    one, a, b = roster(never, rule("agents", context="agents")), channel("a"), channel("b", "Down", "phones")
+    near, far = halves("1", context="agents")
+    assert [type(d) for d in one.take(created(a))] == [Pass]
+    for event in (created(far), dials(a, near), dials(far, b), pbxevents.ChannelStateChange(1.0, far)):
+        assert one.take(event) == []
+    assert one.announced(far, "a") == []
+
+
+def test_a_rule_on_where_a_local_channel_goes_on_chooses_its_caller() -> None:
+    one, a, b = roster(rule("agents", context="agents")), channel("a"), channel("b", "Down", "phones")
+    near, far = halves("1", context="agents")
+    for event in (created(a), created(far), dials(a, near)):
+        assert one.take(event) == []
+    assert one.take(dials(far, b)) == [LookUp(a, "agents")]
+    decisions = one.chosen(a, "a", "agents")
+    assert starts(decisions) == [("a", "a", Role.CALLER, "agents"), ("b", "a", Role.CALLEE, "")]
+
+
+@pytest.mark.parametrize("announced", [True, False])
+def test_a_click_to_call_is_two_people_and_no_half_of_what_brings_them_together(announced: bool) -> None:
+    one = roster() if announced else roster(rule("all"))
+    near, far = halves("1")
+    agent, customer = channel("agent", "Up"), channel("customer", "Up")
+    begun = one.announced(far, "l11") if announced else one.take(dials(far, agent))
+    begun += [] if announced else one.chosen(far, "l11", "all")
+    begun += one.take(dials(far, agent))
+    begun += one.announced(near, "l11") if announced else []
+    begun += one.take(dials(near, customer))
+    assert [(d.channel.id, d.call) for d in begun if isinstance(d, StartLeg)] == [
+        ("l12", "l11"), ("agent", "l11"), ("customer", "l11"),
+    ]  # fmt: skip
+    assert [d for d in begun if isinstance(d, EndLeg)] == [EndLeg("l12", "led on")]
+    assert one.known(()).legs == {"agent", "customer"}
 
 
 def test_what_was_known_of_a_channel_goes_with_it() -> None:
@@ -167,10 +214,10 @@ def test_of_local_channels_only_those_that_dial_or_were_dialled_are_parties() ->
 def out_of_turn() -> tuple[Roster, pbxevents.Channel, pbxevents.Channel]:
     """A caller `a` that a rule has chosen, and half a Local channel on the way to `b`, chosen too."""
     one, a, b = roster(rule("all")), channel("a"), channel("b", "Down", "phones")
-    half = channel("h", context="phones", kind="Local/")
+    half = replace(channel("h", context="phones"), name="Local/h;2")  # made by a transfer: nobody dialled it
     assert one.take(created(a)) == [LookUp(a, "all")]
     assert one.take(dials(a, b)) == []
-    assert one.take(created(half)) == [LookUp(half, "all")]
+    assert one.take(dials(half, channel("c", "Down", "phones"))) == [LookUp(half, "all")]
     return one, a, half
 
 
@@ -179,22 +226,35 @@ def test_answers_that_come_in_another_order_make_the_same_call() -> None:
     one, a, half = out_of_turn()
     assert one.chosen(half, "a", "all") == [], "it is not known yet who calls"
     decisions = one.chosen(a, "a", "all")
-    assert starts(decisions) == [("a", "a", Role.CALLER, "all"), ("b", "a", Role.CALLEE, "")]
+    assert starts(decisions) == [
+        ("a", "a", Role.CALLER, "all"),
+        ("b", "a", Role.CALLEE, ""),
+        ("c", "a", Role.CALLEE, ""),
+    ]
     assert not one._pending
 
 
 def test_an_answer_that_never_comes_holds_up_nobody_for_ever() -> None:
     one, a, half = out_of_turn()
     assert one.chosen(half, "x", "all") == []
-    assert starts(one.chosen(a, None, "all")) == [("h", "x", Role.CALLER, "all")]
+    assert starts(one.chosen(a, None, "all")) == [
+        ("h", "x", Role.CALLER, "all"),
+        ("c", "x", Role.CALLEE, ""),
+    ]
     one, a, half = out_of_turn()
     assert one.chosen(half, "x", "all") == []
     gone = one.take(pbxevents.ChannelDestroyed(1002.0, a, 16))
-    assert starts(gone) == [("h", "x", Role.CALLER, "all")]
+    assert starts(gone) == [
+        ("h", "x", Role.CALLER, "all"),
+        ("c", "x", Role.CALLEE, ""),
+    ]
     one, a, half = out_of_turn()
     assert one.chosen(half, "x", "all") == []
     missed = compared(one, [half], {}, Known(frozenset({"a"}), frozenset(), frozenset()))
-    assert starts(missed) == [("h", "x", Role.CALLER, "all")]
+    assert starts(missed) == [
+        ("h", "x", Role.CALLER, "all"),
+        ("c", "x", Role.CALLEE, ""),
+    ]
     assert not one._pending
 
 
@@ -212,3 +272,49 @@ def test_the_telephones_side_of_a_local_channel_is_not_a_callee() -> None:
     far = replace(caller, name="Local/7@from-trunk-1;2")
     decisions = compared(roster(rule("all")), [near, far], {}, NOTHING, frozenset(), {"a1": "a1", "a2": "a1"})
     assert starts(decisions) == [("a2", "a1", Role.CALLER, "all")]
+
+
+def test_who_is_forbidden_is_so_after_a_restart_in_whatever_order_channels_are_listed() -> None:
+    """A parked call that somebody forbidden has fetched: their linkedids are one."""
+    never = rule("never", channel="PJSIP/f", tap=False)
+    parkee, forbidden = channel("a", "Up", runs="Park"), channel("f", "Up", runs="ParkedCall")
+    bridge = pbxevents.Bridge("b", frozenset({"a", "f"}))
+    for order in ((parkee, forbidden), (forbidden, parkee)):
+        census = Census(order, families={"a": "a", "f": "a"}, bridges=(bridge,))
+        decisions = roster(never, rule("all")).reconcile(census, NOTHING)
+        assert starts(decisions) == [("a", "a", Role.CALLER, "all")]
+
+
+def test_nor_does_a_restart_let_a_local_channel_speak_for_who_is_forbidden() -> None:
+    never = rule("never", channel="PJSIP/f", tap=False)
+    near, far = halves("1", "Up")
+    callee = channel("b", "Up", "phones", runs="AppDial")
+    here = [far, replace(near, application="AppDial"), callee, channel("f", "Up")]
+    families = {one.id: "f" for one in here}
+    assert starts(compared(roster(never, rule("all")), here, {}, NOTHING, frozenset(), families)) == []
+
+
+def test_nothing_is_known_of_local_channels_of_a_pbx_that_was_restarted() -> None:
+    """It counts them from the first again."""
+    one, a = roster(rule("all")), channel("a")
+    near, far = halves("0")
+    one.take(created(a))
+    one.chosen(a, "a", "all")
+    for event in (created(near), created(far), dials(a, near), dials(far, channel("b"))):
+        one.take(event)
+    compared(one, [], {}, one.known(()))
+    assert not any((one._locals._diallers, one._locals._calls, one._locals._leading))
+
+
+def test_the_older_of_two_calls_is_so_though_who_began_it_has_left() -> None:
+    one = roster(rule("all"))
+    old, callee, young = (
+        replace(channel(name), created=at) for name, at in (("o", 1.0), ("c", 2.0), ("y", 9.0))
+    )
+    for caller in (old, young):
+        one.take(created(caller))
+        one.chosen(caller, caller.id, "all")
+    one.take(dials(old, callee))
+    one.take(pbxevents.ChannelDestroyed(10.0, old, 16))
+    met = [one.take(pbxevents.ChannelEnteredBridge(11.0, each, "b")) for each in (young, callee)]
+    assert met == [[], [Merge("y", "o")]]

@@ -28,9 +28,16 @@ def test_nothing_is_kept_but_that_it_is_gone() -> None:
     one.called.add("a")
     one.drop("a")
     one.bury("a")
-    assert (one.created, one.up, one.called, one.speaking, one._names) == ({}, set(), set(), set(), {})
+    assert (one.created, one.up, one.called, one.speaking, one._names | one._pairs) == (
+        {},
+        set(),
+        set(),
+        set(),
+        {},
+    )
     assert one.gone("a")
-    assert one.age("a") == 0.0
+    one.see(channel("a"))
+    assert one.created == {}, "what is told of it now is old"
 
 
 def test_only_the_newest_dead_are_remembered() -> None:
