@@ -122,7 +122,7 @@ class Roster:
             return []  # it is on the way to somebody whom that one calls
         choice = self.selection.choice(channel, None)
         if choice is not None and not choice.tap:
-            return []
+            return [Pass(channel.id, choice)]
         if call is None:
             return [LookUp(channel)]
         return self.start(channel, call, Role.CALLER, rule="" if choice is None else choice.rule)
