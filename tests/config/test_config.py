@@ -524,6 +524,13 @@ class TestSinksOfRules:
         assert read.sinks_of_rules == {"a": frozenset({"jsonl"})}
         assert read.sinks.on == {"console", "jsonl"}
 
+    def test_what_is_wrong_with_a_rules_name_is_told_once(self, faults: Check) -> None:
+        assert faults("rules: [{name: a}, {name: a}]") == [
+            "FILE:1: rules[1].name: is another rule's name; give it one of its own"
+        ]
+        assert len(faults("rules: [{name: 5}]")) == 1
+        assert faults("rules: [{tap: false}]") == ["FILE:1: rules[0].name: is missing; give it"]
+
     def test_one_that_is_off_or_not_there_is_a_fault_with_the_mend(self, faults: Check) -> None:
         text = """\
 rules:
