@@ -398,6 +398,12 @@ class TestSecrets:
         with pytest.raises(ConfigError, match=r"^environment: ARI_PASSWORD: is not set; set it, or ARI"):
             load(file, environ)
 
+    def test_what_needs_no_rtzr_needs_no_secret_of_it(self, tmp_path: Path) -> None:
+        file = tmp_path / "bridge.yaml"
+        file.write_text("drain_s: 1")
+        assert load(file, {}, asterisk=False, rtzr=False).secrets == Secrets()
+        assert load(file, {"ARI_PASSWORD": "p4ss"}, rtzr=False).secrets == Secrets(ari_password="p4ss")
+
     @pytest.mark.parametrize(
         "key",
         ["client_id", "client_secret", "clientSecret", "password", "ari_password", "token", "ARI_PASSWORD"],
