@@ -105,6 +105,13 @@ class Config(Section):
                 ("workers", "media.first_port", "media.last_port"),
                 "are more than there are ports; widen media.first_port to media.last_port",
             ),
+            Rule(
+                self.workers == "auto"
+                or self.media.websocket_port not in self.media.audiosocket_ports(self.workers),
+                ("media.websocket_port", "media.audiosocket_port", "workers"),
+                "is one of AudioSocket's, which are audiosocket_port and one more for each further worker; "
+                "give another",
+            ),
             *self._text_for_the_pbx(),
             *self._rules_between_rules(),
         )

@@ -371,6 +371,13 @@ class TestAllTogether:
             load(tmp_path / "no.yaml", {})
         assert len(error.value.lines) == 4
 
+    @pytest.mark.parametrize("text", ["audiosocket_port: 8787", "websocket_port: 9095"])
+    def test_a_tcp_port_is_for_one_thing(self, text: str, faults: Check) -> None:
+        (line,) = faults(f"workers: 4\nmedia: {{{text}}}")
+        assert line.startswith("FILE:")
+        assert "is one of AudioSocket's" in line
+        assert line.endswith("give another")
+
     def test_models_hold_their_rules_without_a_file_too(self) -> None:
         with pytest.raises(ValidationError, match="first_port is above last_port"):
             Config.model_validate({"media": {"first_port": 50000}})
