@@ -58,9 +58,9 @@ class Admission:
         self.refused = Counter[str]()
         """Calls, by the reason."""
 
-    def learn_ports(self, rtp_range: RtpRange | None) -> None:
-        """What the PBX tells of itself at a connect; what the YAML says goes before."""
-        if self._given or rtp_range is None:
+    def learn_ports(self, rtp_range: RtpRange) -> None:
+        """What the PBX tells of itself; what the YAML says goes before."""
+        if self._given:
             return
         budget = RtpBudget.of(*rtp_range)
         if budget != self._rtp:

@@ -49,7 +49,7 @@ def command(
     transcribed, 1 it is not, 2 there is nothing to be explained.
     """
     try:
-        loaded = load(config, os.environ, asterisk=bool(channel))
+        loaded = load(config, os.environ, asterisk=bool(channel), rtzr=False)
         variables = _variables(variable or [])
         given = Facts(context, extension, queue, caller, name, _direction(direction), variables)
         if from_log is not None:

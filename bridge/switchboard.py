@@ -22,6 +22,7 @@ from bridge.errands import Errands, give_back, guarded, told
 from bridge.events import LegEvents
 from bridge.live import Call, Live
 from bridge.pbx import Pbx
+from bridge.ports import PortsOfPbx
 from bridge.sharing import Sharing
 from bridge.tap import Tap, TapSettings
 from bridge.types import CallId, Event, LegId, NewLeg, Role, Transport
@@ -111,6 +112,7 @@ class Switchboard:
         self._idle = asyncio.Event()
         self._idle.set()
         self._errands = Errands(pbx)
+        self._ports = PortsOfPbx(pbx, self._admission.learn_ports, self._rtp_untold)
         self._visits: dict[str, UUID] = {}
         """By channel id, calls that the dialplan sends to us."""
 
@@ -129,6 +131,7 @@ class Switchboard:
         async with self._errands.tasks as tasks:
             tasks.create_task(self._reap())
             async for event in self._pbx.events():
+                await self._ports.before(event)
                 self._take(event)
 
     async def _reap(self) -> None:
@@ -173,7 +176,6 @@ class Switchboard:
             self._ways.settle(event.pbx)
             self._room_again_s = _ROOM_AGAIN_S
             self._errands.send(self._reconcile())
-            self._admission.learn_ports(event.pbx.rtp_range)
         elif isinstance(event, Disconnected):
             self._roster.lost()
         else:
@@ -208,6 +210,7 @@ class Switchboard:
                 standing = {live.tap.standing for live in self._live.values() if live.tap is not None}
                 known = self._roster.known(standing - {""})
                 found = await census(self._pbx, rules=bool(self._settings.rules))
+                await self._ports.ask(found.channels)
                 break
             except (PbxRefused, PbxUnreachable, wire.PbxError) as error:
                 _log.warning("live calls not compared", reason=told(error), attempt=attempt)
@@ -215,6 +218,9 @@ class Switchboard:
             if connection != self._connection:
                 return  # a later connection compares anew
         self._carry_out(self._roster.reconcile(found, known, self._taps()))
+
+    def _rtp_untold(self) -> bool:
+        return self._settings.rtp is None and self._ways.transport is Transport.RTP
 
     def _taps(self) -> frozenset[str]:
         """Our own channels that are in use."""
@@ -248,9 +254,8 @@ class Switchboard:
             self._turn_away(start)
             return
         self._admission.began(call.id)
-        party = channel.party(start.role)
         flaws = ("joined late",) if start.late else ()
-        new = NewLeg(LegId(call.id, channel.id), party, call.origin_s, flaws, call.rule)
+        new = NewLeg(LegId(call.id, channel.id), channel.party(start.role), call.origin_s, flaws, call.rule)
         live = Live(new, self._transport(channel.id))
         self._live[channel.id] = live
         self._idle.clear()
@@ -358,8 +363,7 @@ class Switchboard:
         self._publish(ended.ended("worker lost", Ledger(), ["worker lost"]))
 
     def _answer(self, channel: str, at_s: float | None) -> None:
-        live = self._live.get(channel)
-        if live is not None:
+        if (live := self._live.get(channel)) is not None:
             call = self._calls[live.leg.call]
             at_ms = None if at_s is None else (self._clock.monotonic(at_s) - call.origin_s) * 1000
             if live.desk is not None:
@@ -367,13 +371,11 @@ class Switchboard:
             live.answer(call.now_ms() if at_ms is None else at_ms)
 
     def _know(self, channel: wire.Channel) -> None:
-        live = self._live.get(channel.id)
-        if live is not None:
+        if (live := self._live.get(channel.id)) is not None:
             live.know(channel.party(live.new.party.role))
 
     def _end(self, channel: str, cause: str) -> None:
-        live = self._live.get(channel)
-        if live is not None:
+        if (live := self._live.get(channel)) is not None:
             live.end(cause)
 
     def _end_tap(self, tap: str) -> None:

@@ -34,7 +34,8 @@ _SETTLED_S = 5.0
 _HOPELESS = 3
 """So many short-lived taps of one channel in a row are no accident."""
 _PASTE = (
-    "is the context loaded? paste dialplan/asterisk/extensions.conf, then 'asterisk -rx \"dialplan reload\"'"
+    "is the context loaded, with the extension {}? paste dialplan/asterisk/extensions.conf, "
+    "then 'asterisk -rx \"dialplan reload\"'"
 )
 _LOAD = "are app_chanspy and the channel driver loaded? see 'asterisk -rx \"module show like chan\"'"
 _PUT_BACK_S = (0.1, 5.0)
@@ -147,7 +148,7 @@ class Tap:
     def _complain(self) -> None:
         """Once for a leg: what keeps a tap from staying is nearly always a missing context."""
         context = self._settings.context
-        mend = _PASTE if context else _LOAD
+        mend = _PASTE.format("snoop" if self._way.kind is TapKind.SNOOP else "s") if context else _LOAD
         _log.error(f"taps do not stay; {mend}", context=context or None, channel=self._channel)
 
     async def _attach(self, order: TapOrder) -> None:

@@ -250,12 +250,16 @@ def way_settings(config: Config) -> WaySettings:
 def settled(config: Config) -> Config:
     """With `workers: auto` as a number, which is found once and not anew by each worker.
 
-    Raises ConfigError when there are too few ports for so many.
+    Raises ConfigError when there are too few ports for so many, or one is meant for two things.
     """
     number, media = workers_of(config), config.media
     if media.last_port - media.first_port < number - 1:
         fault = f"workers: {number} are more than there are ports; widen media.first_port to media.last_port"
         raise ConfigError([fault])
+    if media.websocket_port in media.audiosocket_ports(number):
+        raise ConfigError(
+            [f"media.websocket_port: is one of AudioSocket's, for {number} workers; give another"]
+        )
     return config.model_copy(update={"workers": number})
 
 

@@ -147,7 +147,6 @@ async def test_a_slow_pbx_is_left_alone_until_it_is_quick() -> None:
 async def test_the_pbxs_own_word_about_its_ports_holds_where_the_yaml_is_silent() -> None:
     for given, admits in ((None, False), (RtpBudget(1000), True)):
         one = Admission(_Desks(), 0, lambda _: None, rtp=given, channels=lambda: 0, taps=lambda: 100)
-        one.learn_ports(None)
         assert one.admits("a", 0, 100)
         one.learn_ports((20_000, 20_039))
         one.learn_ports((20_000, 20_039))

@@ -1,5 +1,6 @@
 """The project's own files: every requirement pinned with hashes, none with an address, none forgotten."""
 
+import itertools
 import os
 import re
 import subprocess
@@ -57,6 +58,19 @@ def test_ci_checks_and_tests_with_nothing_skipped() -> None:
     assert "set -euo pipefail" in text
     assert "export CI=" in text
     assert [line for line in text.splitlines() if line.startswith("make ")] == ["make check", "make test"]
+
+
+def tap_context(name: str) -> list[str]:
+    """The lines of `[rtzr-tap]` in a file of the project's."""
+    lines = [line.strip() for line in (ROOT / name).read_text().splitlines()]
+    after = lines[lines.index("[rtzr-tap]") + 1 :]
+    return list(itertools.takewhile(lambda line: line.startswith(("exten =>", "same =>")), after))
+
+
+@pytest.mark.parametrize("name", ["README.md", "dialplan/asterisk/freepbx/extensions_custom.conf"])
+def test_the_context_of_taps_is_the_same_wherever_it_is_shown(name: str) -> None:
+    assert tap_context(name) == tap_context("dialplan/asterisk/extensions.conf")
+    assert any(line.startswith("exten => snoop,1,") for line in tap_context(name))
 
 
 @pytest.mark.parametrize("python", ["no-such-python", "false"])

@@ -4,6 +4,7 @@ import asyncio
 from typing import cast
 
 import pytest
+from structlog.testing import capture_logs
 
 from bridge import tap as taps
 from bridge.desk import Desk
@@ -23,9 +24,11 @@ class _Pbx:
         self.orders: list[TapOrder] = []
         self.done: list[str] = []
         self.stands = asyncio.Event()
+        self.tried = asyncio.Semaphore(0)
 
     async def attach(self, order: TapOrder) -> str:
         self.orders.append(order)
+        self.tried.release()
         return order.media_id
 
     async def complete(self, order: TapOrder) -> None:
@@ -162,3 +165,21 @@ async def test_a_leg_without_a_place_is_not_tapped_and_says_so() -> None:
     await running
     assert desk.said == ["close", "not tapped", "end cause 16"]
     assert pbx.orders == []
+
+
+@pytest.mark.parametrize(("kind", "extension"), [(TapKind.CHANSPY, "s"), (TapKind.SNOOP, "snoop")])
+async def test_taps_that_do_not_stay_name_the_extension_that_may_be_missing(
+    kind: TapKind, extension: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(taps, "_PUT_BACK_S", (0.0, 0.0))
+    pbx, desk = _Pbx(NOTHING="of its media"), _Desk()
+    one = tap(pbx, desk, kind)
+    with capture_logs() as logs:
+        running = asyncio.create_task(one.run())
+        async with asyncio.timeout(2):
+            for _ in range(4):
+                await pbx.tried.acquire()
+        one.hang_up("cause 16")
+        await running
+    (told,) = (line["event"] for line in logs if line["log_level"] == "error")
+    assert f"with the extension {extension}?" in told

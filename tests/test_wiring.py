@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from bridge.config import Config, load
+from bridge.config import Config, ConfigError, load
 from bridge.sinks.console import ConsoleSink
 from bridge.sinks.jsonl import JsonlSink
 from bridge.wire.gate import GateSettings, Mode
-from bridge.wiring import build_sinks, leg_settings, stream_options
+from bridge.wiring import build_sinks, leg_settings, settled, stream_options
 
 ENVIRON = {"RTZR_CLIENT_ID": "id", "RTZR_CLIENT_SECRET": "secret", "ARI_PASSWORD": "password"}
 
@@ -58,3 +58,12 @@ def test_the_gates_defaults_are_the_same_in_both_places() -> None:
 async def test_sinks_are_the_yamls(tmp_path: Path, text: str, kinds: list[type]) -> None:
     sinks = build_sinks(configured(tmp_path, text.replace("FOLDER", str(tmp_path))))
     assert [type(sink) for sink in sinks] == kinds
+
+
+def test_workers_by_themselves_are_given_no_port_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bridge.wiring.workers_of", lambda _: 4)
+    given = configured(tmp_path, "workers: auto\nmedia: {websocket_port: 9095}")
+    with pytest.raises(ConfigError, match=r"^media\.websocket_port: is one of AudioSocket's, for 4 workers"):
+        settled(given)

@@ -105,6 +105,13 @@ class Config(Section):
                 ("workers", "media.first_port", "media.last_port"),
                 "are more than there are ports; widen media.first_port to media.last_port",
             ),
+            Rule(
+                self.workers == "auto"
+                or self.media.websocket_port not in self.media.audiosocket_ports(self.workers),
+                ("media.websocket_port", "media.audiosocket_port", "workers"),
+                "is one of AudioSocket's, which are audiosocket_port and one more for each further worker; "
+                "give another",
+            ),
             *self._text_for_the_pbx(),
             *self._rules_between_rules(),
         )
@@ -186,14 +193,15 @@ class Config(Section):
         return copy
 
 
-def load(path: Path, environ: Mapping[str, str], *, asterisk: bool = True) -> Config:
-    """The configuration in `path`, with the secrets of `environ` (the PBX's only if `asterisk`).
+def load(path: Path, environ: Mapping[str, str], *, asterisk: bool = True, rtzr: bool = True) -> Config:
+    """The configuration in `path`, with the secrets of `environ` (the PBX's only if `asterisk`, RTZR's only
+    if `rtzr`).
 
     Raises ConfigError, whose text is one line a fault: every fault of the file and the environment at once.
     """
     text, unread = _text(path)
     tree = yamltree.parse(text)
-    secrets, missing = credentials.read(environ, _needed(tree.value, asterisk=asterisk))
+    secrets, missing = credentials.read(environ, _needed(tree.value, asterisk=asterisk, rtzr=rtzr))
     if unread is not None:
         raise ConfigError([line_of(path, unread), *_environment(missing)])
     config, faults = _validated(tree)
@@ -205,14 +213,12 @@ def load(path: Path, environ: Mapping[str, str], *, asterisk: bool = True) -> Co
     return config.with_secrets(secrets)
 
 
-def _needed(tree: object, *, asterisk: bool) -> tuple[str, ...]:
-    """The secrets that a run needs: of the PBX's, the one of the way it is reached."""
+def _needed(tree: object, *, asterisk: bool, rtzr: bool) -> tuple[str, ...]:
+    """The secrets that are needed: of the PBX's, the one of the way it is reached."""
     section = tree.get("asterisk") if isinstance(tree, dict) else None
     via = section.get("via") if isinstance(section, dict) else None
-    theirs = {"ari_password": via != "ami", "ami_secret": via == "ami"}
-    return tuple(
-        name for name in credentials.VARIABLES if theirs.get(name, True) and (asterisk or name not in theirs)
-    )
+    theirs = {"ari_password": asterisk and via != "ami", "ami_secret": asterisk and via == "ami"}
+    return tuple(name for name in credentials.VARIABLES if theirs.get(name, rtzr))
 
 
 def _text(path: Path) -> tuple[str, yamltree.Fault | None]:

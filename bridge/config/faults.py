@@ -117,6 +117,8 @@ def faults_of(
     touched: set[Place] = set()
     for detail in error.errors(include_url=False, include_input=False):
         path: Place = detail["loc"]
+        if path in known:
+            continue  # it was taken out for what is said of it already: it is not missing
         if detail["type"] != "rules":
             faults.append(Fault(path, _text(detail, model), tree.line(path)))
             touched.add(path)

@@ -166,6 +166,10 @@ class Media(Section):
             ),
         )
 
+    def audiosocket_ports(self, workers: int) -> range:
+        """One for each worker."""
+        return range(self.audiosocket_port, self.audiosocket_port + workers)
+
     @property
     def advertised(self) -> str:
         """The address that the PBX is told to send to."""

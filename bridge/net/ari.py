@@ -13,7 +13,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 from urllib.parse import quote, urlsplit
 
 import httpx
@@ -38,6 +38,8 @@ from bridge.wire.pbxevents import (
     whole_seconds,
 )
 from bridge.wire.taporder import TapOrder
+
+_T = TypeVar("_T")
 
 _log = structlog.get_logger()
 _quiet = logging.getLogger("bridge.net.ari.websocket")
@@ -77,7 +79,7 @@ class AriCounters:
     """Connections that another client took over."""
     received: int = 0
     malformed: int = 0
-    """Events dropped because they could not be read."""
+    """Events, and channels or bridges of a list, dropped because they could not be read."""
     ignored: int = 0
     """Events dropped because they are of a type that we have no use for."""
     requested: int = 0
@@ -305,11 +307,18 @@ class Ari:
 
     async def channels(self) -> tuple[Channel, ...]:
         """The live channels. Raises AriRefused, PbxUnreachable and AriError, as every request here does."""
-        return ari.channels(await self._request(arirequest.Request("GET", "channels")))
+        return self._readable(ari.channels(await self._request(arirequest.Request("GET", "channels"))))
 
     async def bridges(self) -> tuple[Bridge, ...]:
         """The live bridges."""
-        return ari.bridges(await self._request(arirequest.Request("GET", "bridges")))
+        return self._readable(ari.bridges(await self._request(arirequest.Request("GET", "bridges"))))
+
+    def _readable(self, listed: tuple[tuple[_T, ...], int]) -> tuple[_T, ...]:
+        found, unread = listed
+        if unread:
+            self.counters.malformed += unread
+            _log.warning("part of an ari list not understood", unread=unread)
+        return found
 
     async def variable(self, channel: str, name: str) -> str | None:
         """A channel's variable; None when the channel has none of that name, or is gone."""

@@ -7,9 +7,11 @@ tests/captures/asterisk/.
 """
 
 import json
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 from bridge.wire.pbxevents import (
     Bridge,
@@ -33,6 +35,8 @@ from bridge.wire.pbxevents import (
 
 _MAX_TEXT = 1 << 20
 _MAX_FIELD = 4096
+
+_T = TypeVar("_T")
 
 
 class AriError(PbxError):
@@ -80,14 +84,14 @@ def one_channel(text: str | bytes) -> Channel:
     return channel(_decoded(text))
 
 
-def channels(text: str | bytes) -> tuple[Channel, ...]:
-    """The reply to GET /channels. Raises AriError."""
-    return tuple(map(channel, _list(_decoded(text, limit=None))))
+def channels(text: str | bytes) -> tuple[tuple[Channel, ...], int]:
+    """The reply to GET /channels, and how many in it could not be read. Raises AriError."""
+    return _readable(channel, text)
 
 
-def bridges(text: str | bytes) -> tuple[Bridge, ...]:
-    """The reply to GET /bridges. Raises AriError."""
-    return tuple(map(_bridge, _list(_decoded(text, limit=None))))
+def bridges(text: str | bytes) -> tuple[tuple[Bridge, ...], int]:
+    """The reply to GET /bridges, and how many in it could not be read. Raises AriError."""
+    return _readable(_bridge, text)
 
 
 def pbx(text: str | bytes) -> PbxInfo:
@@ -189,13 +193,21 @@ def _list(value: object) -> list[Any]:
     return value
 
 
+def _readable(read: Callable[[object], _T], text: str | bytes) -> tuple[tuple[_T, ...], int]:
+    """Those of a list that can be read, and the number of the others: one must not cost us all."""
+    values, found = _list(_decoded(text, limit=None)), []
+    for value in values:
+        with suppress(AriError):
+            found.append(read(value))
+    return tuple(found), len(values) - len(found)
+
+
 def _text(fields: dict[str, Any], name: str, default: str | None = None) -> str:
+    """A text, cut where it is long: the Dial() of a ring group names every telephone."""
     text = fields.get(name, default)
     if not isinstance(text, str):
         raise AriError(f"{name} is not a text")
-    if len(text) > _MAX_FIELD:
-        raise AriError(f"{name} is longer than {_MAX_FIELD}")
-    return text
+    return text[:_MAX_FIELD]
 
 
 def _texts(value: object) -> dict[str, str]:

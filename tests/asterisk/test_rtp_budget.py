@@ -15,9 +15,9 @@ from tests.scale import scaled
 
 
 def with_few_ports(
-    pbx: Asterisk, rtzr: EmulatorProcess, folder: Path, tap: str, transport: str
+    pbx: Asterisk, rtzr: EmulatorProcess, folder: Path, tap: str, transport: str, *, given: bool = True
 ) -> BridgeProcess:
-    rtp_range = [pbx.places.rtp_first, pbx.places.rtp_last]
+    rtp_range = [pbx.places.rtp_first, pbx.places.rtp_last] if given else None
     return tapped(pbx, rtzr, folder, tap, transport, asterisk={"rtp_range": rtp_range})
 
 
@@ -77,6 +77,27 @@ def test_over_another_transport_taps_take_no_rtp_ports_and_no_call_is_refused(
         # Sixty taps at once take the machine a second or two.
         assert_heard(bridge, wave_of(pbx, 30, silent_s=3.0))
         assert refused(bridge) == {}
+        assert "Unable to allocate" not in pbx.log()
+
+
+def test_over_ari_the_range_is_asked_for_on_the_first_call(asterisk_installed: None, tmp_path: Path) -> None:
+    """Nothing in the YAML: a burst meets it, and calls that are live at a start."""
+    with Asterisk(rtp_ports=40) as pbx, EmulatorProcess(tmp_path) as rtzr:
+        process = pbx.pid
+        with with_few_ports(pbx, rtzr, tmp_path, "chanspy", "rtp", given=False) as bridge:
+            calls = wave_of(pbx, 30)
+            told = refused(bridge)
+            assert set(told.values()) == {"rtp ports"}
+            heard = [call for call in calls if call.id not in told]
+            assert (len(heard), len(told)) == (8, 22)
+            assert_heard(bridge, heard)
+        (tmp_path / "again").mkdir()
+        live = [pbx.two_party_call([(8.0, HANGUP)], []) for _ in range(20)]
+        with with_few_ports(pbx, rtzr, tmp_path / "again", "chanspy", "rtp", given=False) as bridge:
+            bridge.wait(lambda: len(bridge.events("call.refused")) == 12, 10)
+            assert {event["subject"] for event in bridge.events("call.refused")} <= {call.id for call in live}
+            wait_for(lambda: not pbx.channels(), 20, lambda: pbx.cli("core show channels"))
+        assert pbx.pid == process
         assert "Unable to allocate" not in pbx.log()
 
 

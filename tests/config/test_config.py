@@ -371,6 +371,13 @@ class TestAllTogether:
             load(tmp_path / "no.yaml", {})
         assert len(error.value.lines) == 4
 
+    @pytest.mark.parametrize("text", ["audiosocket_port: 8787", "websocket_port: 9095"])
+    def test_a_tcp_port_is_for_one_thing(self, text: str, faults: Check) -> None:
+        (line,) = faults(f"workers: 4\nmedia: {{{text}}}")
+        assert line.startswith("FILE:")
+        assert "is one of AudioSocket's" in line
+        assert line.endswith("give another")
+
     def test_models_hold_their_rules_without_a_file_too(self) -> None:
         with pytest.raises(ValidationError, match="first_port is above last_port"):
             Config.model_validate({"media": {"first_port": 50000}})
@@ -397,6 +404,12 @@ class TestSecrets:
         assert load(file, environ, asterisk=False).secrets.ari_password == ""
         with pytest.raises(ConfigError, match=r"^environment: ARI_PASSWORD: is not set; set it, or ARI"):
             load(file, environ)
+
+    def test_what_needs_no_rtzr_needs_no_secret_of_it(self, tmp_path: Path) -> None:
+        file = tmp_path / "bridge.yaml"
+        file.write_text("drain_s: 1")
+        assert load(file, {}, asterisk=False, rtzr=False).secrets == Secrets()
+        assert load(file, {"ARI_PASSWORD": "p4ss"}, rtzr=False).secrets == Secrets(ari_password="p4ss")
 
     @pytest.mark.parametrize(
         "key",
@@ -523,6 +536,13 @@ class TestSinksOfRules:
         read = config(text)
         assert read.sinks_of_rules == {"a": frozenset({"jsonl"})}
         assert read.sinks.on == {"console", "jsonl"}
+
+    def test_what_is_wrong_with_a_rules_name_is_told_once(self, faults: Check) -> None:
+        assert faults("rules: [{name: a}, {name: a}]") == [
+            "FILE:1: rules[1].name: is another rule's name; give it one of its own"
+        ]
+        assert len(faults("rules: [{name: 5}]")) == 1
+        assert faults("rules: [{tap: false}]") == ["FILE:1: rules[0].name: is missing; give it"]
 
     def test_one_that_is_off_or_not_there_is_a_fault_with_the_mend(self, faults: Check) -> None:
         text = """\

@@ -71,11 +71,13 @@ def test_bridge_is_entered_and_left() -> None:
 
 
 def test_replies_are_read() -> None:
-    channels = ari.channels((CAPTURES / "channels.json").read_bytes())
-    assert len(channels) == 5
+    channels, unread = ari.channels((CAPTURES / "channels.json").read_bytes())
+    assert (len(channels), unread) == (5, 0)
     (tap,) = (channel for channel in channels if channel.application == "ChanSpy")
     assert tap.id == f"tap-{tap.application_data.split(',')[0]}"
-    assert ari.bridges((CAPTURES / "bridges.json").read_bytes())[0].id
+    (bridge, *_), unread = ari.bridges((CAPTURES / "bridges.json").read_bytes())
+    assert bridge.id
+    assert unread == 0
     assert ari.pbx((CAPTURES / "info.json").read_bytes()).version.startswith("22.")
     assert ari.one_channel(json.dumps(EVENTS[0]["channel"])).id == EVENTS[0]["channel"]["id"]
     assert ari.value('{"value":"x"}') == "x"
@@ -126,6 +128,24 @@ def test_spoilt_event_is_read_or_refused(event: dict[str, Any], data: st.DataObj
 def test_bounds_hold(text: str) -> None:
     with pytest.raises(ari.AriError):
         ari.parse(text)
+
+
+def test_long_text_is_cut_and_costs_no_event() -> None:
+    event = next(event for event in OURS if event["type"] == "ChannelStateChange")
+    spoken = json.loads(json.dumps(event))
+    spoken["channel"]["dialplan"]["app_data"] = "PJSIP/100&" * 1000
+    read = ari.parse(json.dumps(spoken))
+    assert isinstance(read, pbxevents.ChannelStateChange)
+    assert read.channel.id == event["channel"]["id"]
+    assert read.channel.application_data == ("PJSIP/100&" * 1000)[:4096]
+
+
+@pytest.mark.parametrize("name", ["channels", "bridges"])
+def test_what_cannot_be_read_of_a_list_costs_no_other(name: str) -> None:
+    read = getattr(ari, name)
+    listed = json.loads((CAPTURES / f"{name}.json").read_bytes())
+    whole, _ = read(json.dumps(listed))
+    assert read(json.dumps([{"id": 7}, *listed, None])) == (whole, 2)
 
 
 def test_user_event_without_a_channel() -> None:

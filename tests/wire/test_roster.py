@@ -247,7 +247,7 @@ def test_a_call_that_was_up_before_us_is_adopted_with_its_roles() -> None:
 
 def test_the_recorded_channels_are_adopted_without_the_far_half_of_a_local_channel() -> None:
     """The mark is inherited by both halves of a dialed Local channel; only the near one is a party."""
-    found = ari.channels((CAPTURE.parent / "channels.json").read_bytes())
+    found, _ = ari.channels((CAPTURE.parent / "channels.json").read_bytes())
     ids = {one.name.rpartition("/")[2]: one.id for one in found}
     tapped = next(one for one in found if one.application == "ChanSpy")
     caller = tapped.id.removeprefix("tap-")
