@@ -1,6 +1,7 @@
 """What the switchboard keeps of a call and of a leg while they live. No decision here, and no task."""
 
 import asyncio
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from bridge.desk import Desk
@@ -103,3 +104,14 @@ class Call:
     def add(self, report: LegReport) -> None:
         self.ledger.add(report.ledger)
         self.reasons += report.reasons
+
+
+def rings_alone(live: Live, legs: Iterable[Live]) -> bool:
+    """Whether of its call, nobody else of its role rings too."""
+    return [
+        other
+        for other in legs
+        if other.leg.call == live.leg.call
+        and other.new.party.role is live.new.party.role
+        and other.answered_ms is None
+    ] == [live]

@@ -20,7 +20,7 @@ from bridge.census import census, family
 from bridge.desk import DeskLost, Desks
 from bridge.errands import Errands, give_back, guarded, told
 from bridge.events import LegEvents
-from bridge.live import Call, Live
+from bridge.live import Call, Live, rings_alone
 from bridge.pbx import Pbx
 from bridge.ports import PortsOfPbx
 from bridge.sharing import Sharing
@@ -207,8 +207,8 @@ class Switchboard:
         connection = self._connection
         for attempt in count():
             try:
-                standing = {live.tap.standing for live in self._live.values() if live.tap is not None}
-                known = self._roster.known(standing - {""})
+                taps = [live.tap.standing for live in self._live.values() if live.tap is not None]
+                known = self._roster.known(filter(None, taps))
                 found = await census(self._pbx, rules=bool(self._settings.rules))
                 await self._ports.ask(found.channels)
                 break
@@ -309,14 +309,7 @@ class Switchboard:
 
     def _prepare(self, live: Live) -> None:
         """Open ahead of the answer, but never for one of several that ring."""
-        ringing = [
-            other
-            for other in self._live.values()
-            if other.leg.call == live.leg.call
-            and other.new.party.role is live.new.party.role
-            and other.answered_ms is None
-        ]
-        if ringing == [live]:
+        if rings_alone(live, self._live.values()):
             live.prepare()
 
     async def _run(self, live: Live, call: Call) -> None:
@@ -396,6 +389,7 @@ class Switchboard:
 
     def _tell_end(self, call: Call) -> None:
         cost = self._spending.add(call.ledger, time.strftime("%Y-%m-%d"))
-        today = self._spending.today
-        _log.info("call ended", call=call.id, won=round(cost.won, 2), today_won=round(today.won))
+        _log.info(
+            "call ended", call=call.id, won=round(cost.won, 2), today_won=round(self._spending.today.won)
+        )
         self._publish(events.call_ended(call.id, call.now_ms(), call.ledger, call.legs, call.reasons, cost))

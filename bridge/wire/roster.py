@@ -118,8 +118,8 @@ class Roster:
         """The dialplan says that this is a call for us, or sends its audio; None: of a linkedid that has to
         be asked for. A rule may forbid it."""
         root = self._locals.root(channel)
-        if root is not channel and (root.id in self._legs or self.selection.forbids(root.id)):
-            return []  # it is on the way to somebody whom that one calls
+        if self.selection.forbids(root.id) or (root is not channel and root.id in self._legs):
+            return []  # that is told; or it is on the way to somebody whom that one calls
         choice = self.selection.choice(channel, None)
         if choice is not None and not choice.tap:
             return [Pass(channel.id, choice)]

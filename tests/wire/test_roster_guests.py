@@ -102,4 +102,6 @@ def test_one_of_a_call_that_is_followed_already_is_heard_too() -> None:
 def test_an_audiosocket_is_a_leg_unless_a_rule_forbids_it() -> None:
     assert roster().announced(A, "A")[0] == StartLeg(A, "A", Role.CALLER)
     assert roster(CallRule("all")).announced(A, "A")[0] == StartLeg(A, "A", Role.CALLER, rule="all")
-    assert roster(CallRule("none", tap=False)).announced(A, "A") == []
+    forbidden = roster(CallRule("none", tap=False))
+    assert [type(one) for one in forbidden.announced(A, "A")] == [Pass]
+    assert forbidden.announced(A, "A") == [], "it is told once"
