@@ -60,6 +60,10 @@ class Locals:
         """Whether the other half has dialled somebody."""
         return half.local and _other(half.name) in self._leading
 
+    def standing(self, pair: str) -> list[str]:
+        """The ids of its halves that stand in for somebody."""
+        return [id_ for name in (f"{pair};1", f"{pair};2") if (id_ := self._legs.get(name)) is not None]
+
     def drop(self, pair: str) -> None:
         self._diallers.pop(pair, None)
         self._calls.pop(pair, None)

@@ -185,8 +185,6 @@ class Roster:
         self._pending[caller.id] = Asked(None, [(peer, status)])
         return [LookUp(caller, leads=True)]
 
-    # Rules.
-
     def _asked(self, channel: pbx.Channel, peer: pbx.Channel | None = None) -> list[Decision]:
         """Ask the rules about a channel that calls, and perhaps now dials `peer`, until one has chosen it. If
         it is half of a Local channel, what it does is done for whoever began."""
@@ -289,11 +287,12 @@ class Roster:
         return [start, AnswerLeg(channel.id, None)] if answered else [start]
 
     def _destroyed(self, channel: str, cause: str) -> list[Decision]:
+        halves = self._locals.standing(self._seen.pair(channel))  # nothing can be heard on the other one now
         self._drop(channel)
         if self._seen.own(channel):
             return [EndTap(tap_of(channel))]
         self._seen.bury(channel)
-        return self._end(channel, cause) + self._settle()
+        return [end for one in (channel, *halves) for end in self._end(one, cause)] + self._settle()
 
     def _end(self, channel: str, cause: str) -> list[Decision]:
         call = self._legs.pop(channel, None)

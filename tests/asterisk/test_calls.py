@@ -126,7 +126,7 @@ def test_twenty_calls_at_once_do_not_leak_into_each_other(pbx: Asterisk, bridge:
     said: dict[str, tuple[str, str]] = {}
     for number in range(20):
         one, two = number % 24, (number + 7) % 24
-        call = pbx.two_party_call(*dialogue(one, two))
+        call = pbx.two_party_call(*dialogue(one, two), ring_s=3.0)  # forty taps at once
         said[call.id] = SENTENCES[one], SENTENCES[two]
     for call_id, (caller, callee) in said.items():
         ended = bridge.wait_for_end(call_id, 40)

@@ -91,8 +91,8 @@ def test_recorded_call_has_two_legs_answered_and_ended() -> None:
         ("StartLeg", CALLEE),
         ("AnswerLeg", CALLEE),
         ("AnswerLeg", CALLER),
-        ("EndLeg", CALLEE),
         ("EndLeg", CALLER),
+        ("EndLeg", CALLEE),
         ("EndTap", TAP),
     ]
     starts = [decision for decision in decisions if isinstance(decision, StartLeg)]

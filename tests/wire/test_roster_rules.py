@@ -318,3 +318,16 @@ def test_the_older_of_two_calls_is_so_though_who_began_it_has_left() -> None:
     one.take(pbxevents.ChannelDestroyed(10.0, old, 16))
     met = [one.take(pbxevents.ChannelEnteredBridge(11.0, each, "b")) for each in (young, callee)]
     assert met == [[], [Merge("y", "o")]]
+
+
+def test_a_half_ends_with_the_other_one_though_the_pbx_forgets_it() -> None:
+    """Asterisk can leave the near half up for ever when both sides hang up at once (seen under load)."""
+    one, a = roster(rule("all")), channel("a")
+    near, far = halves("1")
+    one.take(created(a))
+    one.chosen(a, "a", "all")
+    for event in (created(near), created(far), dials(a, near)):
+        one.take(event)
+    assert starts(one.take(replace(dials(a, near), status="RINGING"))) == [("l11", "a", Role.CALLEE, "")]
+    assert one.take(pbxevents.ChannelDestroyed(9.0, far, 16)) == [EndLeg("l11", "cause 16")]
+    assert one.take(pbxevents.ChannelDestroyed(9.5, near, 16)) == []
