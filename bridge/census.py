@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import structlog
 
+from bridge.errands import told
 from bridge.pbx import Pbx
 from bridge.types import CallId
 from bridge.wire.census import Census, Mark
@@ -30,7 +31,7 @@ async def _mark(pbx: Pbx, channel: Channel) -> Mark | None:
     try:
         return Mark.read(await pbx.variable(channel.id, MARK))
     except (PbxRefused, PbxError) as error:
-        _log.warning("channel not read", reason=f"{type(error).__name__} {error}".strip())
+        _log.warning("channel not read", reason=told(error))
         return None
 
 
@@ -46,5 +47,5 @@ async def family(pbx: Pbx, channel: Channel) -> CallId | None:
     try:
         return await pbx.variable(channel.id, "CHANNEL(linkedid)") or channel.id
     except (PbxRefused, PbxUnreachable) as error:
-        _log.warning("request to the pbx failed", reason=f"{type(error).__name__} {error}".strip())
+        _log.warning("request to the pbx failed", reason=told(error))
         return None if channel.local else channel.id  # as it is for whoever calls from a telephone

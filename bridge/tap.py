@@ -15,6 +15,7 @@ from uuid import uuid4
 import structlog
 
 from bridge.desk import Desk, DeskLost
+from bridge.errands import told
 from bridge.inlets import NoInlet
 from bridge.pbx import Pbx
 from bridge.types import Transport
@@ -123,7 +124,7 @@ class Tap:
         except DeskLost:
             pass  # the switchboard has a new one, and a tap for it
         except (PbxRefused, PbxUnreachable, PbxError, NoInlet, ValueError) as error:
-            self._tell(f"{type(error).__name__} {error}".strip())
+            self._tell(told(error))
         finally:
             await self._desk.close_inlet()
             if order is not None:
