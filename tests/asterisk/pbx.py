@@ -33,6 +33,8 @@ START_S = 20.0
 _spawner = ThreadPoolExecutor(max_workers=1)
 """`--pdeathsig` strikes when the thread that started the process ends, so that must be one that stays."""
 _serial = itertools.count(1)
+_RTP_PORTS = (12_000, 32_000)
+"""Below the ports that the kernel gives to whoever asks for any: the PBX has such sockets too, for DNS."""
 _number = itertools.count(random.randrange(1000, 8000) * 100)
 
 Script = Sequence[tuple[float, str]]
@@ -71,7 +73,7 @@ class Asterisk:
     def __init__(self, rtp_ports: int = 999, sip_port: int = 0) -> None:
         self.root = root_dir()
         _sweep(self.root)
-        first = random.randrange(20_000, 50_000, 1000)
+        first = random.randrange(*_RTP_PORTS, 1000)
         base = Path("/srv") / f"rtzr-{os.getpid()}-{next(_serial)}"
         self.places = pbx_config.Places(
             base,
