@@ -17,7 +17,7 @@ from bridge.inlets import Inlet, Inlets, Listener, Place
 from bridge.permit import Speech
 from bridge.ring import Ring
 from bridge.spool import LegSpool, Spool
-from bridge.types import CallId, Codec, Event, LegId, NewLeg, Party, Transport
+from bridge.types import CallId, Codec, Event, Frame, LegId, NewLeg, Party, Transport
 from bridge.wire.door import Door, Refusal
 
 _log = structlog.get_logger()
@@ -92,6 +92,9 @@ class Desks(Protocol):
     def mix(self, host: LegId, guest: LegId) -> None:
         """From now on the guest's audio goes out in the host's stream too."""
 
+    def pair(self, host: LegId, guest: LegId) -> None:
+        """From now on the second channel of the host's tap is the guest's audio."""
+
     def admit(self, call: CallId, legs: int) -> Refusal | None:
         """Why so many legs of a call that is new are not to be begun; None when they may be: places for them
         are kept for a while."""
@@ -128,6 +131,8 @@ class LocalDesk:
         """Call time now."""
         self._cause = "unknown"
         self._codec = codec = new.codec or settings.codec
+        self.other: Callable[[list[Frame]], None] | None = None
+        """Who takes the second channel of a tap in stereo."""
         self._inlet: Inlet | None = None
         self._counted: tuple[int, ...] = ()
         self.ring = Ring(codec, settings.ring_ms)
@@ -168,10 +173,18 @@ class LocalDesk:
 
     async def open_inlet(self, transport: Transport, key: str = "") -> Place:
         ended = (lambda: self.end("stream ended")) if key else None
-        listener = Listener(self._codec, self.now_ms, self.ring.push, ended)
+        channels = 2 if transport is Transport.AUDIOSTREAM_STEREO else 1
+        listener = Listener(self._codec, self.now_ms, self.ring.push, ended, channels, self._pass_on)
         self._inlet = await self._desks.inlets.open(transport, listener, key)
         self._counted = (0,) * len(self._inlet.fates)
         return self._inlet.place
+
+    def _pass_on(self, frames: list[Frame]) -> bool:
+        """The second channel; whether anybody takes it."""
+        if self.other is None:
+            return False
+        self.other(frames)
+        return True
 
     async def lock(self, address: str, port: int) -> None:
         if self._inlet is not None:
@@ -271,6 +284,11 @@ class LocalDesks:
         one, other = self.find(host), self.find(guest)
         if one is not None and other is not None:
             one.ring.mix_in(other.ring, one.now_ms)
+
+    def pair(self, host: LegId, guest: LegId) -> None:
+        one, other = self.find(host), self.find(guest)
+        if one is not None and other is not None:
+            one.other = other.ring.push
 
     def observe(self, cpu_s: float, lag_ms: float) -> None:
         """As `load.watch_load` tells it."""

@@ -63,6 +63,10 @@ class Transport(StrEnum):
     """The same; Asterisk connects to us, as its websocket_client.conf says."""
     AUDIOSOCKET = "audiosocket"
     """Asterisk connects to us."""
+    AUDIOSTREAM = "audiostream"
+    """A media module of FreeSWITCH connects to us."""
+    AUDIOSTREAM_STEREO = "audiostream_stereo"
+    """The same, with a second party on a second channel."""
 
 
 @dataclass(frozen=True, slots=True)

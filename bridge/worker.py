@@ -157,6 +157,8 @@ def _tell(staff: _Staff, message: Any) -> None:
             staff.stop(leg)
         case wire.Mix(host, guest):
             staff.desks.mix(host, guest)
+        case wire.Pair(host, guest):
+            staff.desks.pair(host, guest)
         case wire.Evict(session):
             staff.speech.evict(session)
         case _:

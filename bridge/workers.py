@@ -269,6 +269,10 @@ class _Worker:
         if self._up.is_set():
             self._living().tell(wire.Mix(host, guest))
 
+    def pair(self, host: LegId, guest: LegId) -> None:
+        if self._up.is_set():
+            self._living().tell(wire.Pair(host, guest))
+
     def admit(self, call: CallId, legs: int) -> Refusal | None:
         """As `Desks.admit`."""
         return self.door.admit(call, len(self._desks), legs, asyncio.get_running_loop().time())
@@ -368,6 +372,9 @@ class Workers:
 
     def mix(self, host: LegId, guest: LegId) -> None:
         self._of(host.call).mix(host, guest)
+
+    def pair(self, host: LegId, guest: LegId) -> None:
+        self._of(host.call).pair(host, guest)
 
     def admit(self, call: CallId, legs: int) -> Refusal | None:
         return self._of(call).admit(call, legs)

@@ -127,6 +127,12 @@ class Mix:
 
 
 @dataclass(frozen=True, slots=True)
+class Pair:
+    host: LegId
+    guest: LegId
+
+
+@dataclass(frozen=True, slots=True)
 class End:
     """Nothing more will come from the PBX for this leg."""
 
