@@ -19,6 +19,7 @@ class Codec(Enum):
     ALAW = ("alaw", "ALAW", 8000, 1, b"\xd5")
     SLIN = ("slin", "LINEAR16", 8000, 2, b"\x00\x00")
     SLIN16 = ("slin16", "LINEAR16", 16000, 2, b"\x00\x00")
+    SLIN24 = ("slin24", "LINEAR16", 24000, 2, b"\x00\x00")
 
     def __init__(self, label: str, rtzr: str, rate: int, width: int, silent: bytes) -> None:
         self.label = label

@@ -36,6 +36,8 @@ _LEAP_MS = 300.0
 """A leg looks at the clock more often than this. If it did not, the bridge itself stood still."""
 _VOICED_RMS = 180
 """About -45 dBFS: a voice on a telephone is well above, line noise below."""
+_VAD_RATES = (8000, 16_000, 32_000, 48_000)
+"""What WebRTC VAD takes; of audio at 24 kHz it is given a copy at a third of that."""
 _FAINT_RMS = 60
 """About -55 dBFS: no voice is below. WebRTC VAD takes the first 100 ms of any line's noise for speech, and at
 times seconds of faint noise after a loud sound."""
@@ -178,12 +180,15 @@ class Gate:
     _bytes_per_ms: int = field(init=False)
     _window_size: int = field(init=False)
     """Bytes of PCM."""
+    _vad_rate: int = field(init=False)
 
     def __post_init__(self) -> None:
         self._vad = webrtcvad.Vad(self.settings.aggressiveness)
         self._utterance = _Utterance(self.settings)
         self._bytes_per_ms = self.codec.bytes_per_ms
         self._window_size = WINDOW_MS * self.codec.rate // 1000 * 2
+        rate = self.codec.rate
+        self._vad_rate = rate if rate in _VAD_RATES else rate // 3
 
     @property
     def due_ms(self) -> float | None:
@@ -301,7 +306,8 @@ class Gate:
 
     def _judge(self, window: bytes) -> bool:
         """Whether a voice is in the window that comes next."""
-        speech: bool = self._vad.is_speech(window, self.codec.rate)
+        heard = window if self._vad_rate == self.codec.rate else g711.thirds(window)
+        speech: bool = self._vad.is_speech(heard, self._vad_rate)
         faint = speech and g711.rms(window) < _FAINT_RMS
         self._utterance.window(speech, faint, self._window_at)
         self._window_at += WINDOW_MS

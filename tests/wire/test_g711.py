@@ -8,7 +8,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.types import Codec
-from bridge.wire.g711 import G711Error, from_pcm, loudness, pcm_to_alaw, pcm_to_ulaw, peak, rms, swap, to_pcm
+from bridge.wire.g711 import (
+    G711Error,
+    from_pcm,
+    loudness,
+    pcm_to_alaw,
+    pcm_to_ulaw,
+    peak,
+    rms,
+    split,
+    swap,
+    thirds,
+    to_pcm,
+)
 
 
 def pcm(*samples: int) -> bytes:
@@ -50,6 +62,19 @@ def test_silence_of_each_codec_is_silent(codec: Codec) -> None:
 def test_a_sample_is_kept_to_a_sixteenth(codec: Codec, values: list[int]) -> None:
     back = samples(to_pcm(from_pcm(pcm(*values), codec), codec))
     assert all(abs(a - b) <= max(abs(a) / 16, 16) for a, b in zip(values, back, strict=True))
+
+
+def test_channels_come_apart_as_they_went_in() -> None:
+    left, right = pcm(0, -1, 32_767, -32_768), pcm(5, 6, -7, 8)
+    both = pcm(*[value for pair in zip(samples(left), samples(right), strict=True) for value in pair])
+    assert split(both) == (left, right)
+    assert split(b"") == (b"", b"")
+
+
+def test_a_third_of_the_rate_is_the_average_of_three() -> None:
+    assert samples(thirds(pcm(3, 30, 300, -32_768, -32_768, -32_768, 32_767, 32_767, 32_767))) == (
+        pytest.approx((111, -32_768, 32_767), abs=3)
+    )
 
 
 @given(st.binary(max_size=99))

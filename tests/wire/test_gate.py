@@ -143,7 +143,7 @@ def test_silence_counts_from_the_voice_and_not_from_the_vads_hangover(
 
 
 @pytest.mark.parametrize("aggressiveness", range(4))
-@pytest.mark.parametrize("codec", [Codec.ULAW, Codec.SLIN16])
+@pytest.mark.parametrize("codec", [Codec.ULAW, Codec.SLIN16, Codec.SLIN24])
 def test_the_hangover_that_is_taken_off_is_the_one_webrtc_has(codec: Codec, aggressiveness: int) -> None:
     one = Line(Gate(replace(DEFAULTS, aggressiveness=aggressiveness), codec))
     over = 600 + 900

@@ -91,6 +91,11 @@ def test_each_codec_has_its_payload_type_and_linear_is_swapped() -> None:
         assert frame == Frame(swap(payload) if codec.width == 2 else payload, 100)
 
 
+def test_a_codec_without_a_payload_type_is_told() -> None:
+    with pytest.raises(ValueError, match="slin24"):
+        Receiver(Codec.SLIN24)
+
+
 def test_comfort_noise_and_key_presses_are_counted_and_cost_no_audio() -> None:
     receiver = Receiver(Codec.ULAW)
     kinds = {3: 13, 5: 101, 6: 101, 7: 121, 8: 8, 9: 96, 10: 19}
