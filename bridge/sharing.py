@@ -12,9 +12,7 @@ _log = structlog.get_logger()
 
 
 class Sharing:
-    def __init__(
-        self, desks: Desks, mix_when: Callable[[int], bool] | None, *, stereo: bool = False
-    ) -> None:
+    def __init__(self, desks: Desks, mix_when: Callable[[int], bool] | None, *, stereo: bool = False) -> None:
         """`mix_when`: whether, of so many answered legs, the last is to share its call's other stream.
         `stereo`: whether a tap brings two voices."""
         self._desks = desks

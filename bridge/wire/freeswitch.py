@@ -84,7 +84,9 @@ def channel_of(headers: Mapping[str, str]) -> Channel:
         state="Down" if outbound else "Ring",
         number=number,
         caller_name="" if name == _PLACEHOLDER else name,
-        created=_seconds(headers.get("Caller-Channel-Created-Time") or _needed(headers, "Event-Date-Timestamp")),
+        created=_seconds(
+            headers.get("Caller-Channel-Created-Time") or _needed(headers, "Event-Date-Timestamp")
+        ),
         application=_application(headers.get("Other-Type") == "originator"),
         application_data="",
         context=headers.get("Caller-Context", ""),
@@ -135,6 +137,8 @@ class Follower:
     _known: dict[str, _Known] = field(default_factory=dict)
     _calls: dict[str, str] = field(default_factory=dict)
     """By channel, whoever originated it."""
+    _ended: set[str] = field(default_factory=set)
+    """Channels that were hung up, until the PBX has taken them down."""
 
     def take(self, event: EslEvent) -> list[PbxEvent]:
         """What it means; nothing, if we have no use for it. Raises PbxError for one that cannot be read."""
@@ -145,7 +149,9 @@ class Follower:
         if event.name not in EVENTS and event.name != VARIABLES_SET and event.subclass != ANNOUNCED:
             return []
         if event.name in ("CHANNEL_HANGUP", "CHANNEL_DESTROY"):
-            return self._gone(headers, at)
+            return self._gone(headers, at, taken_down=event.name == "CHANNEL_DESTROY")
+        if headers.get("Unique-ID") in self._ended:
+            return []
         known = self._see(headers)
         return [*self._news(event, known, at), *self._variables(headers, known, at)]
 
@@ -164,10 +170,11 @@ class Follower:
         """The connection is lost: what was known is asked for anew."""
         self._known.clear()
         self._calls.clear()
+        self._ended.clear()
 
     def adopt(self, channel: Channel, originator: str = "") -> None:
         """A channel that was there before us, or while we were away."""
-        if channel.id not in self._known:
+        if channel.id not in self._known and channel.id not in self._ended:
             self._known[channel.id] = _Known(channel, answered=channel.up, heard=channel.up)
             if originator:
                 self._calls[channel.id] = originator
@@ -251,8 +258,12 @@ class Follower:
             return [ChannelLeftBridge(at, known.channel, bridge)]
         return [*self._up(known, at), ChannelEnteredBridge(at, known.channel, bridge)]
 
-    def _gone(self, headers: Mapping[str, str], at: float) -> list[PbxEvent]:
+    def _gone(self, headers: Mapping[str, str], at: float, *, taken_down: bool) -> list[PbxEvent]:
         channel = _needed(headers, "Unique-ID")
+        if taken_down:
+            self._ended.discard(channel)
+        else:
+            self._ended.add(channel)
         known = self._known.pop(channel, None)
         self._calls.pop(channel, None)
         if known is None:

@@ -82,7 +82,11 @@ def test_a_call_from_ring_to_hang_up() -> None:
 
 
 def test_who_is_who() -> None:
-    made = [event.channel for event in followed("mas-01-mono-8k-caller-hangup") if isinstance(event, ChannelCreated)]
+    made = [
+        event.channel
+        for event in followed("mas-01-mono-8k-caller-hangup")
+        if isinstance(event, ChannelCreated)
+    ]
     caller, callee = (made[0].party(Role.CALLER), made[1].party(Role.CALLEE))
     assert (caller.number, caller.name) == ("1001", "Alice Caller")
     assert (callee.number, callee.name) == ("2000", "")
@@ -94,7 +98,11 @@ def test_who_is_who() -> None:
 
 @pytest.mark.parametrize(
     ("name", "causes"),
-    [("call-20-rejected-486", [17, 17]), ("call-22-caller-cancel", [16, 16]), ("call-28-uuid_kill", [21, 16])],
+    [
+        ("call-20-rejected-486", [17, 17]),
+        ("call-22-caller-cancel", [16, 16]),
+        ("call-28-uuid_kill", [21, 16]),
+    ],
 )
 def test_how_calls_end(name: str, causes: list[int]) -> None:
     gone = [event for event in followed(name) if isinstance(event, ChannelDestroyed)]
@@ -104,7 +112,13 @@ def test_how_calls_end(name: str, causes: list[int]) -> None:
 
 
 def test_a_transferred_caller_keeps_its_channel() -> None:
-    assert told(followed("call-27-blind-transfer-A"))[-3:] == ["81f2 gone 16", "fa8d leaves", "fa8d gone 16"]
+    assert told(followed("call-27-blind-transfer-A"))[-5:] == [
+        "fa8d meets",
+        "81f2 meets",
+        "81f2 gone 16",
+        "fa8d leaves",
+        "fa8d gone 16",
+    ]
 
 
 def test_in_a_click_to_call_the_first_leg_dials_the_second() -> None:
@@ -179,11 +193,15 @@ def test_who_is_in_a_conference_hears_the_others() -> None:
 def test_wanted_variables_are_told_of_once() -> None:
     follower = Follower(frozenset({"tenant"}))
     created = follower.take(event("CHANNEL_CREATE", variable_tenant="acme", variable_other="x"))
-    assert [(one.variable, one.value) for one in created if isinstance(one, ChannelVarset)] == [("tenant", "acme")]
+    assert [(one.variable, one.value) for one in created if isinstance(one, ChannelVarset)] == [
+        ("tenant", "acme")
+    ]
     assert follower.take(event("CHANNEL_EXECUTE_COMPLETE", variable_tenant="acme")) == []
 
 
-@pytest.mark.parametrize("wrong", [{"Unique_ID": ""}, {"Event_Date_Timestamp": "soon"}, {"Event_Date_Timestamp": "9" * 30}])
+@pytest.mark.parametrize(
+    "wrong", [{"Unique_ID": ""}, {"Event_Date_Timestamp": "soon"}, {"Event_Date_Timestamp": "9" * 30}]
+)
 def test_what_cannot_be_read_is_an_error(wrong: dict[str, str]) -> None:
     with pytest.raises(PbxError):
         Follower().take(event("CHANNEL_CREATE", **wrong))
