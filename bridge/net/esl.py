@@ -33,7 +33,8 @@ _TURN = 64
 """Events given before the loop has its turn: a consumer that never waits would keep it from reading."""
 
 _PING = esl.api("status")
-_LOGIN = "give the password of event_socket.conf.xml in ESL_LOGIN"
+_LOGIN = "give the password of event_socket.conf.xml in ESL_PASSWORD"
+_REFUSED = "the PBX's access list (apply-inbound-acl of event_socket.conf.xml) refuses us"
 _ACL = "let this machine's address in with apply-inbound-acl in event_socket.conf.xml"
 
 
@@ -75,6 +76,7 @@ class EslConnection(asyncio.Protocol):
         self.counters = EslCounters() if counters is None else counters
         self.why = ""
         """Why it ended; empty while it has not."""
+        self._mend = ""
         self._ping_s = ping_s
         self._timeout_s = 5.0
         self._loop = asyncio.get_running_loop()
@@ -108,7 +110,9 @@ class EslConnection(asyncio.Protocol):
                 await self._greeted
                 reply = (await self._ask(login, esl.COMMAND_REPLY)).reply
             if not reply.startswith("+OK"):
-                self._forbid("the PBX refuses the password", _LOGIN)
+                self._end(why := "the PBX refuses the password")
+                self.why = why  # and not that the PBX took leave, which it does then
+                raise Forbidden(why, _LOGIN)
         except TimeoutError:
             self._give_up(f"no login within {timeout_s:g} s")
         except OSError as error:
@@ -192,7 +196,7 @@ class EslConnection(asyncio.Protocol):
         """The reply to come. Who no longer waits for it leaves its place in the line."""
         transport = self._transport
         if self.why or transport is None:
-            raise PbxUnreachable(self.why or "not connected")
+            raise self._lost() if self.why else PbxUnreachable("not connected")
         asked = _Asked(kind, self._loop.create_future())
         self._asked.append(asked)
         transport.write(data)
@@ -234,7 +238,7 @@ class EslConnection(asyncio.Protocol):
                 if not self._greeted.done():
                     self._greeted.set_result(None)
             case esl.RUDE_REJECTION:
-                self._end("the PBX's access list refuses us", _acl())
+                self._end(_REFUSED, _ACL)
             case esl.DISCONNECT_NOTICE:
                 self._end("the PBX takes leave")
             case _:
@@ -297,24 +301,23 @@ class EslConnection(asyncio.Protocol):
         """Whether somebody waits for a reply, which has a time of its own to come in."""
         return any(not asked.reply.done() for asked in self._asked)
 
-    def _forbid(self, reason: str, mend: str) -> NoReturn:
-        self._end(reason)
-        self.why = reason  # and not that the PBX took leave, which it does then
-        raise Forbidden(reason, mend)
-
     def _give_up(self, why: str) -> NoReturn:
         self._end(why)
         raise PbxUnreachable(why) from None
 
-    def _end(self, why: str, error: Exception | None = None) -> None:
+    def _lost(self) -> PbxRefused | PbxUnreachable:
+        """What to raise now that it has ended."""
+        return Forbidden(self.why, self._mend) if self._mend else PbxUnreachable(self.why)
+
+    def _end(self, why: str, mend: str = "") -> None:
         """It is of no more use: what was asked is not answered, and no event will come."""
         if self.why:
             return
-        self.why = why
+        self.why, self._mend = why, mend
         waiting: list[asyncio.Future[Any]] = [self._greeted, *(asked.reply for asked in self._asked)]
         for future in waiting:
             if not future.done():
-                future.set_exception(PbxUnreachable(why) if error is None else error)
+                future.set_exception(self._lost())
                 future.exception()  # seen, though perhaps nobody waits for it
         self._asked.clear()
         for timer in (self._timer, self._leaving):
@@ -323,7 +326,3 @@ class EslConnection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
         self._news.set()
-
-
-def _acl() -> Forbidden:
-    return Forbidden("the PBX's access list (apply-inbound-acl of event_socket.conf.xml) refuses us", _ACL)
