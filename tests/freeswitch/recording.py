@@ -1,11 +1,12 @@
 """A recorded FreeSWITCH session as values: what it told over ESL, and what each start of a stream led to.
 
-Pure but for reading the file. The format is told in tests/captures/freeswitch/README.md. The recorder's own commands
-about streams, and what came of them, are taken out of the story and become `Script`s: whoever follows the
-replay gives commands of its own.
+Pure but for reading the file. The format is told in tests/captures/freeswitch/README.md. The recorder's own
+commands about streams, and what came of them, are taken out of the story and become `Script`s: whoever
+follows the replay gives commands of its own.
 """
 
 import base64
+import itertools
 import json
 import re
 import statistics
@@ -20,7 +21,7 @@ CAPTURES = Path(__file__).parent.parent / "captures" / "freeswitch"
 MODULES = {"uuid_audio_stream": "mod_audio_stream", "uuid_audio_fork": "mod_audio_fork"}
 CHANNELS = {"mono": 1, "mixed": 1, "stereo": 2}
 SLOW_S = 0.3
-"""An upgrade that took longer was slow on the recorder's side: the replay connects that much later instead."""
+"""An upgrade that took longer was slow on the recorder's side: the replay connects so much later instead."""
 
 Line = dict[str, Any]
 Headers = dict[str, Any]
@@ -34,7 +35,7 @@ class Sent:
     at: float
     """Seconds since the start of the recording, here and everywhere."""
     op: str
-    """connect, text, binary, ping, close, gone (the TCP connection ends without a Close)."""
+    """connect, text, binary, ping, pong, close; gone: TCP ends without one; reset: by the server."""
     conn: int
     size: int = 0
     fill: bool = False
@@ -56,6 +57,8 @@ class Script:
     events: tuple[tuple[float, Headers], ...]
     requests: dict[int, str] = field(repr=False)
     """The upgrade request of each connection."""
+    with_call: bool
+    """Whether it ended because its leg did, and not before."""
 
     @property
     def channels(self) -> int:
@@ -81,13 +84,18 @@ class Script:
     @property
     def ended(self) -> float:
         """When its last connection was closed."""
-        return max(step.at for step in self.sent)
+        return max((step.at for step in self.sent), default=self.at)
+
+    @property
+    def graceful(self) -> bool:
+        """Whether its audio ends with a frame of no bytes, after which the server has to close."""
+        return any(step.op == "binary" and not step.size for step in self.sent)
 
     @property
     def cadence_s(self) -> float:
         """Usual time between two frames."""
         times = [frame.at for frame in self.frames]
-        gaps = [later - earlier for earlier, later in zip(times, times[1:], strict=False)]
+        gaps = [later - earlier for earlier, later in itertools.pairwise(times)]
         return statistics.median(gaps) if gaps else 0.02
 
 
@@ -215,8 +223,22 @@ def _scripts(lines: list[Line]) -> Iterator[Script]:
         }
         yield Script(
             start.at, start.leg, start.module, start.mix, start.rate, start.reply, tuple(sent), tuple(events),
-            requests,
+            requests, _with_call(lines, start.leg, sent),
         )  # fmt: skip
+
+
+def _with_call(lines: list[Line], leg: str, sent: list[Sent]) -> bool:
+    ends = [
+        line["t"]
+        for line in lines
+        if (line["src"] == "rig" and "signal" in line["what"])
+        or (
+            line.get("event", {}).get("Event-Name") == "CHANNEL_HANGUP"
+            and line["event"].get("Unique-ID") == leg
+        )
+    ]
+    final = [step.at for step in sent if step.op in ("close", "gone")]
+    return bool(final and ends) and min(ends) - final[-1] < SLOW_S
 
 
 def _starts(lines: list[Line]) -> list[_Start]:
@@ -253,7 +275,9 @@ def _sent(lines: list[Line], conn: int) -> Iterator[Sent]:
     yield from (_step(line) for line in of_conn if line["src"] == "ws" and line["dir"] == "c2s")
     if not any(line["src"] == "ws" and line["dir"] == "c2s" and line["op"] == "close" for line in of_conn):
         ends = [line["t"] for line in of_conn if line["src"] == "tcp" and line["what"] == "c2s EOF"]
-        yield from (Sent(at, "gone", conn) for at in ends)
+        broken = [line["t"] for line in lines if line["src"] == "tcp" and "(rst)" in line["what"]]
+        for at in ends:
+            yield Sent(at, "reset" if any(abs(at - t) < SLOW_S for t in broken) else "gone", conn)
 
 
 def _step(line: Line) -> Sent:
