@@ -39,9 +39,12 @@ class Desk(Protocol):
         """The leg, to its end. Raises DeskLost."""
         ...
 
-    async def open_inlet(self, transport: Transport, key: str = "") -> Place:
+    async def open_inlet(
+        self, transport: Transport, key: str = "", *, channels: int = 1, other: LegId | None = None
+    ) -> Place:
         """Where the leg's audio is to be sent; with a `key` of the PBX's own, the leg ends with the stream.
-        Raises NoInlet and DeskLost, as those below."""
+        Of a stream of two `channels`, the second is what leg `other` of the same call hears, if that is here
+        already. Raises NoInlet and DeskLost, as those below."""
         ...
 
     async def lock(self, address: str, port: int) -> None:
@@ -127,7 +130,7 @@ class LocalDesk:
         self.now_ms = _clock(new.origin_s)
         """Call time now."""
         self._cause = "unknown"
-        self._codec = codec = new.codec or settings.codec
+        self.codec = codec = new.codec or settings.codec
         self._inlet: Inlet | None = None
         self._counted: tuple[int, ...] = ()
         self.ring = Ring(codec, settings.ring_ms)
@@ -150,7 +153,7 @@ class LocalDesk:
         if desks.spool is None:
             return None
         began = desks.unix() - self.now_ms() / 1000
-        return desks.spool.leg(self._new.leg, self._new.party, self._codec, began)
+        return desks.spool.leg(self._new.leg, self._new.party, self.codec, began)
 
     @property
     def report(self) -> LegReport:
@@ -166,9 +169,21 @@ class LocalDesk:
             await self.close_inlet()
             self._desks.forget(self._new.leg)
 
-    async def open_inlet(self, transport: Transport, key: str = "") -> Place:
+    async def open_inlet(
+        self, transport: Transport, key: str = "", *, channels: int = 1, other: LegId | None = None
+    ) -> Place:
         ended = (lambda: self.end("stream ended")) if key else None
-        listener = Listener(self._codec, self.now_ms, self.ring.push, ended)
+        paired = None if other is None else self._desks.find(other)
+        if paired is not None and paired.codec is not self.codec:
+            paired = None  # it could not read what comes
+        listener = Listener(
+            self.codec,
+            self.now_ms,
+            self.ring.push,
+            ended,
+            channels,
+            None if paired is None else paired.ring.push,
+        )
         self._inlet = await self._desks.inlets.open(transport, listener, key)
         self._counted = (0,) * len(self._inlet.fates)
         return self._inlet.place

@@ -239,7 +239,8 @@ def ports_for(config: Config, rtp: range, worker: int) -> Ports:
     """What one of the processes that hear legs listens on."""
     media = config.media
     audiosocket = media.audiosocket_port + worker
-    return Ports(media.bind, rtp, audiosocket, media.websocket_port, media.port_rest_s)
+    audiostream = media.websocket_port + worker
+    return Ports(media.bind, rtp, audiosocket, media.websocket_port, media.port_rest_s, audiostream)
 
 
 def way_settings(config: Config) -> WaySettings:

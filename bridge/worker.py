@@ -127,8 +127,9 @@ class Worker:
         match question:
             case wire.Ready():
                 return None
-            case wire.OpenInlet(leg, transport, key):
-                return await _desk(self._staff, leg).open_inlet(transport, key)
+            case wire.OpenInlet(leg, transport, key, channels, other):
+                opening = _desk(self._staff, leg).open_inlet
+                return await opening(transport, key, channels=channels, other=other)
             case wire.CloseInlet(leg):
                 desk = self._staff.desks.find(leg)
                 return None if desk is None else await desk.close_inlet()

@@ -79,8 +79,10 @@ class DistantDesk:
         self._lost = True
         self._over.set()
 
-    async def open_inlet(self, transport: Transport, key: str = "") -> Place:
-        place: Place = await self._ask(wire.OpenInlet(self._leg, transport, key))
+    async def open_inlet(
+        self, transport: Transport, key: str = "", *, channels: int = 1, other: LegId | None = None
+    ) -> Place:
+        place: Place = await self._ask(wire.OpenInlet(self._leg, transport, key, channels, other))
         return place
 
     async def lock(self, address: str, port: int) -> None:

@@ -71,6 +71,8 @@ class OpenInlet:
     leg: LegId
     transport: Transport
     key: str = field(default="", repr=False)
+    channels: int = 1
+    other: LegId | None = None
 
 
 @dataclass(frozen=True, slots=True)
