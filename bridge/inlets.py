@@ -6,19 +6,22 @@ it, is the tap's business; what arrives is `net/`'s and `wire/`'s.
 """
 
 import asyncio
+import ssl
 from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
+from secrets import token_hex
 from typing import NamedTuple, Protocol
 from uuid import UUID, uuid4
 
 from bridge.net import mediasocket
 from bridge.net.audiosocket import AudioSocketInlet, AudioSocketServer
-from bridge.net.mediainlet import Inlet as MediaInlet
-from bridge.net.mediasocket import MediaSocketServer, NotConnected
+from bridge.net.audiostream import AudioStreamInlet, AudioStreamServer
+from bridge.net.mediasocket import MediaSocketInlet, MediaSocketServer, NotConnected
 from bridge.net.rtp import FATES as PORT_FATES
 from bridge.net.rtp import PortPool, PortsExhausted, RtpPort
 from bridge.types import Codec, Frame, Transport
+from bridge.wire.audiostream import AUDIOSTREAM_FATES
 from bridge.wire.intake import FATES as AUDIOSOCKET_FATES
 from bridge.wire.mediasocket import MEDIA_FATES
 from bridge.wire.receiver import Receiver
@@ -47,6 +50,10 @@ class Listener:
     deliver: Callable[[list[Frame]], None]
     ended: Callable[[], None] | None = None
     """Told when the PBX has ended a stream of its own making."""
+    channels: int = 1
+    """2: the other party's audio comes in the same stream."""
+    other: Callable[[list[Frame]], bool] | None = None
+    """Whom that is for."""
 
 
 class Inlet(Protocol):
@@ -135,7 +142,7 @@ class MessageInlet(_Inlet):
 
     fates = MEDIA_FATES
 
-    def __init__(self, place: Place, listener: Listener, inlet: MediaInlet | None = None) -> None:
+    def __init__(self, place: Place, listener: Listener, inlet: MediaSocketInlet | None = None) -> None:
         super().__init__(place)
         self._listener = listener
         self._inlet = inlet
@@ -155,6 +162,32 @@ class MessageInlet(_Inlet):
             await self._inlet.close()
 
 
+class SpokenInlet(_Inlet):
+    """A stream of FreeSWITCH's, which comes, and comes again if it is lost."""
+
+    fates = AUDIOSTREAM_FATES
+
+    def __init__(self, place: Place, inlet: AudioStreamInlet) -> None:
+        super().__init__(place)
+        self._inlet = inlet
+
+    @property
+    def connected(self) -> bool:
+        return self._inlet.connected
+
+    @property
+    def agent(self) -> str:
+        """What the module said that it was, if it did."""
+        return self._inlet.agent
+
+    def tally(self) -> tuple[int, ...]:
+        return self._inlet.tally()
+
+    async def close(self) -> None:
+        await self._inlet.close()
+        self.flaw = self._inlet.flaw
+
+
 @dataclass(frozen=True, slots=True)
 class Ports:
     """A process's own: for each leg over UDP one, over TCP one for all."""
@@ -164,6 +197,19 @@ class Ports:
     audiosocket: int
     websocket: int
     rest_s: float = 30.0
+    audiostream: int = 0
+    media_tls_cert: str = ""
+    """File of the certificate with which FreeSWITCH's streams are met over TLS; none: in clear."""
+    media_tls_key: str = ""
+    """File of its key; none: it is in the same."""
+
+    def media_tls(self) -> ssl.SSLContext | None:
+        """Raises OSError (ssl.SSLError is one) for files that will not do."""
+        if not self.media_tls_cert:
+            return None
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(self.media_tls_cert, self.media_tls_key or None)
+        return context
 
 
 class Inlets:
@@ -179,6 +225,7 @@ class Inlets:
         self._visits = visits
         self._audiosocket: AudioSocketServer | None = None
         self._websocket: MediaSocketServer | None = None
+        self._audiostream: AudioStreamServer | None = None
         self._opened = AsyncExitStack()
         self._lock = asyncio.Lock()
 
@@ -213,6 +260,8 @@ class Inlets:
                     return await self._open_audiosocket(listener, key)
                 case Transport.WEBSOCKET_CLIENT:
                     return await self._open_websocket(listener)
+                case Transport.AUDIOSTREAM | Transport.AUDIOSTREAM_STEREO:
+                    return await self._open_audiostream(listener)
         except (PortsExhausted, OSError, ValueError) as error:
             raise NoInlet(str(error)) from None
         return MessageInlet(Place(), listener)
@@ -233,6 +282,28 @@ class Inlets:
         secret = uuid4().hex
         inlet = self._websocket.expect(secret, listener.codec, listener.clock, listener.deliver)
         return MessageInlet(Place(self._websocket.port, secret), listener, inlet)
+
+    async def _open_audiostream(self, listener: Listener) -> Inlet:
+        server, secret = await self.audiostream(), token_hex(32)
+        inlet = server.expect(
+            secret,
+            listener.codec,
+            listener.clock,
+            listener.deliver,
+            channels=listener.channels,
+            other=listener.other,
+            ended=listener.ended,
+        )
+        return SpokenInlet(Place(server.port, secret), inlet)
+
+    async def audiostream(self) -> AudioStreamServer:
+        """Where FreeSWITCH connects its streams. Raises OSError if the port, or a file, is not to be had."""
+        async with self._lock:
+            if self._audiostream is None:
+                ports = self._ports
+                server = AudioStreamServer(ports.bind, ports.audiostream, tls=ports.media_tls())
+                self._audiostream = await self._opened.enter_async_context(server)
+        return self._audiostream
 
     async def audiosocket(self) -> AudioSocketServer:
         """Where the PBX connects its AudioSockets. Raises OSError if the port is not to be had."""

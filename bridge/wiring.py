@@ -259,7 +259,11 @@ def ports_for(config: Config, rtp: range, worker: int) -> Ports:
     """What one of the processes that hear legs listens on."""
     media = config.media
     audiosocket = media.audiosocket_port + worker
-    return Ports(media.bind, rtp, audiosocket, media.websocket_port, media.port_rest_s)
+    audiostream = media.websocket_port + worker
+    cert, key = config.freeswitch.media_tls_cert or "", config.freeswitch.media_tls_key or ""
+    return Ports(
+        media.bind, rtp, audiosocket, media.websocket_port, media.port_rest_s, audiostream, cert, key
+    )
 
 
 def way_settings(config: Config) -> WaySettings:

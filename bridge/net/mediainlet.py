@@ -1,9 +1,10 @@
-"""One leg's audio from chan_websocket, and the WebSocket that brings it.
+"""One leg's audio over a WebSocket from the PBX, whichever that is, and the connection that brings it.
 
-What messages mean is in `bridge.wire.mediasocket`, how a connection comes about in `bridge.net.mediasocket`.
-We read whatever comes at once, whatever becomes of it: an Asterisk that cannot write holds the channel's
-lock, and the call waits (its issue 2140). We send nothing but the handshake, the close and answers to pings:
-versions of Asterisk crash on a pong that they did not ask for (its issue 2085).
+What messages mean is in `bridge.wire.mediasocket` and `bridge.wire.audiostream`, how a connection comes about
+in the modules of those names here and in `mediaserver`. We read whatever comes at once, whatever becomes of
+it: an Asterisk that cannot write holds the channel's lock, and the call waits (its issue 2140). We send
+nothing but the handshake, the close and answers to pings: versions of Asterisk crash on a pong that they did
+not ask for (its issue 2085).
 
 A connection is a protocol of the loop around the library's Sans-I/O half: no task and no queue of its own,
 and a fraction of the price of reading messages from a coroutine.
@@ -11,20 +12,20 @@ and a fraction of the price of reading messages from a coroutine.
 
 import asyncio
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import cast
+from typing import Any, Generic, Protocol, TypeVar, cast
 
 import structlog
 from websockets.client import ClientProtocol
+from websockets.datastructures import Headers
 from websockets.frames import CloseCode, Opcode
 from websockets.frames import Frame as Piece
 from websockets.protocol import Event, State
 from websockets.server import ServerProtocol
 
 from bridge.net.frames import forget_frames
-from bridge.types import Codec, Frame
-from bridge.wire.mediasocket import Failed, MediaStart, MediaStream, numbers
+from bridge.types import Frame
 
 _log = structlog.get_logger()
 
@@ -38,25 +39,56 @@ _KEEPALIVE = (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3))
 Deliver = Callable[[list[Frame]], None]
 
 
-class Inlet:
+Message = bytes | bytearray | memoryview
+"""One of audio."""
+
+
+class Counters(Protocol):
+    """What became of a leg's messages; of that, what is counted here."""
+
+    undelivered: int
+    replaced: int
+    broken: int
+
+
+class Stream(Protocol):
+    """What makes one leg's messages its frames: `MediaStream` or `AudioStream` of `bridge.wire`."""
+
+    @property
+    def counters(self) -> Counters: ...
+
+    @property
+    def over(self) -> bool:
+        """Whether this connection is to be closed."""
+        ...
+
+    def restart(self) -> None:
+        """Another connection follows."""
+
+
+S = TypeVar("S", bound=Stream)
+
+
+class Inlet(Generic[S]):
     """One leg's audio, over the connection that brings it. `close` it in every path."""
 
-    __slots__ = ("_connection", "_deliver", "_ended", "_forget", "clock", "close_code", "started", "stream")
+    __slots__ = ("_connection", "_deliver", "_ended", "_forget", "clock", "close_code", "stream")
+
+    lasts = False
+    """Whether it waits for another connection when one has ended."""
 
     def __init__(
         self,
-        codec: Codec,
+        stream: S,
         clock: Callable[[], float],
         deliver: Deliver,
-        ended: Callable[[], None] | None,
+        ended: Callable[[], None] | None = None,
         forget: Callable[[], object] = lambda: None,
     ) -> None:
         self.clock = clock
-        self.stream = MediaStream(codec)
-        self.started: MediaStart | None = None
-        """What Asterisk said of itself, once it has."""
+        self.stream = stream
         self.close_code: int | None = None
-        """Why the connection ended: 1000 after a hang-up, 1006 without a word."""
+        """Why the last connection ended: 1000 after a hang-up, 1006 without a word."""
         self._deliver = deliver
         self._ended = ended
         self._forget = forget
@@ -66,11 +98,6 @@ class Inlet:
     def connected(self) -> bool:
         return self._connection is not None
 
-    def tally(self) -> tuple[int, ...]:
-        """All counters so far, in the order of `MEDIA_FATES`."""
-        counted: tuple[int, ...] = numbers(self.stream.counters)
-        return counted
-
     async def close(self) -> None:
         """No more audio is wanted: close with 1000, and deliver what comes until the other end has closed
         too, for `CLOSE_S` at most. Asterisk hangs its channel up. `ended` is not called."""
@@ -78,6 +105,20 @@ class Inlet:
         self._forget()
         if self._connection is not None:
             await self._connection.close()
+
+    # What a transport has of its own.
+
+    def meet(self, headers: Headers) -> bool:  # noqa: ARG002 - for those who look at them
+        """Whether a connection that has brought the key is let in."""
+        return True
+
+    def hear(self, messages: Sequence[Message], now_ms: float) -> None:
+        """Take binary messages that arrived together."""
+        raise NotImplementedError
+
+    def told(self, text: str) -> bool:
+        """Take a text message; False if the connection is to be dropped."""
+        raise NotImplementedError
 
     # What connections do.
 
@@ -91,30 +132,23 @@ class Inlet:
             before.shut()
         self.stream.restart()
 
-    def take(self, frames: list[Frame]) -> None:
-        """Hand frames on. What goes wrong there must not keep us from reading."""
+    def hand_on(self, frames: list[Frame], deliver: Deliver) -> None:
+        """What goes wrong there must not keep us from reading."""
         try:
-            self._deliver(frames)
+            deliver(frames)
         except Exception:
             self.stream.counters.undelivered += len(frames)
             _log.exception("audio not taken")
 
-    def told(self, text: str) -> None:
-        """Take a text message."""
-        message = self.stream.text(text)
-        if isinstance(message, MediaStart):
-            self.started = message
-            if not self.stream.announced:
-                _log.warning("audio in another format", format=message.format[:40])
-        elif isinstance(message, Failed) and self.stream.counters.failed == 1:
-            _log.warning("pbx reports an error", reason=message.text[:200])
-
     def lost(self, close_code: int | None, broken: bool) -> None:
         """The connection has ended."""
         self._connection = None
-        self._forget()
         self.close_code = close_code
         self.stream.counters.broken += broken
+        self.stream.restart()
+        if self.lasts:
+            return
+        self._forget()
         ended, self._ended = self._ended, None
         if ended is not None:
             ended()
@@ -124,7 +158,7 @@ class Connection(asyncio.Protocol):
     """One WebSocket: bytes go through the library's half, and messages to the inlet."""
 
     def __init__(self, protocol: ClientProtocol | ServerProtocol) -> None:
-        self.inlet: Inlet | None = None
+        self.inlet: Inlet[Any] | None = None
         """Whom the audio is for, once that is known."""
         self._protocol = protocol
         self.loop = asyncio.get_running_loop()
@@ -191,21 +225,21 @@ class Connection(asyncio.Protocol):
         inlet = self.inlet
         if inlet is None:  # replaced
             return
-        frames: list[Frame] = []
+        messages: list[Message] = []
         now_ms = inlet.clock()
         for event in events:
             if isinstance(event, Piece):
                 if event.opcode is Opcode.BINARY and event.fin:
-                    frame = inlet.stream.audio(event.data, now_ms)
-                    if frame is not None:
-                        frames.append(frame)
+                    messages.append(event.data)
                 else:
-                    self._take_other(inlet, event, frames, now_ms)
-        if frames:
-            inlet.take(frames)
+                    self._take_other(inlet, event, messages, now_ms)
+        if messages:
+            inlet.hear(messages, now_ms)
+        if inlet.stream.over:
+            self.shut()
 
-    def _take_other(self, inlet: Inlet, event: Piece, frames: list[Frame], now_ms: float) -> None:
-        """A text, or a piece of a message (of a proxy's making: Asterisk cuts none), or none of ours."""
+    def _take_other(self, inlet: Inlet[Any], event: Piece, messages: list[Message], now_ms: float) -> None:
+        """A text, or a piece of a message (of a proxy's making: no PBX cuts any), or none of ours."""
         if event.opcode in (Opcode.TEXT, Opcode.BINARY):
             self._parts_are = event.opcode
             self._parts = bytearray(event.data)
@@ -216,10 +250,14 @@ class Connection(asyncio.Protocol):
         if not event.fin:
             return
         whole, self._parts = self._parts, bytearray()
-        if self._parts_are is Opcode.TEXT:
-            inlet.told(whole.decode(errors="replace"))
-        elif (frame := inlet.stream.audio(whole, now_ms)) is not None:
-            frames.append(frame)
+        if self._parts_are is Opcode.BINARY:
+            messages.append(whole)
+            return
+        if messages:  # what came before it
+            inlet.hear(messages, now_ms)
+            messages.clear()
+        if not inlet.told(whole.decode(errors="replace")):
+            self.abort()
 
     def flush(self) -> None:
         """What the library has to say goes out, and the end is awaited if there is to be one."""

@@ -4,45 +4,72 @@ What is read then is the affair of `bridge.net.mediainlet`; which channel is hea
 """
 
 import asyncio
-import logging
-import re
 import ssl
-from collections.abc import Callable
-from dataclasses import dataclass
-from http import HTTPStatus
-from typing import Literal, Self
+from collections.abc import Callable, Sequence
 from urllib.parse import parse_qs, urlsplit
 
 import structlog
 from websockets.client import ClientProtocol
 from websockets.exceptions import InvalidStatus, InvalidURI
-from websockets.http11 import Request, Response
+from websockets.http11 import Response
 from websockets.protocol import Event
-from websockets.server import ServerProtocol
 from websockets.typing import Subprotocol
 from websockets.uri import parse_uri
 
 from bridge.net.frames import answer_of, forget_frames
-from bridge.net.mediainlet import CLOSE_S, Connection, Deliver, Inlet
+from bridge.net.mediainlet import CLOSE_S, Connection, Deliver, Inlet, Message
+from bridge.net.mediaserver import QUIET, MediaServer
 from bridge.types import Codec
-from bridge.wire.mediasocket import SUBPROTOCOL
+from bridge.wire.mediasocket import SUBPROTOCOL, Failed, MediaStart, MediaStream, numbers
 
 _log = structlog.get_logger()
-_quiet = logging.getLogger("bridge.mediasocket")
-_quiet.setLevel(logging.ERROR)  # at DEBUG the library prints what it reads, and a leg's key is in it
 
-MAX_SIZE = 1 << 17
-"""Bytes of a message; Asterisk's longest has 65,535."""
 KEY_PARAMETER = "leg"
 """Of the address that Asterisk asks for; `v(leg=<key>)` in the dial string puts it there."""
-_KEY = re.compile(r"[A-Za-z0-9_.-]{16,128}")
 _SUBPROTOCOLS = [Subprotocol(SUBPROTOCOL)]
-
-Fate = Literal["admitted", "foreign", "refused", "expired", "overrun"]
 
 
 class NotConnected(Exception):
     """Asterisk could not be reached, or refused; the text says why, and names no secret."""
+
+
+class MediaSocketInlet(Inlet[MediaStream]):
+    """chan_websocket's."""
+
+    __slots__ = ("started",)
+
+    def __init__(
+        self,
+        codec: Codec,
+        clock: Callable[[], float],
+        deliver: Deliver,
+        ended: Callable[[], None] | None,
+        forget: Callable[[], object] = lambda: None,
+    ) -> None:
+        super().__init__(MediaStream(codec), clock, deliver, ended, forget)
+        self.started: MediaStart | None = None
+        """What Asterisk said of itself, once it has."""
+
+    def tally(self) -> tuple[int, ...]:
+        """All counters so far, in the order of `MEDIA_FATES`."""
+        counted: tuple[int, ...] = numbers(self.stream.counters)
+        return counted
+
+    def hear(self, messages: Sequence[Message], now_ms: float) -> None:
+        audio = self.stream.audio
+        frames = [frame for message in messages if (frame := audio(message, now_ms)) is not None]
+        if frames:
+            self.hand_on(frames, self._deliver)
+
+    def told(self, text: str) -> bool:
+        message = self.stream.text(text)
+        if isinstance(message, MediaStart):
+            self.started = message
+            if not self.stream.announced:
+                _log.warning("audio in another format", format=message.format[:40])
+        elif isinstance(message, Failed) and self.stream.counters.failed == 1:
+            _log.warning("pbx reports an error", reason=message.text[:200])
+        return True
 
 
 # We connect.
@@ -51,7 +78,7 @@ class NotConnected(Exception):
 class _Dialled(Connection):
     """A connection that we have opened."""
 
-    def __init__(self, protocol: ClientProtocol, inlet: Inlet) -> None:
+    def __init__(self, protocol: ClientProtocol, inlet: MediaSocketInlet) -> None:
         super().__init__(protocol)
         self._client = protocol
         self._for = inlet
@@ -92,7 +119,7 @@ async def connect(
     *,
     tls: ssl.SSLContext | None = None,
     timeout_s: float = 5.0,
-) -> Inlet:
+) -> MediaSocketInlet:
     """Fetch a leg's audio from Asterisk's HTTP server: `ws://host:8088/media/<MEDIA_WEBSOCKET_CONNECTION_ID>`.
 
     `clock` gives call time now in ms; `deliver` gets frames, oldest first, one list a wake-up, and must not
@@ -103,9 +130,9 @@ async def connect(
         uri = parse_uri(url)
     except (InvalidURI, ValueError):
         raise NotConnected("address is no ws:// or wss:// one") from None
-    inlet = Inlet(codec, clock, deliver, ended)
+    inlet = MediaSocketInlet(codec, clock, deliver, ended)
     dialled = _Dialled(
-        ClientProtocol(uri, subprotocols=_SUBPROTOCOLS, max_size=MAX_SIZE, logger=_quiet), inlet
+        ClientProtocol(uri, subprotocols=_SUBPROTOCOLS, max_size=MediaServer.max_size, logger=QUIET), inlet
     )
     context = (tls or ssl.create_default_context()) if uri.secure else None
     try:
@@ -134,80 +161,10 @@ async def connect(
 # Asterisk connects.
 
 
-@dataclass(slots=True)
-class ServerCounters:
-    """What became of connections to the server: opened = the sum of the others + those in their
-    handshake."""
+class MediaSocketServer(MediaServer[MediaSocketInlet]):
+    """Where Asterisk's websocket_client.conf leads: every leg has a key, its dial string `v(leg=<key>)`."""
 
-    opened: int = 0
-    admitted: int = 0
-    """Brought the key of a leg."""
-    foreign: int = 0
-    """Brought none, or one that no leg waits for."""
-    refused: int = 0
-    """Were no WebSocket handshake of chan_websocket's."""
-    expired: int = 0
-    """Did not say in time what they wanted."""
-    overrun: int = 0
-    """Came while too many had not said so yet."""
-
-    def count(self, fate: Fate) -> None:
-        setattr(self, fate, getattr(self, fate) + 1)
-
-
-class MediaSocketServer:
-    """Where Asterisk's websocket_client.conf leads: every leg has a key, its dial string `v(leg=<key>)`.
-
-    Use it as a context manager: it listens from entry to exit. A connection is let in for its key alone.
-    """
-
-    def __init__(
-        self,
-        bind: str,
-        port: int,
-        *,
-        tls: ssl.SSLContext | None = None,
-        most_opening: int = 64,
-        open_timeout_s: float = 5.0,
-    ) -> None:
-        """At most `most_opening` connections may be in their handshake, each for `open_timeout_s`; what is in
-        its TLS handshake is bound by time alone."""
-        self.counters = ServerCounters()
-        self._bind = bind
-        self._port = port
-        self._tls = tls
-        self._most_opening = most_opening
-        self.open_timeout_s = open_timeout_s
-        self._server: asyncio.Server | None = None
-        self._expected: dict[str, Inlet] = {}
-        self._opening: set[_Accepted] = set()
-        self._connections: set[_Accepted] = set()
-
-    @property
-    def port(self) -> int:
-        """The port it listens on, once entered."""
-        return self._port
-
-    async def __aenter__(self) -> Self:
-        """Raises OSError if the address is not to be had."""
-        timeout_s = self.open_timeout_s if self._tls is not None else None
-        self._server = await asyncio.get_running_loop().create_server(
-            lambda: _Accepted(self),
-            self._bind,
-            self._port,
-            ssl=self._tls,
-            ssl_handshake_timeout=timeout_s,
-            ssl_shutdown_timeout=CLOSE_S if self._tls is not None else None,
-        )
-        self._port = self._server.sockets[0].getsockname()[1]
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        """Stop listening and close every connection, in `CLOSE_S` at most."""
-        server, self._server = self._server, None
-        if server is not None:
-            server.close()
-        await asyncio.gather(*(one.close() for one in list(self._connections)))
+    subprotocols = _SUBPROTOCOLS
 
     def expect(
         self,
@@ -216,95 +173,18 @@ class MediaSocketServer:
         clock: Callable[[], float],
         deliver: Deliver,
         ended: Callable[[], None] | None = None,
-    ) -> Inlet:
+    ) -> MediaSocketInlet:
         """The inlet of a leg whose audio comes with `key`, a secret: 16 to 128 letters, digits and `_.-`,
         all of which Asterisk takes as they are.
 
         As `connect`'s for the rest. The key holds until the inlet is closed or its connection ends; if a
         second connection brings it, the first one is closed. Raises ValueError for a key that will not do.
         """
-        if not _KEY.fullmatch(key):
-            raise ValueError(f"key of {len(key)} characters, needed 16 to 128 letters, digits and _.-")
-        if key in self._expected:
-            raise ValueError("key that is in use")
-        self._expected[key] = inlet = Inlet(
-            codec, clock, deliver, ended, lambda: self._expected.pop(key, None)
-        )
-        return inlet
+        return self.await_with(key, lambda forget: MediaSocketInlet(codec, clock, deliver, ended, forget))
 
-    # What connections do.
-
-    def begin(self, connection: "_Accepted") -> bool:
-        """Whether there is room for another one in its handshake."""
-        self.counters.opened += 1
-        if self._server is None or len(self._opening) >= self._most_opening:
-            self.counters.overrun += 1
-            return False
-        self._opening.add(connection)
-        self._connections.add(connection)
-        return True
-
-    def find(self, path: str) -> Inlet | None:
-        """The leg that the path of a handshake is for."""
+    def key_of(self, path: str) -> str | None:
         try:
             keys = parse_qs(urlsplit(path).query).get(KEY_PARAMETER, [])
         except ValueError:
             return None
-        return self._expected.get(keys[0]) if len(keys) == 1 else None
-
-    def judged(self, connection: "_Accepted", fate: Fate) -> None:
-        """The handshake is over."""
-        self._opening.discard(connection)
-        self.counters.count(fate)
-        if fate != "admitted" and getattr(self.counters, fate) == 1:  # a flood must not reach the log
-            _log.warning("media connection not let in", reason=fate)
-
-    def over(self, connection: "_Accepted") -> None:
-        """The connection is gone."""
-        if connection in self._opening:
-            self.judged(connection, "refused")
-        self._connections.discard(connection)
-
-
-class _Accepted(Connection):
-    """A connection that was opened to our server."""
-
-    def __init__(self, server: MediaSocketServer) -> None:
-        protocol = ServerProtocol(subprotocols=_SUBPROTOCOLS, max_size=MAX_SIZE, logger=_quiet)
-        super().__init__(protocol)
-        self._http = protocol
-        self._server = server
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        super().connection_made(transport)
-        if self._server.begin(self):
-            self.timer = self.loop.call_later(self._server.open_timeout_s, self._expire)
-        else:
-            self.abort()
-
-    def _expire(self) -> None:
-        self._server.judged(self, "expired")
-        self.abort()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._server.over(self)
-        super().connection_lost(exc)
-
-    def take(self, events: list[Event]) -> None:
-        if isinstance(events[0], Request):
-            self.expect_end(None)
-            self._answer(events[0])
-        super().take(events)
-
-    def _answer(self, request: Request) -> None:
-        inlet = self._server.find(request.path)
-        known = inlet is not None
-        response = self._http.accept(request) if known else self._http.reject(HTTPStatus.NOT_FOUND, "")
-        self._http.send_response(response)
-        if inlet is None:
-            self._server.judged(self, "foreign")
-        elif response.status_code != HTTPStatus.SWITCHING_PROTOCOLS:
-            self._server.judged(self, "refused")
-        else:
-            self._server.judged(self, "admitted")
-            inlet.attach(self)
+        return keys[0] if len(keys) == 1 else None

@@ -39,8 +39,8 @@ class Receiver:
     )  # fmt: skip
 
     def __init__(self, codec: Codec, depth_ms: float = 60) -> None:
-        """`depth_ms`: how long a packet waits at most for one before it. Raises ValueError for a codec that has
-        no payload type."""
+        """`depth_ms`: how long a packet waits at most for one before it. Raises ValueError for a codec that
+        has no payload type."""
         if codec not in PAYLOAD_TYPES:
             raise ValueError(f"no RTP payload type for {codec.label}")
         self.counters = RtpCounters()

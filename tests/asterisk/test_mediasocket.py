@@ -13,8 +13,7 @@ from bridge.emulator.codebook import SENTENCES, spoken_ms
 from bridge.emulator.decoder import to_pcm
 from bridge.emulator.ear import Ear
 from bridge.emulator.query import Encoding
-from bridge.net.mediainlet import Inlet
-from bridge.net.mediasocket import MediaSocketServer, NotConnected, connect
+from bridge.net.mediasocket import MediaSocketInlet, MediaSocketServer, NotConnected, connect
 from bridge.types import Codec
 from tests.asterisk.pbx import HANGUP, Asterisk, wait_for
 from tests.asterisk.test_calls import prompts
@@ -66,7 +65,7 @@ def gone(pbx: Asterisk) -> None:
     wait_for(lambda: not pbx.channels(), 5, lambda: pbx.cli("core show channels"))
 
 
-def assert_whole(inlet: Inlet, leg: Listener, codec: Codec) -> None:
+def assert_whole(inlet: MediaSocketInlet, leg: Listener, codec: Codec) -> None:
     """Every word of the sentence, in call time, and nothing dropped."""
     assert leg.words(codec) == SENTENCES[SENTENCE]
     counters = inlet.stream.counters

@@ -11,8 +11,7 @@ from websockets.asyncio.client import connect as dial
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.typing import Subprotocol
 
-from bridge.net.mediainlet import Inlet
-from bridge.net.mediasocket import connect
+from bridge.net.mediasocket import MediaSocketInlet, connect
 from bridge.types import Codec, Frame
 
 MEDIA = [Subprotocol("media")]
@@ -81,7 +80,7 @@ def url_of(server: Server) -> str:
 
 
 @asynccontextmanager
-async def fetched(play: Play, heard: Heard, codec: Codec = Codec.ULAW) -> AsyncIterator[Inlet]:
+async def fetched(play: Play, heard: Heard, codec: Codec = Codec.ULAW) -> AsyncIterator[MediaSocketInlet]:
     """An inlet that has connected to where `play` plays."""
     async with asterisk(play) as server:
         inlet = await connect(url_of(server), codec, heard.clock, heard.batches.append, heard.ended)

@@ -8,7 +8,7 @@ from structlog.testing import capture_logs
 from websockets.asyncio.server import ServerConnection
 
 from bridge.net.mediainlet import CLOSE_S
-from bridge.net.mediasocket import MAX_SIZE, connect
+from bridge.net.mediasocket import MediaSocketServer, connect
 from bridge.types import Codec, Frame
 from bridge.wire.mediasocket import MEDIA_FATES
 from tests.net.handshake import welcome
@@ -114,7 +114,7 @@ async def test_a_message_that_is_too_big_ends_the_connection(heard: Heard, piece
 
     async def play(connection: ServerConnection) -> None:
         await connection.send(start())
-        huge = [bytes(MAX_SIZE // pieces + 1)] * pieces
+        huge = [bytes(MediaSocketServer.max_size // pieces + 1)] * pieces
         await connection.send(huge if pieces > 1 else huge[0])
         codes.append(await closed(connection))
 
@@ -290,4 +290,4 @@ async def test_a_connection_leaves_nothing_to_the_collector(heard: Heard, how: s
             await until(lambda: heard.ends == 1)
             await inlet.close()
         del inlet
-        assert living("_Dialled", "ClientProtocol", "Inlet", "MediaStream") == []
+        assert living("_Dialled", "ClientProtocol", "MediaSocketInlet", "MediaStream") == []

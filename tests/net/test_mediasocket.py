@@ -375,4 +375,4 @@ async def test_connections_leave_nothing_to_the_collector(listening: MediaSocket
                 with pytest.raises(NotConnected):
                     await connect(f"ws://127.0.0.1:{port}/media/x", Codec.ULAW, heard.clock, no_frames)
         del pbx
-        await until(lambda: living("_Accepted", "_Dialled", "ServerProtocol", "Inlet") == [])
+        await until(lambda: living("_Accepted", "_Dialled", "ServerProtocol", "MediaSocketInlet") == [])

@@ -1,0 +1,193 @@
+"""The media server of FreeSWITCH: mod_audio_stream and mod_audio_fork connect here, each stream for one leg.
+
+A stream's address is `ws://host:port/<key>`, and the key its only pass: the headers of these modules are too
+odd to ask anything of. What is read then is the affair of `bridge.net.mediainlet`; which leg is streamed, and
+what becomes of a stream that is lost, of whoever commands FreeSWITCH. Sources: recordings of both modules, by
+name (tests/captures/freeswitch).
+"""
+
+import asyncio
+import re
+from collections.abc import Callable, Sequence
+
+import structlog
+from websockets.datastructures import Headers
+from websockets.frames import CloseCode
+
+from bridge.net.mediainlet import Connection, Deliver, Inlet, Message
+from bridge.net.mediaserver import MediaServer
+from bridge.types import Codec, Frame
+from bridge.wire.audiostream import AudioStream, numbers
+from bridge.wire.bucket import Bucket
+
+_log = structlog.get_logger()
+
+CONNECTIONS_PER_S = 0.5
+MOST_CONNECTIONS = 10
+"""So many at once of one leg, and then so many a second. Two streams with one key would else drive each other
+out without end: mod_audio_stream up to 1.0.2 is back 2 ms after a close, and gives up where it is refused."""
+ENDED_S = 0.5
+"""After a close in order: the call's own end may come behind it, and says why; or the stream comes again."""
+SILENT_S = 5.0
+_SILENT_MEND = "is the party on hold? STREAM_BUFFER_SIZE has to be a multiple of the codec's packet time, or nothing is sent"
+_LONGEST_AGENT = 100
+
+Pair = Callable[[list[Frame]], bool]
+"""Takes the other party's frames; whether there is one."""
+
+
+class AudioStreamInlet(Inlet[AudioStream]):
+    """One leg's. Connections come and go: the key is good until the inlet is closed."""
+
+    __slots__ = ("_connections", "_loop", "_other", "_silent", "_timer", "_told", "agent")
+
+    lasts = True
+
+    def __init__(
+        self,
+        stream: AudioStream,
+        clock: Callable[[], float],
+        deliver: Deliver,
+        other: Pair | None,
+        ended: Callable[[], None] | None = None,
+        forget: Callable[[], object] = lambda: None,
+    ) -> None:
+        super().__init__(stream, clock, deliver, ended, forget)
+        self.agent = ""
+        """What the last connection said it was: mod_audio_stream up to 1.0.2 tells, others do not."""
+        self._other = other
+        self._connections = Bucket(CONNECTIONS_PER_S, MOST_CONNECTIONS)
+        self._told = False
+        self._silent = False
+        self._loop = asyncio.get_running_loop()
+        self._timer: asyncio.TimerHandle | None = None
+        """For audio, while a connection is there, or for another connection."""
+
+    @property
+    def flaw(self) -> str:
+        """What is missing from what came, if anything is."""
+        if self.stream.mismatch is not None:
+            return "rate mismatch"
+        if self._silent and not self.stream.counters.accepted:
+            return "no audio"
+        lost = not self.connected and self.close_code not in (None, CloseCode.NORMAL_CLOSURE)
+        return "stream lost" if lost else ""
+
+    def tally(self) -> tuple[int, ...]:
+        """All counters so far, in the order of `AUDIOSTREAM_FATES`."""
+        counted: tuple[int, ...] = numbers(self.stream.counters)
+        return counted
+
+    def meet(self, headers: Headers) -> bool:
+        agents = headers.get_all("User-Agent")
+        self.agent = agents[0][:_LONGEST_AGENT] if agents else ""
+        return self._connections.take(self.clock() / 1000)
+
+    def attach(self, connection: Connection) -> None:
+        super().attach(connection)
+        self._in(SILENT_S, self._tell_silent)
+
+    def lost(self, close_code: int | None, broken: bool) -> None:
+        super().lost(close_code, broken)
+        if close_code == CloseCode.NORMAL_CLOSURE:  # hung up, or stopped: the PBX says no more than that
+            self._in(ENDED_S, self._end)
+        elif self._timer is not None:
+            self._timer.cancel()
+
+    async def close(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        await super().close()
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _in(self, seconds: float, what: Callable[[], None]) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_later(seconds, what)
+
+    def _end(self) -> None:
+        ended, self._ended = self._ended, None
+        if ended is not None:
+            ended()
+
+    def _tell_silent(self) -> None:
+        if not self.stream.counters.received:
+            self._silent = True
+            _log.warning("stream is connected, and no audio comes", after_s=SILENT_S, mend=_SILENT_MEND)
+
+    def hear(self, messages: Sequence[Message], now_ms: float) -> None:
+        stream = self.stream
+        own, other = stream.audio(messages, now_ms)
+        if own:
+            self.hand_on(own, self._deliver)
+        if other:
+            self._pair(other)
+        if stream.mismatch is not None and not self._told:
+            self._tell()
+
+    def told(self, text: str) -> bool:  # noqa: ARG002 - whatever it says
+        return self.stream.text(self.clock())
+
+    def _pair(self, frames: list[Frame]) -> None:
+        other = self._other
+        if other is None:
+            self.stream.counters.unpaired += len(frames)
+        else:
+            self.hand_on(frames, lambda given: self._count(other(given), len(given)))
+
+    def _count(self, taken: bool, frames: int) -> None:
+        if not taken:
+            self.stream.counters.unpaired += frames
+
+    def _tell(self) -> None:
+        if (mismatch := self.stream.mismatch) is not None:
+            self._told = True
+            _log.warning(
+                "audio at another rate than was asked for",
+                expected=mismatch.expected,
+                measured=mismatch.measured,
+                unit="bytes a second",
+                mend="the stream was started as stereo or at another rate",
+            )
+
+
+class AudioStreamServer(MediaServer[AudioStreamInlet]):
+    """Where FreeSWITCH connects its streams.
+
+    The subprotocol that mod_audio_fork offers is not chosen, which it bears (fork-*-02). Nor is compression,
+    which any of them may offer: what is not accepted is not in use (RFC 7692 section 7).
+    """
+
+    max_size = 1 << 19
+    key = re.compile(r"[A-Za-z0-9_-]{32,128}")
+    key_is = "32 to 128 letters, digits and _-"
+
+    def expect(
+        self,
+        key: str,
+        codec: Codec,
+        clock: Callable[[], float],
+        deliver: Deliver,
+        *,
+        channels: int = 1,
+        other: Pair | None = None,
+        ended: Callable[[], None] | None = None,
+    ) -> AudioStreamInlet:
+        """The inlet of a leg whose stream is asked for as `/<key>`, a secret of 32 to 128 letters, digits and
+        `_-`.
+
+        `codec` is linear, `channels` 2 for a stereo stream. `clock` gives call time now in ms; `deliver` gets
+        frames, oldest first, one list a wake-up, and must not wait; `other` gets the other party's of a
+        stereo stream, which are counted as `unpaired` if there is none. The key holds until the inlet is
+        closed: one that has lost its connection waits for another, and a second connection replaces the
+        first. `ended` is called once the PBX has closed the stream in order and made no other. Raises
+        ValueError for a key or a codec that will not do.
+        """
+        stream = AudioStream(codec, channels)
+        return self.await_with(
+            key, lambda forget: AudioStreamInlet(stream, clock, deliver, other, ended, forget)
+        )
+
+    def key_of(self, path: str) -> str | None:
+        return path.partition("?")[0].removeprefix("/")
