@@ -38,7 +38,7 @@ from bridge.wire.pbxevents import (
     PbxRefused,
     PbxUnreachable,
 )
-from bridge.wire.taporder import TapKind, TapOrder
+from bridge.wire.taporder import TapOrder
 
 _log = structlog.get_logger()
 
@@ -247,8 +247,9 @@ class FreeSwitch:
         module = self._module
         if module is None:
             raise PbxRefused(f"no media module is loaded; {_NO_MODULE}")
-        if order.kind is TapKind.STEREO:
-            await self.set_variable(order.tapped, mediastream.SILENT_VARIABLE, "-1")
+        if variables := module.variables(order.kind):
+            with suppress(PbxRefused):
+                await self._api("uuid_setvar_multi", order.tapped, variables)
         with self._streams.starting(order) as connected:
             await self._start(module, order)
             await self.set_variable(order.tapped, mediastream.TAP_VARIABLE, order.id)
