@@ -69,6 +69,7 @@ class Commands:
             "module_exists": self._module_exists,
             "uuid_exists": self._exists,
             "uuid_setvar": self._setvar,
+            "uuid_setvar_multi": self._setvars,
             "uuid_getvar": self._getvar,
             "uuid_kill": self._kill,
             "uuid_bridge": self._bridge,
@@ -143,6 +144,14 @@ class Commands:
         if value:
             channel.variables[name] = value
         return "+OK\n"
+
+    async def _setvars(self, rest: str) -> str:
+        uuid, _, settings = rest.partition(" ")
+        for setting in filter(None, settings.split(";")):
+            said = await self._setvar(f"{uuid} {setting.replace('=', ' ', 1)}")
+            if not said.startswith("+OK"):
+                return said
+        return "+OK\n" if settings else "-USAGE: <uuid> <var>=<value>;<var>=<value>...\n"
 
     async def _getvar(self, rest: str) -> str:
         uuid, _, name = rest.partition(" ")
