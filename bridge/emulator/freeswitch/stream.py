@@ -1,7 +1,7 @@
 """One media stream of the emulated FreeSWITCH: the WebSocket client, and what its module does after a drop.
 
-Frames go out in real time. What each generation of module does, and the bodies of its events, are those of the
-recordings.
+Frames go out in real time. What each generation of module does, and the bodies of its events, are those of
+the recordings.
 """
 
 import asyncio
@@ -59,7 +59,10 @@ class Stream:
         tell: Callable[[str, str, Channel, str], None],
         origin_s: float,
     ) -> None:
-        """`tell` fires a CUSTOM event (subclass, body) or a media bug's (name); frames count from `origin_s`."""
+        """`tell` fires an event: its name, a subclass, the channel, and a body or the media bug's name.
+
+        Frames are counted from `origin_s` of the loop's clock.
+        """
         self.order = order
         self.paused = False
         self.connections = 0

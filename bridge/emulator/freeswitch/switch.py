@@ -1,12 +1,12 @@
 """A FreeSWITCH in this process: event socket, channels, media streams, and calls that a script makes.
 
-`async with Switch() as switch: call = switch.call("1001", "2000"); await call.ring(); await call.answer()`. What
-is here: who listens, who is told, who owns the tasks. Nothing prints or logs.
+`async with Switch() as switch: call = switch.call("1001", "2000"); await call.ring(); await call.answer()`.
+What is here: who listens, who is told, who owns the tasks. Nothing prints or logs.
 """
 
 import asyncio
 import time
-from collections.abc import Awaitable, Coroutine
+from collections.abc import Awaitable
 from email.utils import formatdate
 from itertools import count
 from types import TracebackType
@@ -27,8 +27,10 @@ _GRACE_S = 2.0
 
 
 class Switch:
-    """It listens from entry to exit; on exit every socket and task of it is gone. Raises OSError when the port is
-    taken."""
+    """It listens from entry to exit; on exit every socket and task of it is gone.
+
+    Raises OSError when the port is taken.
+    """
 
     def __init__(self, knobs: SwitchKnobs = DEFAULTS, host: str = "127.0.0.1", port: int = 0) -> None:
         self.knobs = knobs
@@ -121,8 +123,7 @@ class Switch:
         click: bool = False,
         variables: dict[str, str] | None = None,
     ) -> Call:
-        """A call of `caller`'s to `called`, both numbers, that does nothing yet; with `click`, FreeSWITCH calls
-        both."""
+        """A call between two numbers, that does nothing yet; with `click`, FreeSWITCH calls both."""
         a = self.open_channel(
             name=f"sofia/lo/{caller}@127.0.0.1:15061",
             direction="outbound" if click else "inbound",
@@ -261,6 +262,3 @@ class Switch:
 
 async def _as_coroutine(work: Awaitable[None]) -> None:
     await work
-
-
-__all__ = ["Call", "Channel", "Coroutine", "Switch"]
