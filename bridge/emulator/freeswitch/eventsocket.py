@@ -47,14 +47,17 @@ class EventSocket:
         api: Api,
         fire: Fire,
         spawn: Callable[[Awaitable[None]], None],
+        changed: Callable[[], None],
     ) -> None:
-        """`api` carries out a command, `fire` sends an event to every client, `spawn` owns a task."""
+        """`api` carries out a command, `fire` sends an event to every client, `spawn` owns a task, and `changed`
+        is told when it asked for events."""
         self._reader = reader
         self._writer = writer
         self._knobs = knobs
         self._api = api
         self._fire = fire
         self._spawn = spawn
+        self._changed = changed
         self._authed = False
         self._plain = False
         self._names: set[str] = set()
@@ -62,6 +65,11 @@ class EventSocket:
         self._all = False
         self.lost = 0
         """Events that it was too slow for."""
+
+    @property
+    def follows(self) -> bool:
+        """Whether it asked for any event."""
+        return self._all or bool(self._names or self._subclasses)
 
     async def serve(self) -> None:
         with suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, TimeoutError):
@@ -196,6 +204,7 @@ class EventSocket:
         self._all = self._all or "ALL" in wanted
         self._names |= wanted
         self._subclasses.update(words[cut + 1 :])
+        self._changed()
         return f"+OK event listener enabled {style}"
 
     def _bye(self) -> None:

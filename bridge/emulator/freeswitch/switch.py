@@ -6,7 +6,7 @@ What is here: who listens, who is told, who owns the tasks. Nothing prints or lo
 
 import asyncio
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from email.utils import formatdate
 from itertools import count
 from types import TracebackType
@@ -53,6 +53,7 @@ class Switch:
         self._server: asyncio.Server | None = None
         self._api = Commands(self)
         self._origin_s = 0.0
+        self._changed = asyncio.Event()
 
     @property
     def port(self) -> int:
@@ -63,6 +64,11 @@ class Switch:
     def clients(self) -> int:
         """How many are connected to the event socket."""
         return len(self._clients)
+
+    @property
+    def followed(self) -> bool:
+        """Whether a client has asked for events."""
+        return any(client.follows for client in self._clients)
 
     @property
     def lost(self) -> int:
@@ -113,6 +119,12 @@ class Switch:
             for stream in channel.streams.values():
                 stream.drop()
 
+    async def until(self, holds: Callable[[], bool]) -> None:
+        """Wait until it holds: asked whenever an event is fired, or asked for."""
+        while not holds():
+            self._changed.clear()
+            await self._changed.wait()
+
     def call(
         self,
         caller: str,
@@ -158,6 +170,7 @@ class Switch:
         ]
         for client in list(self._clients):
             client.tell(common + headers[1:], body)
+        self._changed.set()
 
     def say(self, channel: Channel, pcm: bytes, at_s: float | None = None) -> float:
         """Let its party say 8 kHz `pcm`, now or from `at_s` on; when the last of it will be sent."""
@@ -248,7 +261,9 @@ class Switch:
         self.fire_event(headers, body)
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        client = EventSocket(reader, writer, lambda: self.knobs, self._run, self._sent, self.spawn)
+        client = EventSocket(
+            reader, writer, lambda: self.knobs, self._run, self._sent, self.spawn, self._changed.set
+        )
         self._clients.add(client)
         self.spawn(self._serve(client))
 
