@@ -10,7 +10,7 @@ from bridge.errands import told
 from bridge.pbx import Pbx
 from bridge.types import CallId
 from bridge.wire.census import Census, Mark
-from bridge.wire.pbxevents import Channel, PbxError, PbxRefused, PbxUnreachable
+from bridge.wire.pbxevents import LINKEDID, Channel, PbxError, PbxRefused, PbxUnreachable
 
 _log = structlog.get_logger()
 
@@ -37,7 +37,7 @@ async def _mark(pbx: Pbx, channel: Channel) -> Mark | None:
 
 async def _families(pbx: Pbx, channels: Sequence[Channel]) -> dict[str, CallId]:
     """The linkedids of channels that nobody has marked."""
-    asked = [pbx.variable(channel.id, "CHANNEL(linkedid)") for channel in channels]
+    asked = [pbx.variable(channel.id, LINKEDID) for channel in channels]
     linkedids = await asyncio.gather(*asked)
     return {one.id: linkedid for one, linkedid in zip(channels, linkedids, strict=True) if linkedid}
 
@@ -45,7 +45,7 @@ async def _families(pbx: Pbx, channels: Sequence[Channel]) -> dict[str, CallId]:
 async def family(pbx: Pbx, channel: Channel) -> CallId | None:
     """The linkedid of one channel; None where it cannot be asked and could be anything."""
     try:
-        return await pbx.variable(channel.id, "CHANNEL(linkedid)") or channel.id
+        return await pbx.variable(channel.id, LINKEDID) or channel.id
     except (PbxRefused, PbxUnreachable) as error:
         _log.warning("request to the pbx failed", reason=told(error))
         return None if channel.local else channel.id  # as it is for whoever calls from a telephone

@@ -26,7 +26,7 @@ from bridge.selftest import tone_through_tap
 from bridge.wire import knownbad
 from bridge.wire.pbxevents import Connected, Gone, PbxError, PbxInfo, PbxRefused, PbxUnreachable
 from bridge.wire.rtzr import Refused, Unreachable
-from bridge.wiring import build_pbx, build_rtzr, build_tokens
+from bridge.wiring import build_asterisk, build_rtzr, build_tokens
 
 _PATIENCE_S = 8.0
 _PURE = 0.95
@@ -141,7 +141,7 @@ async def _asterisk(config: Config) -> list[Finding]:
 async def _followed(config: Config) -> AsyncIterator[tuple[Ari | Ami, PbxInfo | None]]:
     """The PBX, its events read all the while; None for who it is when it cannot be reached."""
     connected: asyncio.Future[PbxInfo] = asyncio.get_running_loop().create_future()
-    async with build_pbx(config) as pbx:
+    async with build_asterisk(config) as pbx:
 
         async def follow() -> None:
             async with aclosing(pbx.events()) as events:

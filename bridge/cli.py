@@ -363,7 +363,7 @@ def _for_a_file(config: Path | None, *, emulated: bool) -> Config:
         return Config()
     if config is None and not DEFAULT_CONFIG.exists():
         return transcription.defaults(os.environ)
-    return load(config or DEFAULT_CONFIG, os.environ, asterisk=False)
+    return load(config or DEFAULT_CONFIG, os.environ, pbx=False)
 
 
 app.command("check", short_help="Try everything that a call will need.")(check.command)

@@ -13,8 +13,12 @@ VARIABLES = {
     "client_secret": "RTZR_CLIENT_SECRET",
     "ari_password": "ARI_PASSWORD",
     "ami_secret": "AMI_SECRET",
+    "esl_password": "ESL_PASSWORD",
 }
 """Field of `Secrets` -> environment variable; each may be given as `<variable>_FILE` instead."""
+
+DEFAULT_PASSWORD = "ClueCon"  # noqa: S105 - it is everybody's
+"""FreeSWITCH's, of its event socket, as it is installed."""
 
 _LONGEST = 4096
 _SECRET_KEY = re.compile(
@@ -30,6 +34,7 @@ class Secrets:
     client_secret: str = field(default="", repr=False)
     ari_password: str = field(default="", repr=False)
     ami_secret: str = field(default="", repr=False)
+    esl_password: str = field(default="", repr=False)
 
 
 class _Unusable(ValueError):

@@ -93,7 +93,7 @@ async def run(config: Config, console: Console | None = None) -> int:
         for task in working:
             task.cancel()
         await asyncio.wait(working, timeout=_LAST_WORDS_S)
-        if config.asterisk.via == "ari":  # over AMI, nobody is ever sent to us
+        if config.pbx == "asterisk" and config.asterisk.via == "ari":  # else nobody is ever sent to us
             await switchboard.leave()
         for sink in sinks:
             sink.close()

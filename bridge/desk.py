@@ -17,7 +17,7 @@ from bridge.inlets import Inlet, Inlets, Listener, Place
 from bridge.permit import Speech
 from bridge.ring import Ring
 from bridge.spool import LegSpool, Spool
-from bridge.types import CallId, Codec, Event, LegId, NewLeg, Party, Transport
+from bridge.types import CallId, Codec, Event, Frame, LegId, NewLeg, Party, Transport
 from bridge.wire.door import Door, Refusal
 
 _log = structlog.get_logger()
@@ -39,12 +39,9 @@ class Desk(Protocol):
         """The leg, to its end. Raises DeskLost."""
         ...
 
-    async def open_inlet(
-        self, transport: Transport, key: str = "", *, channels: int = 1, other: LegId | None = None
-    ) -> Place:
+    async def open_inlet(self, transport: Transport, key: str = "") -> Place:
         """Where the leg's audio is to be sent; with a `key` of the PBX's own, the leg ends with the stream.
-        Of a stream of two `channels`, the second is what leg `other` of the same call hears, if that is here
-        already. Raises NoInlet and DeskLost, as those below."""
+        Raises NoInlet and DeskLost, as those below."""
         ...
 
     async def lock(self, address: str, port: int) -> None:
@@ -95,6 +92,9 @@ class Desks(Protocol):
     def mix(self, host: LegId, guest: LegId) -> None:
         """From now on the guest's audio goes out in the host's stream too."""
 
+    def pair(self, host: LegId, guest: LegId) -> None:
+        """From now on the second channel of the host's tap is the guest's audio."""
+
     def admit(self, call: CallId, legs: int) -> Refusal | None:
         """Why so many legs of a call that is new are not to be begun; None when they may be: places for them
         are kept for a while."""
@@ -130,7 +130,9 @@ class LocalDesk:
         self.now_ms = _clock(new.origin_s)
         """Call time now."""
         self._cause = "unknown"
-        self.codec = codec = new.codec or settings.codec
+        self._codec = codec = new.codec or settings.codec
+        self.other: Callable[[list[Frame]], None] | None = None
+        """Who takes the second channel of a tap in stereo."""
         self._inlet: Inlet | None = None
         self._counted: tuple[int, ...] = ()
         self.ring = Ring(codec, settings.ring_ms)
@@ -153,7 +155,7 @@ class LocalDesk:
         if desks.spool is None:
             return None
         began = desks.unix() - self.now_ms() / 1000
-        return desks.spool.leg(self._new.leg, self._new.party, self.codec, began)
+        return desks.spool.leg(self._new.leg, self._new.party, self._codec, began)
 
     @property
     def report(self) -> LegReport:
@@ -169,24 +171,20 @@ class LocalDesk:
             await self.close_inlet()
             self._desks.forget(self._new.leg)
 
-    async def open_inlet(
-        self, transport: Transport, key: str = "", *, channels: int = 1, other: LegId | None = None
-    ) -> Place:
+    async def open_inlet(self, transport: Transport, key: str = "") -> Place:
         ended = (lambda: self.end("stream ended")) if key else None
-        paired = None if other is None else self._desks.find(other)
-        if paired is not None and paired.codec is not self.codec:
-            paired = None  # it could not read what comes
-        listener = Listener(
-            self.codec,
-            self.now_ms,
-            self.ring.push,
-            ended,
-            channels,
-            None if paired is None else paired.ring.push,
-        )
+        channels = 2 if transport is Transport.AUDIOSTREAM_STEREO else 1
+        listener = Listener(self._codec, self.now_ms, self.ring.push, ended, channels, self._pass_on)
         self._inlet = await self._desks.inlets.open(transport, listener, key)
         self._counted = (0,) * len(self._inlet.fates)
         return self._inlet.place
+
+    def _pass_on(self, frames: list[Frame]) -> bool:
+        """The second channel; whether anybody takes it."""
+        if self.other is None:
+            return False
+        self.other(frames)
+        return True
 
     async def lock(self, address: str, port: int) -> None:
         if self._inlet is not None:
@@ -286,6 +284,11 @@ class LocalDesks:
         one, other = self.find(host), self.find(guest)
         if one is not None and other is not None:
             one.ring.mix_in(other.ring, one.now_ms)
+
+    def pair(self, host: LegId, guest: LegId) -> None:
+        one, other = self.find(host), self.find(guest)
+        if one is not None and other is not None:
+            one.other = other.ring.push
 
     def observe(self, cpu_s: float, lag_ms: float) -> None:
         """As `load.watch_load` tells it."""

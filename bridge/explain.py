@@ -49,7 +49,7 @@ def command(
     transcribed, 1 it is not, 2 there is nothing to be explained.
     """
     try:
-        loaded = load(config, os.environ, asterisk=bool(channel), rtzr=False)
+        loaded = load(config, os.environ, pbx=bool(channel), rtzr=False)
         variables = _variables(variable or [])
         given = Facts(context, extension, queue, caller, name, _direction(direction), variables)
         if from_log is not None:
@@ -79,7 +79,7 @@ def _of_any_call(rule: CallRule) -> CallRule:
 
 
 def _entered(facts: Facts, config: Config) -> Facts:
-    if facts.direction is None and matches(config.asterisk.trunk_contexts, facts.context):
+    if facts.direction is None and matches(config.trunk_contexts, facts.context):
         return replace(facts, direction=Direction.IN)
     return facts
 
@@ -110,7 +110,7 @@ async def _live(config: Config, channel: str) -> tuple[CallId, Facts]:
         raise ExplainError(
             "--channel: no such live channel; take one from the last field of 'core show channels concise'"
         )
-    return linkedid or channel, facts_of(found, config.asterisk.trunk_contexts)
+    return linkedid or channel, facts_of(found, config.trunk_contexts)
 
 
 def _text(lines: Sequence[Line], rules: Sequence[CallRule], facts: Facts, call: CallId) -> str:

@@ -34,7 +34,7 @@ class ExplainError(RuntimeError):
 def tell(file: Path, config: Config, *, json_: bool) -> int:
     """Print every call; the exit code: 0 one or more are transcribed, 1 none is. Raises ExplainError."""
     log = _read(file)
-    rules, trunks = tuple(rule.rule() for rule in config.rules), config.asterisk.trunk_contexts
+    rules, trunks = tuple(rule.rule() for rule in config.rules), config.trunk_contexts
     if log.kind is Kind.CDR:
         calls = recorded(log.rows, rules, trunks)
     else:

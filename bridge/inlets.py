@@ -52,8 +52,8 @@ class Listener:
     """Told when the PBX has ended a stream of its own making."""
     channels: int = 1
     """2: the other party's audio comes in the same stream."""
-    other: Callable[[list[Frame]], None] | None = None
-    """Whom that is for."""
+    other: Callable[[list[Frame]], bool] | None = None
+    """Whom that is for; False: nobody takes it."""
 
 
 class Inlet(Protocol):
@@ -199,17 +199,17 @@ class Ports:
     websocket: int
     rest_s: float = 30.0
     audiostream: int = 0
-    media_tls_cert: str = ""
-    """File of the certificate with which FreeSWITCH's streams are met over TLS; none: in clear."""
-    media_tls_key: str = ""
-    """File of its key; none: it is in the same."""
+    """Of FreeSWITCH's streams."""
+    media_tls_cert: str | None = None
+    """With which they are met over TLS; none: in clear."""
+    media_tls_key: str | None = None
 
     def media_tls(self) -> ssl.SSLContext | None:
         """Raises OSError (ssl.SSLError is one) for files that will not do."""
-        if not self.media_tls_cert:
+        if self.media_tls_cert is None:
             return None
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        context.load_cert_chain(self.media_tls_cert, self.media_tls_key or None)
+        context.load_cert_chain(self.media_tls_cert, self.media_tls_key)
         return context
 
 
@@ -261,7 +261,7 @@ class Inlets:
                     return await self._open_audiosocket(listener, key)
                 case Transport.WEBSOCKET_CLIENT:
                     return await self._open_websocket(listener)
-                case Transport.AUDIOSTREAM:
+                case Transport.AUDIOSTREAM | Transport.AUDIOSTREAM_STEREO:
                     return await self._open_audiostream(listener)
         except (PortsExhausted, OSError, ValueError) as error:
             raise NoInlet(str(error)) from None

@@ -29,6 +29,10 @@ class Live:
     """Another party's audio is in this leg's stream ..."""
     mixed: bool = False
     """... and this one's goes out in another's."""
+    carries: LegId | None = None
+    """Whose voice comes beside this party's, on the other channel of its tap ..."""
+    carried: bool = False
+    """... and this one's comes so, and needs no tap."""
     cause: str | None = None
     """Why it is to end, once it is."""
 
@@ -39,7 +43,8 @@ class Live:
     def sit(self, desk: Desk, tap: Tap | Visit) -> None:
         """A desk is had."""
         self.desk, self.tap = desk, tap
-        self.mixes = self.mixed = False
+        self.mixes = self.mixed = self.carried = False
+        self.carries = None
 
     def catch_up(self) -> None:
         """The desk is told what has happened until now."""
@@ -77,6 +82,8 @@ class Live:
             self.answered_ms, self.answered_s = at_ms, asyncio.get_running_loop().time()
         if self.desk is not None:
             self.desk.answer(at_ms)
+        if self.tap is not None and not self.carried:
+            self.tap.begin()
 
     def end(self, cause: str) -> None:
         """The channel is gone; the end of the stream goes down behind the last packet."""

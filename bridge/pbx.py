@@ -1,4 +1,5 @@
-"""The PBX as the switchboard and the taps need it, however it is reached: `net.ari.Ari` or `net.ami.Ami`.
+"""The PBX as the switchboard and the taps need it, however it is reached: `net.ari.Ari`, `net.ami.Ami` or
+`net.freeswitch.FreeSwitch`.
 
 Nothing but the shape.
 """
@@ -11,7 +12,7 @@ from bridge.wire.taporder import TapOrder
 
 
 class Pbx(Protocol):
-    """One Asterisk. Every request raises PbxRefused, PbxUnreachable and PbxError."""
+    """One PBX. Every request raises PbxRefused, PbxUnreachable and PbxError."""
 
     @property
     def counters(self) -> Any:
@@ -33,7 +34,8 @@ class Pbx(Protocol):
         ...
 
     async def variable(self, channel: str, name: str) -> str | None:
-        """A channel's variable; None when the channel has none of that name, or is gone."""
+        """A channel's variable; None when the channel has none of that name, or is gone. `LINKEDID` and
+        `STATE` are asked of every PBX."""
         ...
 
     async def bridges(self) -> tuple[Bridge, ...]:

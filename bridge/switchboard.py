@@ -87,7 +87,7 @@ class Switchboard:
         """`mix_when`: as of `Sharing`."""
         self._pbx = pbx
         self._desks = desks
-        self._sharing = Sharing(desks, mix_when)
+        self._sharing = Sharing(desks, mix_when, stereo=settings.ways.kind is TapKind.STEREO)
         self._settings = settings
         self._publish = publish
         self._ways = Ways(pbx, settings.ways)
@@ -334,7 +334,7 @@ class Switchboard:
             tap = Tap(live.leg.channel, desk, self._pbx, way, self._settings.taps, live.could_speak_s)
         live.sit(desk, tap)
         if live.answered_ms is not None:
-            self._sharing.mix(live, call, self._live.values())
+            self._sharing.share(live, call, self._live.values())
         live.catch_up()
         tapping = asyncio.create_task(guarded(tap.run()))
         try:
@@ -360,7 +360,7 @@ class Switchboard:
             call = self._calls[live.leg.call]
             at_ms = None if at_s is None else (self._clock.monotonic(at_s) - call.origin_s) * 1000
             if live.desk is not None:
-                self._sharing.mix(live, call, self._live.values())
+                self._sharing.share(live, call, self._live.values())
             live.answer(call.now_ms() if at_ms is None else at_ms)
 
     def _know(self, channel: wire.Channel) -> None:
@@ -379,6 +379,7 @@ class Switchboard:
     def _forget(self, live: Live, call: Call) -> None:
         self._live.pop(live.leg.channel, None)
         self._roster.forget(live.leg.channel)
+        self._sharing.over(live, self._live.values())
         call.live -= 1
         if not call.live:
             self._calls.pop(call.id, None)

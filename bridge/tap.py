@@ -21,7 +21,7 @@ from bridge.pbx import Pbx
 from bridge.types import Transport
 from bridge.ways import Way
 from bridge.wire.backoff import full_jitter
-from bridge.wire.pbxevents import Gone, PbxError, PbxRefused, PbxUnreachable
+from bridge.wire.pbxevents import STATE, Gone, PbxError, PbxRefused, PbxUnreachable
 from bridge.wire.taporder import Media, TapKind, TapOrder, tap_prefix
 
 _log = structlog.get_logger()
@@ -75,6 +75,9 @@ class Tap:
         self._settings = settings
         self._up_s = up_s
         self._cause = "unknown"
+        self._begun = asyncio.Event()
+        if way.kind.from_ring:
+            self._begun.set()
         self._hung_up = asyncio.Event()
         self._over = asyncio.Event()
         self._told = False
@@ -84,6 +87,10 @@ class Tap:
         """Id of the tap's own channel at this moment; empty while it has none."""
         self.standing = ""
         """The same, once it stands: until then the PBX need not have it yet."""
+
+    def begin(self) -> None:
+        """The party is up: a tap that has to wait for that need not any more."""
+        self._begun.set()
 
     def hang_up(self, cause: str) -> None:
         """The tapped channel is gone, or the leg is to end: what has come is still read."""
@@ -98,6 +105,7 @@ class Tap:
         """Tap, and tap again, until hung up; ends the stream in every path."""
         attempt = 0
         try:
+            await _either(self._begun, self._hung_up)
             while not self._hung_up.is_set():
                 started = asyncio.get_running_loop().time()
                 await self._tap_once()
@@ -107,7 +115,7 @@ class Tap:
                     self._complain()
                 await self._rest(attempt)
         finally:
-            if not self._attached:
+            if not self._attached and self._begun.is_set():
                 self._desk.flaw("not tapped")
             self._desk.end(self._cause)
 
@@ -161,22 +169,18 @@ class Tap:
 
     async def _until_over(self) -> None:
         """Wait for the tap's end; after a hang-up it follows at once, and its last packets before it."""
-        hung_up = asyncio.ensure_future(self._hung_up.wait())
-        over = asyncio.ensure_future(self._over.wait())
-        try:
-            await asyncio.wait({hung_up, over}, return_when=asyncio.FIRST_COMPLETED)
-            if not over.done():
-                await asyncio.wait({over}, timeout=_LAST_PACKETS_S)
-            elif not hung_up.done():
-                await self._ask_after_channel()
-        finally:
-            hung_up.cancel()
-            over.cancel()
+        await _either(self._hung_up, self._over)
+        if not self._over.is_set():
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_LAST_PACKETS_S):
+                    await self._over.wait()
+        elif not self._hung_up.is_set():
+            await self._ask_after_channel()
 
     async def _ask_after_channel(self) -> None:
         """The tap ended first: alone, or because its channel did."""
         try:
-            state = await self._pbx.variable(self._channel, "CHANNEL(state)")
+            state = await self._pbx.variable(self._channel, STATE)
         except (PbxRefused, PbxUnreachable):
             return
         if state is None:
@@ -202,6 +206,16 @@ class Tap:
         with suppress(TimeoutError):
             async with asyncio.timeout(pause_s):
                 await self._hung_up.wait()
+
+
+async def _either(*events: asyncio.Event) -> None:
+    """Wait until one of them is set."""
+    waiting = [asyncio.ensure_future(event.wait()) for event in events]
+    try:
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for one in waiting:
+            one.cancel()
 
 
 class Ear(Protocol):

@@ -65,7 +65,9 @@ class Transport(StrEnum):
     AUDIOSOCKET = "audiosocket"
     """Asterisk connects to us."""
     AUDIOSTREAM = "audiostream"
-    """FreeSWITCH's mod_audio_stream or mod_audio_fork connects to us."""
+    """A media module of FreeSWITCH connects to us."""
+    AUDIOSTREAM_STEREO = "audiostream_stereo"
+    """The same, with a second party on a second channel."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,6 +42,9 @@ class Visit:
         self._cause = cause
         self._hung_up.set()
 
+    def begin(self) -> None:
+        """It has begun by itself."""
+
     def ended(self) -> None:
         """There is no tap that could end."""
 

@@ -22,6 +22,7 @@ from bridge.inlets import Inlets, Ports
 from bridge.net.ami import Ami
 from bridge.net.ari import Ari
 from bridge.net.filestt import FileStt
+from bridge.net.freeswitch import FreeSwitch
 from bridge.net.rtzr import Rtzr, Session, Tokens, TokenSource
 from bridge.pbx import Pbx
 from bridge.permit import Speech
@@ -33,13 +34,16 @@ from bridge.sinks.queued import QueuedSink
 from bridge.spool import Spool, SpoolSettings
 from bridge.switchboard import Switchboard, SwitchboardSettings
 from bridge.tap import TapSettings
-from bridge.types import Event
+from bridge.types import Event, Transport
 from bridge.ways import WaySettings
 from bridge.wire.channels import OnFull, QuotaSettings
 from bridge.wire.cost import Price
 from bridge.wire.door import Door
+from bridge.wire.freeswitch import ANNOUNCED
 from bridge.wire.gate import GateSettings, Mode
+from bridge.wire.mediastream import Module
 from bridge.wire.rtpbudget import RtpBudget
+from bridge.wire.taporder import TapKind
 
 
 def build_sinks(config: Config, console: Console | None = None) -> list[QueuedSink]:
@@ -54,9 +58,9 @@ def build_sinks(config: Config, console: Console | None = None) -> list[QueuedSi
 def build_pbx_sink(config: Config, pbx: Pbx) -> PbxSink | None:
     """Where the PBX is told what was said, if it is to be."""
     told = config.sinks.pbx
-    if told.variable is not None and isinstance(pbx, Ami):
+    if told.variable is not None and isinstance(pbx, Ami | FreeSwitch):
         return PbxSink(as_variable(pbx, told.variable))
-    if told.user_event is not None and isinstance(pbx, Ami | Ari):
+    if told.user_event is not None and isinstance(pbx, Ami | Ari | FreeSwitch):
         return PbxSink(as_event(pbx, told.user_event))
     return None
 
@@ -141,13 +145,29 @@ def _spelled(value: object) -> str:
 
 @asynccontextmanager
 async def open_pbx(config: Config) -> AsyncIterator[Pbx]:
-    """The way to Asterisk that `asterisk.via` names, for as long as it is used."""
-    async with build_pbx(config) as pbx:
+    """The PBX that the configuration names, for as long as it is used."""
+    async with build_freeswitch(config) if config.pbx == "freeswitch" else build_asterisk(config) as pbx:
         yield pbx
 
 
-def build_pbx(config: Config) -> Ari | Ami:
-    """As `open_pbx`, not entered."""
+def build_freeswitch(config: Config) -> FreeSwitch:
+    """FreeSWITCH, not entered."""
+    freeswitch = config.freeswitch
+    module = None if freeswitch.module == "auto" else Module[freeswitch.module.upper()]
+    return FreeSwitch(
+        freeswitch.esl_host,
+        freeswitch.esl_port,
+        config.secrets.esl_password,
+        module=module,
+        secure=freeswitch.media_tls_cert is not None,
+        media_wait_s=freeswitch.media_wait_s,
+        timeout_s=freeswitch.request_timeout_s,
+        wanted=frozenset(name for rule in config.rules for name in rule.match.variables),
+    )
+
+
+def build_asterisk(config: Config) -> Ari | Ami:
+    """Asterisk by the way that `asterisk.via` names, not entered."""
     asterisk = config.asterisk
     variables = any(rule.match.variables for rule in config.rules)
     if asterisk.via == "ami":
@@ -237,14 +257,26 @@ def build_desks(
 
 def ports_for(config: Config, rtp: range, worker: int) -> Ports:
     """What one of the processes that hear legs listens on."""
-    media = config.media
-    audiosocket = media.audiosocket_port + worker
-    audiostream = media.websocket_port + worker
-    return Ports(media.bind, rtp, audiosocket, media.websocket_port, media.port_rest_s, audiostream)
+    media, switch = config.media, config.freeswitch
+    return Ports(
+        media.bind,
+        rtp,
+        media.audiosocket_port + worker,
+        media.websocket_port,
+        media.port_rest_s,
+        media.websocket_port + worker,
+        switch.media_tls_cert,
+        switch.media_tls_key,
+    )
 
 
 def way_settings(config: Config) -> WaySettings:
     asterisk, media = config.asterisk, config.media
+    if config.pbx == "freeswitch":
+        kind = config.freeswitch.kind
+        stereo = kind is TapKind.STEREO
+        transport = Transport.AUDIOSTREAM_STEREO if stereo else Transport.AUDIOSTREAM
+        return WaySettings(kind, transport, config.freeswitch.codec, wideband=False)
     return WaySettings(asterisk.kind, asterisk.wanted_transport, media.encoding, media.wideband)
 
 
@@ -287,9 +319,11 @@ def build_switchboard(
     mix_when: Callable[[int], bool] | None = None,
 ) -> Switchboard:
     media, asterisk = config.media, config.asterisk
+    freeswitch = config.pbx == "freeswitch"
+    in_dialplan = not freeswitch and asterisk.via == "ari" and asterisk.tap != "external"
     taps = TapSettings(
         app=asterisk.app,
-        context=asterisk.tap_context if asterisk.via == "ari" and asterisk.tap != "external" else "",
+        context=asterisk.tap_context if in_dialplan else "",
         advertise=media.advertised,
         media_url=asterisk.media_url,
         client=asterisk.websocket_client,
@@ -297,13 +331,13 @@ def build_switchboard(
     settings = SwitchboardSettings(
         taps=taps,
         ways=way_settings(config),
-        user_event=config.asterisk.user_event,
+        user_event=ANNOUNCED if freeswitch else asterisk.user_event,
         early_media=media.early_media,
         preopen=config.rtzr.preopen == "ring",
         max_legs=config.overload.max_legs,
         prices=tuple(map(Price, config.cost.won_per_h, (*config.cost.up_to_h, None))),
         rules=tuple(rule.rule() for rule in config.rules),
-        trunks=config.asterisk.trunk_contexts,
-        rtp=None if config.asterisk.rtp_range is None else RtpBudget.of(*config.asterisk.rtp_range),
+        trunks=config.trunk_contexts,
+        rtp=None if freeswitch or asterisk.rtp_range is None else RtpBudget.of(*asterisk.rtp_range),
     )
     return Switchboard(pbx, desks, settings, publish, mix_when)

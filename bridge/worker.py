@@ -127,9 +127,8 @@ class Worker:
         match question:
             case wire.Ready():
                 return None
-            case wire.OpenInlet(leg, transport, key, channels, other):
-                opening = _desk(self._staff, leg).open_inlet
-                return await opening(transport, key, channels=channels, other=other)
+            case wire.OpenInlet(leg, transport, key):
+                return await _desk(self._staff, leg).open_inlet(transport, key)
             case wire.CloseInlet(leg):
                 desk = self._staff.desks.find(leg)
                 return None if desk is None else await desk.close_inlet()
@@ -158,6 +157,8 @@ def _tell(staff: _Staff, message: Any) -> None:
             staff.stop(leg)
         case wire.Mix(host, guest):
             staff.desks.mix(host, guest)
+        case wire.Pair(host, guest):
+            staff.desks.pair(host, guest)
         case wire.Evict(session):
             staff.speech.evict(session)
         case _:

@@ -79,10 +79,8 @@ class DistantDesk:
         self._lost = True
         self._over.set()
 
-    async def open_inlet(
-        self, transport: Transport, key: str = "", *, channels: int = 1, other: LegId | None = None
-    ) -> Place:
-        place: Place = await self._ask(wire.OpenInlet(self._leg, transport, key, channels, other))
+    async def open_inlet(self, transport: Transport, key: str = "") -> Place:
+        place: Place = await self._ask(wire.OpenInlet(self._leg, transport, key))
         return place
 
     async def lock(self, address: str, port: int) -> None:
@@ -271,6 +269,10 @@ class _Worker:
         if self._up.is_set():
             self._living().tell(wire.Mix(host, guest))
 
+    def pair(self, host: LegId, guest: LegId) -> None:
+        if self._up.is_set():
+            self._living().tell(wire.Pair(host, guest))
+
     def admit(self, call: CallId, legs: int) -> Refusal | None:
         """As `Desks.admit`."""
         return self.door.admit(call, len(self._desks), legs, asyncio.get_running_loop().time())
@@ -370,6 +372,9 @@ class Workers:
 
     def mix(self, host: LegId, guest: LegId) -> None:
         self._of(host.call).mix(host, guest)
+
+    def pair(self, host: LegId, guest: LegId) -> None:
+        self._of(host.call).pair(host, guest)
 
     def admit(self, call: CallId, legs: int) -> Refusal | None:
         return self._of(call).admit(call, legs)

@@ -8,7 +8,7 @@ from bridge.types import Event
 from bridge.wiring import (
     build_desks,
     build_governor,
-    build_pbx,
+    build_asterisk,
     build_rtzr,
     build_switchboard,
     build_tokens,
@@ -29,7 +29,7 @@ async def test_a_tick_tells_what_has_grown_since_the_last() -> None:
     config = Config().with_secrets(Secrets("id", "secret", "password"))
     tokens = build_tokens(config)
     speech = build_rtzr(config, tokens)
-    async with tokens, build_pbx(config) as ari:
+    async with tokens, build_asterisk(config) as ari:
         sink = _Sink(bound=1)
         governor = build_governor(config, speech)
         desks = build_desks(config, ports_of(config, 0), governor, speech, sink.deliver)

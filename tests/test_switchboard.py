@@ -101,7 +101,7 @@ class _Desk:
         self._lost = True
         self._over.set()
 
-    async def open_inlet(self, transport: Transport, key: str = "", **_pair: object) -> Place:
+    async def open_inlet(self, transport: Transport, key: str = "") -> Place:
         self.keys.append(key)
         return Place(4000)
 

@@ -7,7 +7,7 @@ Nothing here prints, logs or exits.
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, PrivateAttr, ValidationError, model_validator
 
@@ -27,6 +27,7 @@ from bridge.config.faults import (
 from bridge.config.sections import (
     Asterisk,
     Cost,
+    FreeSwitch,
     Gate,
     Hangup,
     Log,
@@ -38,8 +39,8 @@ from bridge.config.sections import (
     Sinks,
     Spool,
 )
-from bridge.config.values import WorkerNumber
-from bridge.credentials import Secrets
+from bridge.config.values import WorkerNumber, loopback
+from bridge.credentials import DEFAULT_PASSWORD, Secrets
 
 __all__ = ["DEFAULT_CONFIG", "Config", "ConfigError", "Secrets", "load"]
 
@@ -57,7 +58,9 @@ class Config(Section):
     """All of it. `Config()` is every default, without secrets."""
 
     rtzr: Rtzr = Rtzr()
+    pbx: Literal["asterisk", "freeswitch"] = "asterisk"
     asterisk: Asterisk = Asterisk()
+    freeswitch: FreeSwitch = FreeSwitch()
     media: Media = Media()
     rules: Annotated[tuple[Choosing, ...], Field(strict=False, max_length=1000)] = ()
     gate: Gate = Gate()
@@ -119,7 +122,7 @@ class Config(Section):
     def _text_for_the_pbx(self) -> Iterator[Rule]:
         """What each way to the PBX can be told over."""
         told, asterisk = self.sinks.pbx, self.asterisk
-        ari = asterisk.via == "ari"
+        ari = self.pbx == "asterisk" and asterisk.via == "ari"
         via = "asterisk.via"
         yield Rule(
             told.variable is None or not ari,
@@ -169,6 +172,11 @@ class Config(Section):
         return Rule(True, (), "")
 
     @property
+    def trunk_contexts(self) -> tuple[str, ...]:
+        """Patterns of the contexts in which calls come from outside, of the PBX that is followed."""
+        return self.freeswitch.trunk_contexts if self.pbx == "freeswitch" else self.asterisk.trunk_contexts
+
+    @property
     def sinks_of_rules(self) -> dict[str, frozenset[str]]:
         """The names of the sinks that the calls of a rule go to, where it names some."""
         return {rule.name: frozenset(rule.sinks) for rule in self.rules if rule.sinks is not None}
@@ -193,31 +201,48 @@ class Config(Section):
         return copy
 
 
-def load(path: Path, environ: Mapping[str, str], *, asterisk: bool = True, rtzr: bool = True) -> Config:
-    """The configuration in `path`, with the secrets of `environ` (the PBX's only if `asterisk`, RTZR's only
-    if `rtzr`).
+def load(path: Path, environ: Mapping[str, str], *, pbx: bool = True, rtzr: bool = True) -> Config:
+    """The configuration in `path`, with the secrets of `environ` (the PBX's only if `pbx`, RTZR's only if
+    `rtzr`).
 
     Raises ConfigError, whose text is one line a fault: every fault of the file and the environment at once.
     """
     text, unread = _text(path)
     tree = yamltree.parse(text)
-    secrets, missing = credentials.read(environ, _needed(tree.value, asterisk=asterisk, rtzr=rtzr))
+    secrets, missing = credentials.read(environ, _needed(tree.value, pbx=pbx, rtzr=rtzr))
     if unread is not None:
         raise ConfigError([line_of(path, unread), *_environment(missing)])
     config, faults = _validated(tree)
     faults.sort(key=lambda fault: fault.line or 0)
     lines = [line_of(path, fault) for fault in faults]
     lines += _environment(missing)
+    if config is not None:
+        lines += _environment(_known_to_all(config, secrets))
     if lines or config is None:
         raise ConfigError(lines)
     return config.with_secrets(secrets)
 
 
-def _needed(tree: object, *, asterisk: bool, rtzr: bool) -> tuple[str, ...]:
+def _known_to_all(config: Config, secrets: Secrets) -> list[str]:
+    """A password that is FreeSWITCH's own default guards nothing but loopback."""
+    freeswitch = config.freeswitch
+    if secrets.esl_password != DEFAULT_PASSWORD or freeswitch.allow_default_password:
+        return []
+    if loopback(freeswitch.esl_host):
+        return []
+    mend = "set another in event_socket.conf.xml, or freeswitch.allow_default_password: true"
+    return [f"ESL_PASSWORD: is the one that every FreeSWITCH has at first; {mend}"]
+
+
+def _needed(tree: object, *, pbx: bool, rtzr: bool) -> tuple[str, ...]:
     """The secrets that are needed: of the PBX's, the one of the way it is reached."""
-    section = tree.get("asterisk") if isinstance(tree, dict) else None
+    top = tree if isinstance(tree, dict) else {}
+    section = top.get("asterisk")
     via = section.get("via") if isinstance(section, dict) else None
-    theirs = {"ari_password": asterisk and via != "ami", "ami_secret": asterisk and via == "ami"}
+    way = "ami_secret" if via == "ami" else "ari_password"
+    if top.get("pbx") == "freeswitch":
+        way = "esl_password"
+    theirs = {name: pbx and name == way for name in ("ari_password", "ami_secret", "esl_password")}
     return tuple(name for name in credentials.VARIABLES if theirs.get(name, rtzr))
 
 

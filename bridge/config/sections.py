@@ -131,6 +131,43 @@ class Asterisk(Section):
         return None if self.transport == "auto" else Transport(self.transport)
 
 
+class FreeSwitch(Section):
+    """How FreeSWITCH is reached, and what its media modules are to send."""
+
+    esl_host: Host = "127.0.0.1"
+    esl_port: Annotated[int, Field(ge=1, le=65535)] = 8021
+    allow_default_password: bool = False
+    module: Literal["auto", "audio_stream", "audio_fork"] = "auto"
+    stream: Literal["mono", "stereo"] = "mono"
+    rate: Literal[8000, 16000, 24000] = 8000
+    media_wait_s: Seconds = 5
+    media_tls_cert: FilePath | None = None
+    media_tls_key: FilePath | None = None
+    request_timeout_s: Seconds = 5
+    trunk_contexts: Patterns = ("public",)
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        return keep(
+            self,
+            Rule(
+                (self.media_tls_cert is None) == (self.media_tls_key is None),
+                ("media_tls_key", "media_tls_cert"),
+                "goes with media_tls_cert; give both for wss://, or neither for ws://",
+            ),
+        )
+
+    @property
+    def kind(self) -> TapKind:
+        """`stream` as the bridge's own noun."""
+        return TapKind(self.stream)
+
+    @property
+    def codec(self) -> Codec:
+        """What streams of `rate` are."""
+        return {8000: Codec.SLIN, 16000: Codec.SLIN16, 24000: Codec.SLIN24}[self.rate]
+
+
 class Media(Section):
     """How audio comes from the PBX: over UDP one port a leg, over TCP all legs of a process on one."""
 

@@ -19,7 +19,8 @@ _MOST_WORKERS = 256
 _LONGEST_PATTERN = 200
 
 
-def _loopback(host: str) -> bool:
+def loopback(host: str) -> bool:
+    """Whether an address or a name is this machine's own."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -39,7 +40,7 @@ def _url(plain: str, secured: str, *, plain_far: bool) -> AfterValidator:
             raise refuse("is not a URL of this kind; begin it with {}:// or {}://", plain, secured)
         if "@" in parts.netloc or parts.query or parts.fragment:
             raise refuse("carries a user, a password or a query; leave only scheme, host, port and path")
-        if parts.scheme == plain and not plain_far and not _loopback(host):
+        if parts.scheme == plain and not plain_far and not loopback(host):
             raise refuse("would send credentials and calls unencrypted; use {}://", secured)
         return value
 

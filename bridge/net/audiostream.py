@@ -26,6 +26,9 @@ MOST_CONNECTIONS = 10
 out without end: mod_audio_stream up to 1.0.2 is back 2 ms after a close, and gives up where it is refused."""
 _LONGEST_AGENT = 100
 
+Pair = Callable[[list[Frame]], bool]
+"""Whom the other party's audio is for; False: nobody takes it."""
+
 
 class AudioStreamInlet(Inlet[AudioStream]):
     """One leg's. Connections come and go: the key is good until the inlet is closed."""
@@ -39,7 +42,7 @@ class AudioStreamInlet(Inlet[AudioStream]):
         stream: AudioStream,
         clock: Callable[[], float],
         deliver: Deliver,
-        other: Deliver | None,
+        other: Pair | None,
         forget: Callable[[], object] = lambda: None,
     ) -> None:
         super().__init__(stream, clock, deliver, None, forget)
@@ -70,7 +73,7 @@ class AudioStreamInlet(Inlet[AudioStream]):
         if own:
             self.hand_on(own, self._deliver)
         if other:
-            self._pair(other)
+            self.hand_on(other, self._pair)
         if stream.mismatch is not None and not self._told:
             self._tell()
 
@@ -78,10 +81,8 @@ class AudioStreamInlet(Inlet[AudioStream]):
         return self.stream.text(self.clock())
 
     def _pair(self, frames: list[Frame]) -> None:
-        if self._other is None:
+        if self._other is None or not self._other(frames):
             self.stream.counters.unpaired += len(frames)
-        else:
-            self.hand_on(frames, self._other)
 
     def _tell(self) -> None:
         if (mismatch := self.stream.mismatch) is not None:
@@ -114,14 +115,14 @@ class AudioStreamServer(MediaServer[AudioStreamInlet]):
         deliver: Deliver,
         *,
         channels: int = 1,
-        other: Deliver | None = None,
+        other: Pair | None = None,
     ) -> AudioStreamInlet:
         """The inlet of a leg whose stream is asked for as `/<key>`, a secret of 32 to 128 letters, digits and
         `_-`.
 
         `codec` is linear, `channels` 2 for a stereo stream. `clock` gives call time now in ms; `deliver` gets
         frames, oldest first, one list a wake-up, and must not wait; `other` gets the other party's of a
-        stereo stream, which are counted as `unpaired` if there is none. The key holds until the inlet is
+        stereo stream, which are counted as `unpaired` if nobody takes them. The key holds until the inlet is
         closed: one that has lost its connection waits for another, and a second connection replaces the
         first. Raises ValueError for a key or a codec that will not do.
         """

@@ -71,8 +71,6 @@ class OpenInlet:
     leg: LegId
     transport: Transport
     key: str = field(default="", repr=False)
-    channels: int = 1
-    other: LegId | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +122,12 @@ class Flaw:
 
 @dataclass(frozen=True, slots=True)
 class Mix:
+    host: LegId
+    guest: LegId
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
     host: LegId
     guest: LegId
 

@@ -27,7 +27,7 @@ class PbxUnreachable(Exception):
 
 _NOBODY = (
     "Local/", "Snoop/", "CBAnn/", "CBRec/", "Announcer/", "Recorder/", "Bridge/", "Message/", "Surrogate/",
-    "UnicastRTP/", "MulticastRTP/", "AudioSocket/", "WebSocket/",
+    "UnicastRTP/", "MulticastRTP/", "AudioSocket/", "WebSocket/", "AudioStream/", "loopback/",
 )  # fmt: skip
 """Kinds of channels that the PBX, or a program, makes for its own ends."""
 
@@ -90,6 +90,11 @@ class Channel:
     def party(self, role: Role) -> Party:
         """Who speaks on it."""
         return Party(role, self.number, self.caller_name, self.name)
+
+
+LINKEDID, STATE = "CHANNEL(linkedid)", "CHANNEL(state)"
+"""What every PBX answers when it is asked for a channel's variable of this name, whether or not it has such
+functions: the id of the channel's call, and of a channel that is gone nothing."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,15 @@ class TapKind(StrEnum):
     """A snoop channel dials ours: two channels, the party's own rate, unbroken; gone by itself too."""
     EXTERNAL = "external"
     """The same two in a bridge of ours: nothing in the dialplan; what is left has to be removed."""
+    MONO = "mono"
+    """FreeSWITCH's media module streams what the party says."""
+    STEREO = "stereo"
+    """It streams that on one channel, and what the party hears on the other."""
+
+    @property
+    def from_ring(self) -> bool:
+        """Whether it may begin before the answer: a stream would cost the caller its ringback."""
+        return self not in (TapKind.MONO, TapKind.STEREO)
 
 
 @dataclass(frozen=True, slots=True)

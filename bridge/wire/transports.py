@@ -49,10 +49,13 @@ def choose(pbx: str, modules: frozenset[str] | None) -> Chosen:
 
 def wanted(transport: Transport, pbx: str, modules: frozenset[str] | None) -> Chosen:
     """The one that the configuration names, with what speaks against it."""
-    return Chosen(transport, "asterisk.transport says so", _fault(transport, pbx, modules))
+    why = "asterisk.transport says so" if transport in _MODULES else "FreeSWITCH has no other"
+    return Chosen(transport, why, _fault(transport, pbx, modules))
 
 
 def _fault(transport: Transport, pbx: str, modules: frozenset[str] | None) -> str:
+    if transport not in _MODULES:
+        return ""
     module = _MODULES[transport]
     if modules is not None and module not in modules:
         return f"{module} does not run; sudo asterisk -rx 'module load {module}'"

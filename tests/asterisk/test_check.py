@@ -118,7 +118,7 @@ def test_the_tone_goes_the_way_that_calls_will(
     code, found = checked(
         pbx, emulator.port, tmp_path, asterisk=way, media={"first_port": 52_000, "last_port": 52_009, **ports}
     )
-    assert (code, faults(found)) == (0, []), found
+    assert (code, faults(found)) == (0, []), found["tap"]
     assert f"({tap} over {transport})" in found["tap"]["text"]
     assert ("no RTP port" in found["rtp range"]["text"]) == (transport != "rtp")
     assert found["clean"]["verdict"] == "ok"

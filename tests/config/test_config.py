@@ -401,14 +401,14 @@ class TestSecrets:
         file = tmp_path / "bridge.yaml"
         file.write_text("drain_s: 1")
         environ = {"RTZR_CLIENT_ID": "id-1", "RTZR_CLIENT_SECRET": "s3cr3t"}
-        assert load(file, environ, asterisk=False).secrets.ari_password == ""
+        assert load(file, environ, pbx=False).secrets.ari_password == ""
         with pytest.raises(ConfigError, match=r"^environment: ARI_PASSWORD: is not set; set it, or ARI"):
             load(file, environ)
 
     def test_what_needs_no_rtzr_needs_no_secret_of_it(self, tmp_path: Path) -> None:
         file = tmp_path / "bridge.yaml"
         file.write_text("drain_s: 1")
-        assert load(file, {}, asterisk=False, rtzr=False).secrets == Secrets()
+        assert load(file, {}, pbx=False, rtzr=False).secrets == Secrets()
         assert load(file, {"ARI_PASSWORD": "p4ss"}, rtzr=False).secrets == Secrets(ari_password="p4ss")
 
     @pytest.mark.parametrize(

@@ -1,0 +1,309 @@
+"""The way to FreeSWITCH: its events for ever, and requests over the same event socket (ESL).
+
+What ESL says is in `bridge.wire.esl`, what it means to calls in `bridge.wire.freeswitch`, what the media
+modules want in `bridge.wire.mediastream`. A consumer of `events()` reconciles on every `Connected`: nothing
+is kept for a client that is away.
+"""
+
+import asyncio
+import random
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import aclosing, suppress
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+import structlog
+
+from bridge.net.esl import EslConnection, EslCounters, Forbidden
+from bridge.net.lasting import HOPELESS_S, Lost, lasting
+from bridge.net.streams import LOST, Streams
+from bridge.types import CallId
+from bridge.wire import freeswitch as wire
+from bridge.wire import mediastream
+from bridge.wire.breaker import Breaker
+from bridge.wire.esl import EslEvent
+from bridge.wire.mediastream import Module
+from bridge.wire.pbxevents import (
+    LINKEDID,
+    STATE,
+    Bridge,
+    Channel,
+    Connected,
+    Disconnected,
+    Gone,
+    PbxError,
+    PbxEvent,
+    PbxInfo,
+    PbxRefused,
+    PbxUnreachable,
+)
+from bridge.wire.taporder import TapKind, TapOrder
+
+_log = structlog.get_logger()
+
+_NO_MODULE = "load mod_audio_stream or mod_audio_fork: dialplan/freeswitch/README.md says where they are had"
+
+
+@dataclass(slots=True)
+class FreeSwitchCounters(EslCounters):
+    connected: int = 0
+    disconnected: int = 0
+    refused: int = 0
+    """Logins that failed."""
+
+
+class FreeSwitch:
+    """One FreeSWITCH, an async context manager; a `bridge.pbx.Pbx`."""
+
+    counters: FreeSwitchCounters
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        password: str,
+        *,
+        module: Module | None = None,
+        secure: bool = False,
+        media_wait_s: float = 5.0,
+        timeout_s: float = 5.0,
+        wanted: frozenset[str] = frozenset(),
+        random01: Callable[[], float] = random.random,
+    ) -> None:
+        """`module`: None for the one that is loaded. `secure`: streams come over wss://. `wanted`: variables
+        of which we want to be told."""
+        self.counters = FreeSwitchCounters()
+        self._address = (host, port)
+        self._password = password
+        self._given = module
+        self._secure = secure
+        self._timeout_s = timeout_s
+        self._follower = wire.Follower(wanted)
+        self._random01 = random01
+        self._live: EslConnection | None = None
+        self._module: Module | None = None
+        self._streams = Streams(media_wait_s)
+        self._breaker = Breaker()
+        self._at = 0.0
+        """The PBX's time of its latest event."""
+        self._told_absent = self._told_refused = False
+        self.why = ""
+        """Why there is no connection."""
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._live is not None:
+            self._live.close()
+
+    # Events.
+
+    async def events(self) -> AsyncGenerator[Connected | Disconnected | PbxEvent]:
+        """As `Pbx.events`."""
+        async with aclosing(lasting(self._one_connection, self._random01)) as events:
+            async for event in events:
+                if isinstance(event, Disconnected):
+                    self.counters.disconnected += 1
+                yield event
+
+    async def _one_connection(self, lost: Lost) -> AsyncGenerator[Connected | PbxEvent]:
+        """The events of one connection; ends when it does, leaving the reason in `lost`."""
+        connection = EslConnection(self.counters)
+        try:
+            await connection.open(*self._address, self._password, timeout_s=self._timeout_s)
+            greeting = await self._greet(connection)
+            self._live = connection
+            lost.was_connected = True
+            yield greeting
+            async for event in connection.events():
+                for each in self._read(event):
+                    yield each
+            lost.reason = connection.why
+        except Forbidden as error:
+            lost.reason, lost.mend = str(error), error.mend
+            lost.forbidden = lost.hopeless = True
+        except (OSError, TimeoutError, PbxRefused, PbxUnreachable, PbxError) as error:
+            lost.reason = f"{type(error).__name__}: {error}".removesuffix(": ")
+        finally:
+            self._live = None
+            self._streams.lost()
+            self._follower.forget()
+            connection.close()
+        self._tell_lost(lost)
+
+    async def _greet(self, connection: EslConnection) -> Connected:
+        """Learn who answers and by which module it streams, and ask for events."""
+        version = (await connection.api("version")).partition("~")[0].strip()
+        loaded = [module for module in Module if await _has(connection, module)]
+        self._module = self._given or next(iter(loaded), None)
+        events = (*wire.EVENTS, wire.VARIABLES_SET) if self._follower.wanted else wire.EVENTS
+        own = (wire.ANNOUNCED, wire.CONFERENCE)
+        await connection.subscribe(events, (*mediastream.SUBCLASSES, *own))
+        self._streams.begin(connection.post)
+        self.counters.connected += 1
+        self._told_absent = self._told_refused = False
+        _log.info("freeswitch connected", version=version, modules=[one.label for one in loaded])
+        if self._module not in loaded:
+            _log.error("no call can be heard: its media module is not loaded", mend=_NO_MODULE)
+        modules = frozenset(one.label for one in loaded)
+        return Connected(PbxInfo(version, "", 0.0, modules))
+
+    def _read(self, event: EslEvent) -> list[PbxEvent]:
+        try:
+            if event.subclass == LOST:
+                return self._streams.expired(event, self._at)
+            self._at = wire.at_of(event.headers)
+            found = mediastream.news(event)
+            if found is not None:
+                return self._streams.told(found, self._at)
+            events = self._follower.take(event)
+        except PbxError as error:
+            self.counters.malformed += 1
+            _log.warning("esl event not understood", reason=str(error))
+            return []
+        for each in events:
+            self._streams.note(each)
+        return events
+
+    # Telling.
+
+    def _tell_lost(self, lost: Lost) -> None:
+        """An end and the first failure since then are warnings; a refusal is an error, once."""
+        event = "freeswitch connection ended" if lost.was_connected else "freeswitch not connected"
+        self.why = f"{lost.reason}; {lost.mend}".removesuffix("; ")
+        if lost.forbidden:
+            self.counters.refused += 1
+            tell = _log.info if self._told_refused else _log.error
+            self._told_refused = True
+            tell("freeswitch refuses us", reason=lost.reason, mend=lost.mend, retry_s=HOPELESS_S)
+            return
+        first = lost.was_connected or not self._told_absent
+        self._told_absent = not lost.was_connected
+        tell = _log.warning if first else _log.info
+        host, port = self._address
+        tell(event, reason=lost.reason, address=f"{host}:{port}")
+
+    # Requests.
+
+    async def channels(self) -> tuple[Channel, ...]:
+        """The channels, and for each stream that is up one of our own, so that it is not taken for gone."""
+        rows = wire.rows_of(await self._api("show", "channels", "as", "json"))
+        bridged = {id_ for bridge in await self.bridges() for id_ in bridge.channels}
+        found = await asyncio.gather(*(self._listed(row, bridged) for row in rows))
+        return *found, *self._streams.channels()
+
+    async def _listed(self, row: Mapping[str, str], bridged: set[str]) -> Channel:
+        id_ = row.get("uuid", "")
+        outbound = row.get("direction") == "outbound"
+        originator = await self.variable(id_, "originator") if outbound else None
+        announced = not originator and await self.variable(id_, wire.MARK) is not None
+        channel = wire.listed(row, up=id_ in bridged or announced, called=bool(originator))
+        self._follower.adopt(channel, originator or "")
+        return channel
+
+    async def bridges(self) -> tuple[Bridge, ...]:
+        return wire.bridges_of(wire.rows_of(await self._api("show", "calls", "as", "json")))
+
+    async def variable(self, channel: str, name: str) -> str | None:
+        if name == LINKEDID:
+            return await self._call_of(channel)
+        if name == STATE:
+            return "Up" if (await self._api("uuid_exists", channel)).strip() == "true" else None
+        if self._streams.owns(channel):
+            return None
+        try:
+            value = (await self._api("uuid_getvar", channel, name)).strip()
+        except Gone:
+            return None
+        return None if value in ("", wire.UNSET) else value
+
+    async def _call_of(self, channel: str) -> CallId | None:
+        call = self._follower.call_of(channel)
+        return call if call is not None else await self.variable(channel, "call_uuid")
+
+    async def tell(self, name: str, channel: str, fields: Mapping[str, str]) -> None:
+        """A CUSTOM event of subclass `name`; every client that subscribes to it sees it."""
+        live = self._connected()
+        await live.send_event(name, {"Channel-ID": channel, **fields})
+
+    async def set_variable(self, channel: str, name: str, value: str) -> None:
+        await self._api("uuid_setvar", channel, name, value)
+
+    async def hangup(self, channel: str) -> None:
+        """A stream is no channel to hang up, and a party's channel is never ours to end."""
+
+    async def destroy_bridge(self, bridge: str) -> None:
+        """No bridge is ever ours."""
+
+    async def give_back(self, channel: str) -> None:
+        """No call is ever sent to us."""
+
+    async def attach(self, order: TapOrder) -> str:
+        """As `Pbx.attach`; returns once the stream has reached us."""
+        module = self._module
+        if module is None:
+            raise PbxRefused(f"no media module is loaded; {_NO_MODULE}")
+        if order.kind is TapKind.STEREO:
+            await self.set_variable(order.tapped, mediastream.SILENT_VARIABLE, "-1")
+        with self._streams.starting(order) as connected:
+            await self._start(module, order)
+            await self.set_variable(order.tapped, mediastream.TAP_VARIABLE, order.id)
+            await connected()
+        return order.id
+
+    async def _start(self, module: Module, order: TapOrder) -> None:
+        """Where a stream of ours is left from a run before this one, it goes first."""
+        words = module.start(order, secure=self._secure)
+        try:
+            await self._api(*words)
+        except PbxRefused:
+            if not await self._exists(order.tapped):
+                raise Gone("the channel ended before it was heard") from None
+            if await self.variable(order.tapped, mediastream.TAP_VARIABLE) is None:
+                raise
+            with suppress(PbxRefused):
+                await self._api(*module.stop(order.tapped))
+            await self._api(*words)
+
+    async def complete(self, order: TapOrder) -> None:
+        """The stream has reached us already."""
+
+    async def detach(self, order: TapOrder) -> None:
+        up = self._streams.forget(order)
+        if self._module is None or not up:
+            return
+        with suppress(PbxRefused, Gone):  # the module may have let it go by itself
+            await self._api(*self._module.stop(order.tapped))
+
+    async def _exists(self, channel: str) -> bool:
+        return await self.variable(channel, STATE) is not None
+
+    def slow(self) -> float:
+        """As `Pbx.slow`."""
+        return self._breaker.slow(asyncio.get_running_loop().time())
+
+    def _connected(self) -> EslConnection:
+        if self._live is None:
+            raise PbxUnreachable("not connected")
+        return self._live
+
+    async def _api(self, *words: str) -> str:
+        """What a command says. Raises Gone, PbxRefused, PbxUnreachable and PbxError."""
+        now_s = asyncio.get_running_loop().time
+        began_s = now_s()
+        try:
+            return await self._connected().api(*words, timeout_s=self._timeout_s)
+        except PbxRefused as error:
+            if "No such channel" in str(error):
+                raise Gone(words[0]) from None
+            raise
+        finally:
+            self._breaker.observe(now_s(), now_s() - began_s)
+
+
+async def _has(connection: EslConnection, module: Module) -> bool:
+    return (await connection.api("module_exists", module.label)).strip() == "true"

@@ -1,0 +1,323 @@
+"""What FreeSWITCH tells over ESL, in the words of `pbxevents`: the same roster follows both PBXs.
+
+Pure, but for what a `Follower` remembers of the channels that are up. The connection is in `bridge.net.esl`,
+what is asked of the PBX in `bridge.net.freeswitch`. Sources: the events of FreeSWITCH 1.10.12 and 1.11.2 in
+tests/captures/freeswitch; switch_core_sqldb.c for what `show channels` and `show calls` list.
+
+A channel is up here once its party is heard by somebody: bridged, in a conference, or announced by the
+dialplan and answered. A stream that is started sooner would cost the caller its ringback.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from bridge.wire.esl import EslEvent
+from bridge.wire.pbxevents import (
+    Bridge,
+    Channel,
+    ChannelCallerId,
+    ChannelCreated,
+    ChannelDestroyed,
+    ChannelEnteredBridge,
+    ChannelLeftBridge,
+    ChannelStateChange,
+    ChannelUserevent,
+    ChannelVarset,
+    Dial,
+    PbxError,
+    PbxEvent,
+)
+
+ANNOUNCED = "rtzr::call"
+"""The event by which a dialplan says that a call is for us, its subclass."""
+MARK = "RTZR_CALL"
+"""The channel variable that it sets before."""
+CONFERENCE = "conference::maintenance"
+UNSET = "_undef_"
+"""What `uuid_getvar` says of a variable that is not there."""
+
+EVENTS = (
+    "CHANNEL_CREATE", "CHANNEL_ORIGINATE", "CHANNEL_ANSWER", "CHANNEL_BRIDGE", "CHANNEL_UNBRIDGE",
+    "CHANNEL_HANGUP", "CHANNEL_DESTROY", "CALL_UPDATE",
+)  # fmt: skip
+VARIABLES_SET = "CHANNEL_EXECUTE_COMPLETE"
+"""Comes for every step of every dialplan: asked for only where rules look at variables."""
+
+_PLACEHOLDER = "Outbound Call"
+"""What FreeSWITCH calls a callee of whom it knows no name."""
+_UNKNOWN_CAUSE = 0
+_CAUSES = {
+    "UNALLOCATED_NUMBER": 1, "NO_ROUTE_TRANSIT_NET": 2, "NO_ROUTE_DESTINATION": 3, "CHANNEL_UNACCEPTABLE": 6,
+    "NORMAL_CLEARING": 16, "USER_BUSY": 17, "NO_USER_RESPONSE": 18, "NO_ANSWER": 19, "SUBSCRIBER_ABSENT": 20,
+    "CALL_REJECTED": 21, "NUMBER_CHANGED": 22, "EXCHANGE_ROUTING_ERROR": 25, "DESTINATION_OUT_OF_ORDER": 27,
+    "INVALID_NUMBER_FORMAT": 28, "FACILITY_REJECTED": 29, "NORMAL_UNSPECIFIED": 31,
+    "NORMAL_CIRCUIT_CONGESTION": 34, "NETWORK_OUT_OF_ORDER": 38, "NORMAL_TEMPORARY_FAILURE": 41,
+    "SWITCH_CONGESTION": 42, "REQUESTED_CHAN_UNAVAIL": 44, "OUTGOING_CALL_BARRED": 52,
+    "INCOMING_CALL_BARRED": 54, "BEARERCAPABILITY_NOTAVAIL": 58, "SERVICE_UNAVAILABLE": 63,
+    "INCOMPATIBLE_DESTINATION": 88, "RECOVERY_ON_TIMER_EXPIRE": 102, "INTERWORKING": 127,
+    "ORIGINATOR_CANCEL": 16, "LOSE_RACE": 26, "MANAGER_REQUEST": 16, "ALLOTTED_TIMEOUT": 16,
+    "MEDIA_TIMEOUT": 102, "ATTENDED_TRANSFER": 16, "BLIND_TRANSFER": 16, "PICKED_OFF": 26,
+    "SYSTEM_SHUTDOWN": 41,
+}  # fmt: skip
+"""Q.850 numbers; FreeSWITCH's own causes, which have numbers above 127, by what they come to."""
+_HEARD = ("ACTIVE", "HELD", "UNHELD")
+
+
+def cause_of(name: str) -> int:
+    """The Q.850 number of a Hangup-Cause; 0 for one that is unknown."""
+    return _CAUSES.get(name, _UNKNOWN_CAUSE)
+
+
+def channel_of(headers: Mapping[str, str]) -> Channel:
+    """Whom an event is about. Raises PbxError."""
+    outbound = headers.get("Call-Direction") == "outbound"
+    side = "Callee" if outbound else "Caller"
+    number = headers.get(f"Caller-{side}-ID-Number") or (
+        headers.get("Caller-Destination-Number", "") if outbound else ""
+    )
+    name = headers.get(f"Caller-{side}-ID-Name", "")
+    return Channel(
+        id=_needed(headers, "Unique-ID"),
+        name=headers.get("Channel-Name", ""),
+        state="Down" if outbound else "Ring",
+        number=number,
+        caller_name="" if name == _PLACEHOLDER else name,
+        created=_seconds(
+            headers.get("Caller-Channel-Created-Time") or _needed(headers, "Event-Date-Timestamp")
+        ),
+        application=_application(headers.get("Other-Type") == "originator"),
+        application_data="",
+        context=headers.get("Caller-Context", ""),
+        extension=headers.get("Caller-Destination-Number", ""),
+    )
+
+
+def at_of(headers: Mapping[str, str]) -> float:
+    """When an event was, by the PBX's clock, in Unix seconds. Raises PbxError."""
+    return _seconds(headers.get("Event-Date-Timestamp", ""))
+
+
+def _application(called: bool) -> str:
+    """Asterisk's name for what runs on a channel that was dialled; nobody asks about any other's here."""
+    return "AppDial" if called else ""
+
+
+def _needed(headers: Mapping[str, str], name: str) -> str:
+    value = headers.get(name, "")
+    if not value:
+        raise PbxError(f"event without {name}")
+    return value
+
+
+def _seconds(microseconds: str) -> float:
+    if not (microseconds.isascii() and microseconds.isdigit() and len(microseconds) < 20):
+        raise PbxError("time of an event is not a number")
+    return int(microseconds) / 1_000_000
+
+
+@dataclass(slots=True)
+class _Known:
+    """A channel that is up."""
+
+    channel: Channel
+    answered: bool = False
+    announced: bool = False
+    heard: bool = False
+    """Told as Up."""
+    variables: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Follower:
+    """Events in the order in which they came become those of `pbxevents`; `wanted` variables are told of."""
+
+    wanted: frozenset[str] = frozenset()
+    _known: dict[str, _Known] = field(default_factory=dict)
+    _calls: dict[str, str] = field(default_factory=dict)
+    """By channel, whoever originated it."""
+    _ended: set[str] = field(default_factory=set)
+    """Channels that were hung up, until the PBX has taken them down."""
+
+    def take(self, event: EslEvent) -> list[PbxEvent]:
+        """What it means; nothing, if we have no use for it. Raises PbxError for one that cannot be read."""
+        headers = event.headers
+        at = at_of(headers)
+        if event.name == "CUSTOM" and event.subclass == CONFERENCE:
+            return self._conference(headers, at)
+        if event.name not in EVENTS and event.name != VARIABLES_SET and event.subclass != ANNOUNCED:
+            return []
+        if event.name in ("CHANNEL_HANGUP", "CHANNEL_DESTROY"):
+            return self._gone(headers, at, taken_down=event.name == "CHANNEL_DESTROY")
+        if headers.get("Unique-ID") in self._ended:
+            return []
+        known = self._see(headers)
+        return [*self._news(event, known, at), *self._variables(headers, known, at)]
+
+    def call_of(self, channel: str) -> str | None:
+        """The call that a channel was made for: the one of whoever originated it; None of one that was not
+        seen."""
+        if channel not in self._known:
+            return None
+        seen: set[str] = set()
+        while (before := self._calls.get(channel)) is not None and channel not in seen:
+            seen.add(channel)
+            channel = before
+        return channel
+
+    def forget(self) -> None:
+        """The connection is lost: what was known is asked for anew."""
+        self._known.clear()
+        self._calls.clear()
+        self._ended.clear()
+
+    def adopt(self, channel: Channel, originator: str = "") -> None:
+        """A channel that was there before us, or while we were away."""
+        if channel.id not in self._known and channel.id not in self._ended:
+            self._known[channel.id] = _Known(channel, answered=channel.up, heard=channel.up)
+            if originator:
+                self._calls[channel.id] = originator
+
+    # One event.
+
+    def _see(self, headers: Mapping[str, str]) -> _Known:
+        channel = channel_of(headers)
+        known = self._known.get(channel.id)
+        if known is None:
+            known = self._known[channel.id] = _Known(channel)
+        if headers.get("Other-Type") == "originator" and channel.id not in self._calls:
+            self._calls[channel.id] = headers.get("Other-Leg-Unique-ID", "")
+            known.channel = replace(known.channel, application=_application(called=True))
+        return known
+
+    def _news(self, event: EslEvent, known: _Known, at: float) -> list[PbxEvent]:
+        match event.name:
+            case "CHANNEL_CREATE":
+                return [ChannelCreated(at, known.channel)]
+            case "CHANNEL_ORIGINATE":
+                return self._dialled(known, at)
+            case "CHANNEL_ANSWER":
+                known.answered = True
+                return self._up(known, at) if known.announced else []
+            case "CHANNEL_BRIDGE" | "CHANNEL_UNBRIDGE":
+                return self._met(event.headers, at, left=event.name == "CHANNEL_UNBRIDGE")
+            case "CALL_UPDATE":
+                return self._named(event.headers, known, at)
+            case "CUSTOM":
+                return self._announced(event.headers, known, at)
+        return []
+
+    def _dialled(self, peer: _Known, at: float) -> list[PbxEvent]:
+        caller = self._known.get(self._calls.get(peer.channel.id, ""))
+        return [Dial(at, None if caller is None else caller.channel, peer.channel, "")]
+
+    def _up(self, known: _Known, at: float) -> list[PbxEvent]:
+        if known.heard:
+            return []
+        known.heard = True
+        known.channel = replace(known.channel, state="Up")
+        return [ChannelStateChange(at, known.channel)]
+
+    def _met(self, headers: Mapping[str, str], at: float, *, left: bool) -> list[PbxEvent]:
+        """Two people hear each other from now on, or no more."""
+        pair = [_needed(headers, f"Bridge-{side}-Unique-ID") for side in "AB"]
+        together = [one for one in map(self._known.get, pair) if one is not None]
+        bridge = bridge_id(*pair)
+        if left:
+            return [ChannelLeftBridge(at, one.channel, bridge) for one in together]
+        up = [event for one in together for event in self._up(one, at)]
+        return [*up, *(ChannelEnteredBridge(at, one.channel, bridge) for one in together)]
+
+    def _named(self, headers: Mapping[str, str], known: _Known, at: float) -> list[PbxEvent]:
+        """Number and name may be known better now; of a caller they stay what they were at first."""
+        if known.channel.state == "Ring" or headers.get("Call-Direction") != "outbound":
+            return []
+        now = channel_of(headers)
+        named = replace(known.channel, number=now.number, caller_name=now.caller_name)
+        if named == known.channel:
+            return []
+        known.channel = named
+        return [ChannelCallerId(at, named)]
+
+    def _announced(self, headers: Mapping[str, str], known: _Known, at: float) -> list[PbxEvent]:
+        known.announced = True
+        known.answered = known.answered or headers.get("Answer-State") == "answered"
+        told = {"Call": headers.get(f"variable_{MARK}", "")}
+        event = ChannelUserevent(at, known.channel, ANNOUNCED, told)
+        return [event, *(self._up(known, at) if known.answered else [])]
+
+    def _conference(self, headers: Mapping[str, str], at: float) -> list[PbxEvent]:
+        """Source: conference_event.c: Action, Conference-Name and the channel's own headers."""
+        action = headers.get("Action")
+        if action not in ("add-member", "del-member") or "Unique-ID" not in headers:
+            return []
+        known = self._see(headers)
+        bridge = f"conference.{headers.get('Conference-Unique-ID') or headers.get('Conference-Name', '')}"
+        if action == "del-member":
+            return [ChannelLeftBridge(at, known.channel, bridge)]
+        return [*self._up(known, at), ChannelEnteredBridge(at, known.channel, bridge)]
+
+    def _gone(self, headers: Mapping[str, str], at: float, *, taken_down: bool) -> list[PbxEvent]:
+        channel = _needed(headers, "Unique-ID")
+        if taken_down:
+            self._ended.discard(channel)
+        else:
+            self._ended.add(channel)
+        known = self._known.pop(channel, None)
+        self._calls.pop(channel, None)
+        if known is None:
+            return []  # its end was told already
+        return [ChannelDestroyed(at, known.channel, cause_of(headers.get("Hangup-Cause", "")))]
+
+    def _variables(self, headers: Mapping[str, str], known: _Known, at: float) -> Iterator[PbxEvent]:
+        for name in self.wanted:
+            value = headers.get(f"variable_{name}")
+            if value is not None and known.variables.get(name) != value:
+                known.variables[name] = value
+                yield ChannelVarset(at, known.channel, name, value)
+
+
+def bridge_id(one: str, other: str) -> str:
+    """FreeSWITCH's bridges have no id of their own: two channels are together."""
+    return f"{one}+{other}"
+
+
+# What is asked for.
+
+
+def rows_of(text: str) -> list[dict[str, str]]:
+    """The rows of a `show ... as json`. Raises PbxError."""
+    try:
+        told = json.loads(text)
+        rows: list[dict[str, Any]] = told.get("rows", [])
+        return [{name: str(value) for name, value in row.items()} for row in rows]
+    except (ValueError, AttributeError, RecursionError):
+        raise PbxError("list of the PBX that is not JSON") from None
+
+
+def listed(row: Mapping[str, str], *, up: bool, called: bool) -> Channel:
+    """A channel of `show channels`; `up`: whether somebody hears it. Raises PbxError."""
+    outbound = row.get("direction") == "outbound"
+    number = (row.get("callee_num") or row.get("dest", "")) if outbound else row.get("cid_num", "")
+    name = row.get("callee_name", "") if outbound else row.get("cid_name", "")
+    created = row.get("created_epoch", "")
+    state = "Up" if up and row.get("callstate") in _HEARD else "Down" if outbound else "Ring"
+    return Channel(
+        id=_needed(row, "uuid"),
+        name=row.get("name", ""),
+        state=state,
+        number=number,
+        caller_name="" if name == _PLACEHOLDER else name,
+        created=_seconds(f"{created}000000"),
+        application=_application(called),
+        application_data="",
+        context=row.get("context", ""),
+        extension=row.get("dest", ""),
+    )
+
+
+def bridges_of(rows: list[dict[str, str]]) -> tuple[Bridge, ...]:
+    """Who is with whom, by `show calls`."""
+    pairs = [(row.get("uuid", ""), row.get("b_uuid", "")) for row in rows]
+    return tuple(Bridge(bridge_id(a, b), frozenset((a, b))) for a, b in pairs if a and b)

@@ -1,0 +1,249 @@
+"""What a FreeSWITCH tells, as the roster is told of it: recorded events of a real one, and made-up ones."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bridge.types import Role
+from bridge.wire.esl import EslEvent
+from bridge.wire.freeswitch import (
+    ANNOUNCED,
+    CONFERENCE,
+    Follower,
+    bridges_of,
+    cause_of,
+    listed,
+    rows_of,
+)
+from bridge.wire.pbxevents import (
+    Bridge,
+    ChannelCreated,
+    ChannelDestroyed,
+    ChannelEnteredBridge,
+    ChannelLeftBridge,
+    ChannelStateChange,
+    ChannelUserevent,
+    ChannelVarset,
+    Dial,
+    PbxError,
+    PbxEvent,
+)
+
+CAPTURES = Path(__file__).parent.parent / "captures" / "freeswitch"
+
+
+def recorded(name: str) -> Iterator[EslEvent]:
+    for line in (CAPTURES / f"{name}.jsonl").read_text(encoding="utf-8").splitlines():
+        event = json.loads(line).get("event")
+        if event is not None:
+            headers = {key: str(value) for key, value in event.items()}
+            yield EslEvent(headers["Event-Name"], headers.get("Event-Subclass", ""), headers, "")
+
+
+def followed(name: str, follower: Follower | None = None) -> list[PbxEvent]:
+    follower = follower or Follower()
+    return [each for event in recorded(name) for each in follower.take(event)]
+
+
+def told(events: list[PbxEvent]) -> list[str]:
+    """Each in a few words; channels by the last four of their ids."""
+    words = []
+    for event in events:
+        match event:
+            case ChannelCreated(channel=channel):
+                words.append(f"{channel.id[-4:]} made {channel.state}")
+            case Dial(caller=caller, peer=peer):
+                words.append(f"{caller.id[-4:] if caller else 'nobody'} dials {peer.id[-4:]}")
+            case ChannelStateChange(channel=channel):
+                words.append(f"{channel.id[-4:]} {channel.state}")
+            case ChannelEnteredBridge(channel=channel):
+                words.append(f"{channel.id[-4:]} meets")
+            case ChannelLeftBridge(channel=channel):
+                words.append(f"{channel.id[-4:]} leaves")
+            case ChannelDestroyed(channel=channel, cause=cause):
+                words.append(f"{channel.id[-4:]} gone {cause}")
+    return words
+
+
+def test_a_call_from_ring_to_hang_up() -> None:
+    assert told(followed("mas-01-mono-8k-caller-hangup")) == [
+        "6c4b made Ring",
+        "6d6a made Down",
+        "6c4b dials 6d6a",
+        "6c4b Up",
+        "6d6a Up",
+        "6c4b meets",
+        "6d6a meets",
+        "6c4b gone 16",
+        "6d6a gone 16",
+    ]
+
+
+def test_who_is_who() -> None:
+    made = [
+        event.channel
+        for event in followed("mas-01-mono-8k-caller-hangup")
+        if isinstance(event, ChannelCreated)
+    ]
+    caller, callee = (made[0].party(Role.CALLER), made[1].party(Role.CALLEE))
+    assert (caller.number, caller.name) == ("1001", "Alice Caller")
+    assert (callee.number, callee.name) == ("2000", "")
+    assert made[0].created == pytest.approx(1795344403.172469)
+    assert (made[0].context, made[0].extension) == ("default", "2000")
+    assert not made[0].dialled
+    assert made[1].dialled
+
+
+@pytest.mark.parametrize(
+    ("name", "causes"),
+    [
+        ("call-20-rejected-486", [17, 17]),
+        ("call-22-caller-cancel", [16, 16]),
+        ("call-28-uuid_kill", [21, 16]),
+    ],
+)
+def test_how_calls_end(name: str, causes: list[int]) -> None:
+    gone = [event for event in followed(name) if isinstance(event, ChannelDestroyed)]
+    assert sorted(event.cause for event in gone) == sorted(causes)
+    met = [event for event in followed(name) if isinstance(event, ChannelEnteredBridge)]
+    assert bool(met) == (name == "call-28-uuid_kill")
+
+
+def test_a_transferred_caller_keeps_its_channel() -> None:
+    assert told(followed("call-27-blind-transfer-A"))[-5:] == [
+        "fa8d meets",
+        "81f2 meets",
+        "81f2 gone 16",
+        "fa8d leaves",
+        "fa8d gone 16",
+    ]
+
+
+def test_in_a_click_to_call_the_first_leg_dials_the_second() -> None:
+    events = followed("call-50-originate-two-legs-bridge")
+    assert told(events)[:4] == ["5555 made Down", "nobody dials 5555", "aaaa made Down", "5555 dials aaaa"]
+
+
+def test_whose_call_a_channel_was_made_for() -> None:
+    follower = Follower()
+    a, b = "ea5d23ba-c404-4a80-b572-cb8b00366c4b", "6f5a637c-c6d4-44df-95c5-3c25f1c36d6a"
+    for event in recorded("mas-01-mono-8k-caller-hangup"):
+        if event.name == "CHANNEL_HANGUP":
+            break
+        follower.take(event)
+    assert (follower.call_of(a), follower.call_of(b), follower.call_of("x")) == (a, a, None)
+
+
+def test_every_recorded_event_can_be_read() -> None:
+    for path in CAPTURES.glob("*.jsonl"):
+        if not path.name.startswith("esl-"):
+            events = followed(path.stem)
+            made = {event.channel.id for event in events if isinstance(event, ChannelCreated)}
+            gone = [event.channel.id for event in events if isinstance(event, ChannelDestroyed)]
+            assert len(gone) == len(set(gone))
+            assert path.stem.startswith("fs-53") or made == set(gone), path.stem
+
+
+# What no recording has.
+
+
+def event(name: str, channel: str = "a", subclass: str = "", **headers: str) -> EslEvent:
+    usual = {
+        "Event-Name": name,
+        "Unique-ID": channel,
+        "Event-Date-Timestamp": "1795344403172469",
+        "Caller-Channel-Created-Time": "1795344403172469",
+        "Call-Direction": "inbound",
+    }
+    given = {key.replace("_", "-"): value for key, value in headers.items() if not key.startswith("variable")}
+    variables = {key: value for key, value in headers.items() if key.startswith("variable")}
+    return EslEvent(name, subclass, {**usual, **given, **variables}, "")
+
+
+def test_an_announced_call_is_up_with_its_answer() -> None:
+    follower = Follower()
+    follower.take(event("CHANNEL_CREATE"))
+    (announced,) = follower.take(event("CUSTOM", subclass=ANNOUNCED, variable_RTZR_CALL="a/a"))
+    assert isinstance(announced, ChannelUserevent)
+    assert announced.fields == {"Call": "a/a"}
+    assert told(follower.take(event("CHANNEL_ANSWER"))) == ["a Up"]
+
+
+def test_a_call_that_is_announced_after_its_answer_is_up_at_once() -> None:
+    follower = Follower()
+    follower.take(event("CHANNEL_CREATE"))
+    follower.take(event("CHANNEL_ANSWER"))
+    assert told(follower.take(event("CUSTOM", subclass=ANNOUNCED))) == ["a Up"]
+
+
+def test_who_is_in_a_conference_hears_the_others() -> None:
+    follower = Follower()
+    follower.take(event("CHANNEL_CREATE"))
+    came = follower.take(event("CUSTOM", subclass=CONFERENCE, Action="add-member", Conference_Name="room"))
+    went = follower.take(event("CUSTOM", subclass=CONFERENCE, Action="del-member", Conference_Name="room"))
+    assert told(came) == ["a Up", "a meets"]
+    assert told(went) == ["a leaves"]
+    assert isinstance(came[1], ChannelEnteredBridge)
+    assert isinstance(went[0], ChannelLeftBridge)
+    assert came[1].bridge == went[0].bridge
+
+
+def test_wanted_variables_are_told_of_once() -> None:
+    follower = Follower(frozenset({"tenant"}))
+    created = follower.take(event("CHANNEL_CREATE", variable_tenant="acme", variable_other="x"))
+    assert [(one.variable, one.value) for one in created if isinstance(one, ChannelVarset)] == [
+        ("tenant", "acme")
+    ]
+    assert follower.take(event("CHANNEL_EXECUTE_COMPLETE", variable_tenant="acme")) == []
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"Unique_ID": ""}, {"Event_Date_Timestamp": "soon"}, {"Event_Date_Timestamp": "9" * 30}]
+)
+def test_what_cannot_be_read_is_an_error(wrong: dict[str, str]) -> None:
+    with pytest.raises(PbxError):
+        Follower().take(event("CHANNEL_CREATE", **wrong))
+
+
+def test_unknown_causes_are_none() -> None:
+    assert (cause_of("USER_BUSY"), cause_of("NEWER_THAN_US"), cause_of("")) == (17, 0, 0)
+
+
+# Lists.
+
+ROWS = {
+    "row_count": 2,
+    "rows": [
+        {
+            "uuid": "a", "direction": "inbound", "created_epoch": "1795344403", "name": "sofia/lo/1001",
+            "cid_name": "Alice", "cid_num": "1001", "dest": "2000", "context": "default", "callstate": "ACTIVE",
+        },
+        {
+            "uuid": "b", "direction": "outbound", "created_epoch": "1795344404", "name": "sofia/lo/2000",
+            "cid_num": "1001", "callee_num": "2000", "callee_name": "Outbound Call", "callstate": "ACTIVE",
+        },
+    ],
+}  # fmt: skip
+
+
+def test_channels_are_listed() -> None:
+    first, second = rows_of(json.dumps(ROWS))
+    a, b = listed(first, up=True, called=False), listed(second, up=False, called=True)
+    assert (a.id, a.number, a.caller_name, a.state, a.extension) == ("a", "1001", "Alice", "Up", "2000")
+    assert (b.id, b.number, b.caller_name, b.state, b.dialled) == ("b", "2000", "", "Down", True)
+    assert a.created == 1795344403
+
+
+def test_no_channels_are_no_rows() -> None:
+    assert rows_of('{"row_count":0}') == []
+    assert bridges_of([]) == ()
+    for wrong in ("", "[]", '{"rows":[1]}', "[" * 100_000):
+        with pytest.raises(PbxError):
+            rows_of(wrong)
+
+
+def test_calls_are_pairs() -> None:
+    rows = [{"uuid": "a", "b_uuid": "b"}, {"uuid": "c", "b_uuid": ""}]
+    assert bridges_of(rows) == (Bridge("a+b", frozenset("ab")),)
