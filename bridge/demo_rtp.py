@@ -1,4 +1,4 @@
-"""The demonstration's call over RTP: two telephones, and for each the bridge's own path from a port to a leg."""
+"""The demonstration's call over RTP: two telephones, and for each the bridge's own path from port to leg."""
 
 import asyncio
 from collections.abc import Callable

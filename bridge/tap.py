@@ -105,7 +105,8 @@ class Tap:
         """Tap, and tap again, until hung up; ends the stream in every path."""
         attempt = 0
         try:
-            await _either(self._begun, self._hung_up)
+            if not self._begun.is_set():
+                await _either(self._begun, self._hung_up)
             while not self._hung_up.is_set():
                 started = asyncio.get_running_loop().time()
                 await self._tap_once()

@@ -18,7 +18,8 @@ import structlog
 from typer.testing import CliRunner, Result
 
 from bridge import cli, transcribe
-from bridge.demo import DemoError, Summary, Utterance
+from bridge.demo import DemoError, Summary
+from bridge.demoscript import Utterance
 from bridge.emulator.codebook import say
 from bridge.wire.ledger import Ledger
 

@@ -226,11 +226,11 @@ def load(path: Path, environ: Mapping[str, str], *, pbx: bool = True, rtzr: bool
 def _known_to_all(config: Config, secrets: Secrets) -> list[str]:
     """A password that is FreeSWITCH's own default guards nothing but loopback."""
     freeswitch = config.freeswitch
-    if secrets.esl_password != DEFAULT_PASSWORD or freeswitch.allow_default_password:
+    if secrets.esl_password != DEFAULT_PASSWORD or freeswitch.default_password_allowed:
         return []
     if loopback(freeswitch.esl_host):
         return []
-    mend = "set another in event_socket.conf.xml, or freeswitch.allow_default_password: true"
+    mend = "set another in event_socket.conf.xml, or freeswitch.default_password_allowed: true"
     return [f"ESL_PASSWORD: is the one that every FreeSWITCH has at first; {mend}"]
 
 

@@ -130,8 +130,8 @@ class Streams:
         stream.settle()
 
     def _lost(self, stream: _Stream) -> None:
-        """Whether it comes again by itself, is seen at once. Before a stream has come, it is an earlier one of
-        the same channel that is told of: the old mod_audio_stream does when one is stopped."""
+        """Whether it comes again by itself, is seen at once. Before a stream has come, it is an earlier one
+        of the same channel that is told of: the old mod_audio_stream does when one is stopped."""
         if stream.up and stream.timer is None:
             posted = EslEvent("CUSTOM", LOST, {"Tap": stream.tap})
             stream.timer = asyncio.get_running_loop().call_later(_AGAIN_S, self._post, posted)

@@ -132,7 +132,7 @@ ONE_FAULT = {
         "FILE:3: sinks.console.colour: is not a key; the keys here are enabled, partials"
     ),
     "1: 2": (
-        "FILE:1: 1: is not a key; the keys here are rtzr, asterisk, media, rules, gate, hangup, quota, cost, "
+        "FILE:1: 1: is not a key; the keys here are rtzr, pbx, asterisk, freeswitch, media, rules, gate, hangup, quota, cost, "
         "spool, workers, overload, drain_s, sinks, log"
     ),
     # does not go together

@@ -91,7 +91,7 @@ async def site(knobs: SwitchKnobs | None = None, **options: Any) -> AsyncIterato
 
         async def take() -> None:
             async for event in events:
-                found.seen.append(event)  # noqa: PERF401 - it never ends
+                found.seen.append(event)
 
         taking = asyncio.create_task(take())
         try:
@@ -124,7 +124,7 @@ async def test_who_answers_and_what_is_loaded_is_told() -> None:
 
 
 async def test_a_wrong_password_is_told_once_with_the_mend() -> None:
-    async with Switch(SwitchKnobs(password="another")) as switch:  # noqa: S106 - made up
+    async with Switch(SwitchKnobs(password="another")) as switch:
         pbx = FreeSwitch("127.0.0.1", switch.port, "the-secret", timeout_s=1)
         with capture_logs() as logs:
             following = asyncio.create_task(anext(pbx.events()))

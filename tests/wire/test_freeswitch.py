@@ -218,7 +218,8 @@ ROWS = {
     "rows": [
         {
             "uuid": "a", "direction": "inbound", "created_epoch": "1795344403", "name": "sofia/lo/1001",
-            "cid_name": "Alice", "cid_num": "1001", "dest": "2000", "context": "default", "callstate": "ACTIVE",
+            "cid_name": "Alice", "cid_num": "1001", "dest": "2000", "context": "default",
+            "callstate": "ACTIVE",
         },
         {
             "uuid": "b", "direction": "outbound", "created_epoch": "1795344404", "name": "sofia/lo/2000",
