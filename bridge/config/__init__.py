@@ -115,6 +115,11 @@ class Config(Section):
                 "is one of AudioSocket's, which are audiosocket_port and one more for each further worker; "
                 "give another",
             ),
+            Rule(
+                self.pbx == "asterisk" or not self.media.early_media,
+                ("media.early_media", "pbx"),
+                "is not for FreeSWITCH: a stream before the answer costs the caller the ringback; set false",
+            ),
             *self._text_for_the_pbx(),
             *self._rules_between_rules(),
         )

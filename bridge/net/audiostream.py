@@ -28,6 +28,8 @@ MOST_CONNECTIONS = 10
 out without end: mod_audio_stream up to 1.0.2 is back 2 ms after a close, and gives up where it is refused."""
 ENDED_S = 0.5
 """After a close in order: the call's own end may come behind it, and says why; or the stream comes again."""
+LOST_S = 15.0
+"""After any other end: whoever follows the PBX has had another one made by then, or cannot."""
 SILENT_S = 5.0
 _SILENT_MEND = "is the party on hold? else STREAM_BUFFER_SIZE is no multiple of the codec's packet time"
 _LONGEST_AGENT = 100
@@ -89,10 +91,8 @@ class AudioStreamInlet(Inlet[AudioStream]):
 
     def lost(self, close_code: int | None, broken: bool) -> None:
         super().lost(close_code, broken)
-        if close_code == CloseCode.NORMAL_CLOSURE:  # hung up, or stopped: the PBX says no more than that
-            self._in(ENDED_S, self._end)
-        elif self._timer is not None:
-            self._timer.cancel()
+        in_order = close_code == CloseCode.NORMAL_CLOSURE  # hung up, or stopped: no more is told
+        self._in(ENDED_S if in_order else LOST_S, self._end)
 
     async def close(self) -> None:
         if self._timer is not None:
@@ -174,7 +174,7 @@ class AudioStreamServer(MediaServer[AudioStreamInlet]):
         frames, oldest first, one list a wake-up, and must not wait; `other` gets the other party's of a
         stereo stream, which are counted as `unpaired` if nobody takes them. The key holds until the inlet is
         closed: one that has lost its connection waits for another, and a second connection replaces the
-        first. `ended` is called once the PBX has closed the stream in order and made no other. Raises
+        first. `ended` is called once a stream has ended and no other has come for a while. Raises
         ValueError for a key or a codec that will not do.
         """
         stream = AudioStream(codec, channels)

@@ -35,6 +35,8 @@ ANNOUNCED = "rtzr::call"
 MARK = "RTZR_CALL"
 """The channel variable that it sets before."""
 CONFERENCE = "conference::maintenance"
+_QUEUE = "variable_cc_queue"
+"""mod_callcenter's, on the channel of whoever waits in one."""
 UNSET = "_undef_"
 """What `uuid_getvar` says of a variable that is not there."""
 
@@ -189,6 +191,8 @@ class Follower:
         if headers.get("Other-Type") == "originator" and channel.id not in self._calls:
             self._calls[channel.id] = headers.get("Other-Leg-Unique-ID", "")
             known.channel = replace(known.channel, application=_application(called=True))
+        if queue := headers.get(_QUEUE, ""):
+            known.channel = replace(known.channel, application="Queue", application_data=queue)
         return known
 
     def _news(self, event: EslEvent, known: _Known, at: float) -> list[PbxEvent]:

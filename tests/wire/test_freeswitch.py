@@ -199,6 +199,16 @@ def test_wanted_variables_are_told_of_once() -> None:
     assert follower.take(event("CHANNEL_EXECUTE_COMPLETE", variable_tenant="acme")) == []
 
 
+def test_who_waits_in_a_queue_is_known_to() -> None:
+    follower = Follower()
+    (made,) = follower.take(event("CHANNEL_CREATE"))
+    event_b = {"Bridge_A_Unique_ID": "a", "Bridge_B_Unique_ID": "b"}
+    up, *_ = follower.take(event("CHANNEL_BRIDGE", variable_cc_queue="sales@default", **event_b))
+    assert isinstance(made, ChannelCreated)
+    assert isinstance(up, ChannelStateChange)
+    assert (made.channel.application, up.channel.application_data) == ("", "sales@default")
+
+
 @pytest.mark.parametrize(
     "wrong", [{"Unique_ID": ""}, {"Event_Date_Timestamp": "soon"}, {"Event_Date_Timestamp": "9" * 30}]
 )
