@@ -1,4 +1,4 @@
-"""The demonstration's call over RTP: two telephones, and for each the bridge's own path from port to leg."""
+"""The demonstration's call over RTP: two telephones, and for each our own path from a port to a leg."""
 
 import asyncio
 from collections.abc import Callable

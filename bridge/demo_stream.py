@@ -1,7 +1,6 @@
 """The demonstration's call through FreeSWITCH: an emulated one, followed and heard by the daemon's own parts.
 
-Event socket, switchboard, taps, media server, desks: what `rtzr-bridge run` would open, without its workers and
-sinks.
+Event socket, switchboard, taps, media server, desks: what `rtzr-bridge run` would open, without its sinks.
 """
 
 import asyncio

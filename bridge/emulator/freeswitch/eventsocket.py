@@ -49,8 +49,10 @@ class EventSocket:
         spawn: Callable[[Awaitable[None]], None],
         changed: Callable[[], None],
     ) -> None:
-        """`api` carries out a command, `fire` sends an event to every client, `spawn` owns a task, and `changed`
-        is told when it asked for events."""
+        """`api` carries out a command, `fire` sends an event to every client, `spawn` owns a task.
+
+        `changed` is told when it asked for events.
+        """
         self._reader = reader
         self._writer = writer
         self._knobs = knobs
