@@ -191,7 +191,7 @@ class Tap:
             self._desk.flaw("tap interrupted")
 
     async def _remove(self, order: TapOrder) -> None:
-        if self._over.is_set() and order.kind is not TapKind.EXTERNAL:
+        if self._over.is_set() and order.kind.cleans_itself:
             return  # all of it went together
         try:
             await self._pbx.detach(order)
