@@ -144,7 +144,7 @@ class FreeSwitch(Section):
     media_tls_cert: FilePath | None = None
     media_tls_key: FilePath | None = None
     request_timeout_s: Seconds = 5
-    trunk_contexts: Patterns = ("public",)
+    trunk_contexts: Patterns = ("public", "external")
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
