@@ -115,6 +115,11 @@ class Config(Section):
                 "is one of AudioSocket's, which are audiosocket_port and one more for each further worker; "
                 "give another",
             ),
+            Rule(
+                self.pbx == "asterisk" or not self.media.early_media,
+                ("media.early_media", "pbx"),
+                "is not for FreeSWITCH: a stream before the answer costs the caller the ringback; set false",
+            ),
             *self._text_for_the_pbx(),
             *self._rules_between_rules(),
         )
@@ -226,11 +231,11 @@ def load(path: Path, environ: Mapping[str, str], *, pbx: bool = True, rtzr: bool
 def _known_to_all(config: Config, secrets: Secrets) -> list[str]:
     """A password that is FreeSWITCH's own default guards nothing but loopback."""
     freeswitch = config.freeswitch
-    if secrets.esl_password != DEFAULT_PASSWORD or freeswitch.allow_default_password:
+    if secrets.esl_password != DEFAULT_PASSWORD or freeswitch.default_password_allowed:
         return []
     if loopback(freeswitch.esl_host):
         return []
-    mend = "set another in event_socket.conf.xml, or freeswitch.allow_default_password: true"
+    mend = "set another in event_socket.conf.xml, or freeswitch.default_password_allowed: true"
     return [f"ESL_PASSWORD: is the one that every FreeSWITCH has at first; {mend}"]
 
 
