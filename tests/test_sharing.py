@@ -82,6 +82,16 @@ def test_whose_host_leaves_begins_a_tap_and_whose_guest_leaves_has_room() -> Non
     assert paired == [("A", "B"), ("B", "C"), ("B", "D")]
 
 
+def test_whose_guest_has_hung_up_has_room_at_once() -> None:
+    a, b, c = leg("A"), leg("B"), leg("C")
+    sharing, paired = stereo(a, b)
+    b.cause = "cause 16"
+    sharing.share(c, Call("C", 0.0), [a, b, c])
+    sharing.over(b, [a, c])
+    assert paired == [("A", "B"), ("A", "C")]
+    assert a.carries == c.leg
+
+
 def test_while_there_are_sessions_nobody_shares() -> None:
     assert shared(leg("A"), leg("B"), most=2) == []
     assert shared(leg("A"), leg("B"), most=None) == []
