@@ -82,12 +82,18 @@ class Config(Section):
         return keep(
             self,
             Rule(
+                self.pbx != "freeswitch" or ":" not in self.media.advertised,
+                ("media.advertise", "media.bind", "pbx"),
+                "is an IPv6 address, which FreeSWITCH's media modules take in no URL; "
+                "give a host name or an IPv4 address",
+            ),
+            Rule(
                 not self.media.audiosocket_calls or self.workers == 1,
                 ("media.audiosocket_calls", "workers"),
                 "come to one process; set workers: 1, or leave it out",
             ),
             Rule(
-                self.asterisk.transport != "websocket_client" or self.workers == 1,
+                self.pbx != "asterisk" or self.asterisk.transport != "websocket_client" or self.workers == 1,
                 ("asterisk.transport", "workers"),
                 "leads to one process, as a section of websocket_client.conf leads to one port; "
                 "set workers: 1, or transport: websocket or audiosocket",
