@@ -198,17 +198,17 @@ class Ports:
     websocket: int
     rest_s: float = 30.0
     audiostream: int = 0
-    media_tls_cert: str = ""
-    """File of the certificate with which FreeSWITCH's streams are met over TLS; none: in clear."""
-    media_tls_key: str = ""
-    """File of its key; none: it is in the same."""
+    """Of FreeSWITCH's streams."""
+    media_tls_cert: str | None = None
+    """With which they are met over TLS; none: in clear."""
+    media_tls_key: str | None = None
 
     def media_tls(self) -> ssl.SSLContext | None:
         """Raises OSError (ssl.SSLError is one) for files that will not do."""
-        if not self.media_tls_cert:
+        if self.media_tls_cert is None:
             return None
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        context.load_cert_chain(self.media_tls_cert, self.media_tls_key or None)
+        context.load_cert_chain(self.media_tls_cert, self.media_tls_key)
         return context
 
 

@@ -105,7 +105,8 @@ class Tap:
         """Tap, and tap again, until hung up; ends the stream in every path."""
         attempt = 0
         try:
-            await _either(self._begun, self._hung_up)
+            if not self._begun.is_set():
+                await _either(self._begun, self._hung_up)
             while not self._hung_up.is_set():
                 started = asyncio.get_running_loop().time()
                 await self._tap_once()
@@ -190,7 +191,7 @@ class Tap:
             self._desk.flaw("tap interrupted")
 
     async def _remove(self, order: TapOrder) -> None:
-        if self._over.is_set() and order.kind is not TapKind.EXTERNAL:
+        if self._over.is_set() and order.kind.cleans_itself:
             return  # all of it went together
         try:
             await self._pbx.detach(order)

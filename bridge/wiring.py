@@ -260,10 +260,8 @@ def ports_for(config: Config, rtp: range, worker: int) -> Ports:
     media = config.media
     audiosocket = media.audiosocket_port + worker
     audiostream = media.websocket_port + worker
-    cert, key = config.freeswitch.media_tls_cert or "", config.freeswitch.media_tls_key or ""
-    return Ports(
-        media.bind, rtp, audiosocket, media.websocket_port, media.port_rest_s, audiostream, cert, key
-    )
+    tls = config.freeswitch.media_tls_cert, config.freeswitch.media_tls_key
+    return Ports(media.bind, rtp, audiosocket, media.websocket_port, media.port_rest_s, audiostream, *tls)
 
 
 def way_settings(config: Config) -> WaySettings:

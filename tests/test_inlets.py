@@ -3,13 +3,15 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
 
-from bridge.inlets import Inlets, Listener, NoInlet, Place, Ports
+from bridge.inlets import Inlets, Listener, NoInlet, Place, Ports, SpokenInlet
 from bridge.types import Codec, Frame, Transport
 from tests.net.audiopbx import AudioPbx, until, voice
+from tests.net.switch import streaming
 
 RTP = range(47_000, 47_020)
 
@@ -37,7 +39,9 @@ async def inlets(
 async def test_each_transport_has_its_own_place() -> None:
     async with inlets() as one:
         for transport, codec in ((Transport.RTP, Codec.ULAW), (Transport.AUDIOSOCKET, Codec.SLIN),
-                                 (Transport.WEBSOCKET_CLIENT, Codec.ULAW)):  # fmt: skip
+                                 (Transport.WEBSOCKET_CLIENT, Codec.ULAW),
+                                 (Transport.AUDIOSTREAM, Codec.SLIN24),
+                                 (Transport.AUDIOSTREAM_STEREO, Codec.SLIN)):  # fmt: skip
             first = await one.open(transport, _Leg().listener(codec))
             second = await one.open(transport, _Leg().listener(codec))
             assert first.place.port > 0
@@ -81,6 +85,48 @@ async def _taken(one: Inlets) -> int:
     held = await one.open(Transport.AUDIOSOCKET, _Leg().listener())
     await held.close()
     return held.place.port
+
+
+async def test_a_stream_of_freeswitch_is_met_with_its_rate_and_its_other_party() -> None:
+    leg, others, now_ms = _Leg(), list[Frame](), [0.0]
+
+    def other(frames: list[Frame]) -> bool:
+        others.extend(frames)
+        return True
+
+    async with inlets() as one:
+        listener = Listener(Codec.SLIN, lambda: now_ms[0], leg.frames.extend, None, 2, other)
+        inlet = await one.open(Transport.AUDIOSTREAM_STEREO, listener)
+        port, key = inlet.place
+        assert len(key) >= 32
+        async with streaming(port, "mas102-01", key) as switch:
+            for number in range(150):  # half of what stereo has
+                now_ms[0] += 20
+                switch.speak(b"abcd" * 80)
+                await until(lambda number=number: len(leg.frames) > number)  # type: ignore[misc]
+            assert isinstance(inlet, SpokenInlet)
+            assert inlet.connected
+            assert inlet.agent.startswith("ixwebsocket/")
+        assert inlet.flaw == ""
+        await inlet.close()
+        assert inlet.flaw == "rate mismatch"
+    assert leg.frames[0].payload == b"ab" * 80
+    assert others[0].payload == b"cd" * 80
+
+
+async def test_streams_over_tls_need_files_that_will_do(tmp_path: Path) -> None:
+    for cert in (tmp_path / "none.pem", Path(__file__)):
+        one = Inlets(Ports("127.0.0.1", RTP, 0, 0, 0.0, 0, str(cert), str(cert)), 60)
+        with pytest.raises(NoInlet):
+            await one.open(Transport.AUDIOSTREAM, _Leg().listener())
+        await one.close()
+
+
+async def test_a_codec_that_a_transport_has_not_is_told() -> None:
+    async with inlets() as one:
+        for transport, codec in ((Transport.AUDIOSTREAM, Codec.ULAW), (Transport.RTP, Codec.SLIN24)):
+            with pytest.raises(NoInlet, match=codec.label):
+                await one.open(transport, _Leg().listener(codec))
 
 
 async def test_ports_that_are_used_up_are_told() -> None:

@@ -82,12 +82,6 @@ class Config(Section):
         return keep(
             self,
             Rule(
-                self.pbx != "freeswitch" or ":" not in self.media.advertised,
-                ("media.advertise", "media.bind", "pbx"),
-                "is an IPv6 address, which FreeSWITCH's media modules take in no URL; "
-                "give a host name or an IPv4 address",
-            ),
-            Rule(
                 not self.media.audiosocket_calls or self.workers == 1,
                 ("media.audiosocket_calls", "workers"),
                 "come to one process; set workers: 1, or leave it out",
@@ -121,8 +115,24 @@ class Config(Section):
                 "is one of AudioSocket's, which are audiosocket_port and one more for each further worker; "
                 "give another",
             ),
+            *self._for_freeswitch(),
             *self._text_for_the_pbx(),
             *self._rules_between_rules(),
+        )
+
+    def _for_freeswitch(self) -> Iterator[Rule]:
+        """What its media modules cannot do."""
+        asterisk = self.pbx == "asterisk"
+        yield Rule(
+            asterisk or ":" not in self.media.advertised,
+            ("media.advertise", "media.bind", "pbx"),
+            "is an IPv6 address, which FreeSWITCH's media modules take in no URL; "
+            "give a host name or an IPv4 address",
+        )
+        yield Rule(
+            asterisk or not self.media.early_media,
+            ("media.early_media", "pbx"),
+            "is not for FreeSWITCH: a stream before the answer costs the caller the ringback; set false",
         )
 
     def _text_for_the_pbx(self) -> Iterator[Rule]:
@@ -232,11 +242,11 @@ def load(path: Path, environ: Mapping[str, str], *, pbx: bool = True, rtzr: bool
 def _known_to_all(config: Config, secrets: Secrets) -> list[str]:
     """A password that is FreeSWITCH's own default guards nothing but loopback."""
     freeswitch = config.freeswitch
-    if secrets.esl_password != DEFAULT_PASSWORD or freeswitch.allow_default_password:
+    if secrets.esl_password != DEFAULT_PASSWORD or freeswitch.default_password_allowed:
         return []
     if loopback(freeswitch.esl_host):
         return []
-    mend = "set another in event_socket.conf.xml, or freeswitch.allow_default_password: true"
+    mend = "set another in event_socket.conf.xml, or freeswitch.default_password_allowed: true"
     return [f"ESL_PASSWORD: is the one that every FreeSWITCH has at first; {mend}"]
 
 

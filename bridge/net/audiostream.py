@@ -28,8 +28,10 @@ MOST_CONNECTIONS = 10
 out without end: mod_audio_stream up to 1.0.2 is back 2 ms after a close, and gives up where it is refused."""
 ENDED_S = 0.5
 """After a close in order: the call's own end may come behind it, and says why; or the stream comes again."""
+LOST_S = 15.0
+"""After any other end: whoever follows the PBX has had another one made by then, or cannot."""
 SILENT_S = 5.0
-_SILENT_MEND = "is the party on hold? STREAM_BUFFER_SIZE has to be a multiple of the codec's packet time, or nothing is sent"
+_SILENT_MEND = "is the party on hold? else STREAM_BUFFER_SIZE is no multiple of the codec's packet time"
 _LONGEST_AGENT = 100
 
 Pair = Callable[[list[Frame]], bool]
@@ -89,10 +91,8 @@ class AudioStreamInlet(Inlet[AudioStream]):
 
     def lost(self, close_code: int | None, broken: bool) -> None:
         super().lost(close_code, broken)
-        if close_code == CloseCode.NORMAL_CLOSURE:  # hung up, or stopped: the PBX says no more than that
-            self._in(ENDED_S, self._end)
-        elif self._timer is not None:
-            self._timer.cancel()
+        in_order = close_code == CloseCode.NORMAL_CLOSURE  # hung up, or stopped: no more is told
+        self._in(ENDED_S if in_order else LOST_S, self._end)
 
     async def close(self) -> None:
         if self._timer is not None:
@@ -122,7 +122,7 @@ class AudioStreamInlet(Inlet[AudioStream]):
         if own:
             self.hand_on(own, self._deliver)
         if other:
-            self._pair(other)
+            self.hand_on(other, self._pair)
         if stream.mismatch is not None and not self._told:
             self._tell()
 
@@ -130,15 +130,8 @@ class AudioStreamInlet(Inlet[AudioStream]):
         return self.stream.text(self.clock())
 
     def _pair(self, frames: list[Frame]) -> None:
-        other = self._other
-        if other is None:
+        if self._other is None or not self._other(frames):
             self.stream.counters.unpaired += len(frames)
-        else:
-            self.hand_on(frames, lambda given: self._count(other(given), len(given)))
-
-    def _count(self, taken: bool, frames: int) -> None:
-        if not taken:
-            self.stream.counters.unpaired += frames
 
     def _tell(self) -> None:
         if (mismatch := self.stream.mismatch) is not None:
@@ -179,9 +172,9 @@ class AudioStreamServer(MediaServer[AudioStreamInlet]):
 
         `codec` is linear, `channels` 2 for a stereo stream. `clock` gives call time now in ms; `deliver` gets
         frames, oldest first, one list a wake-up, and must not wait; `other` gets the other party's of a
-        stereo stream, which are counted as `unpaired` if there is none. The key holds until the inlet is
+        stereo stream, which are counted as `unpaired` if nobody takes them. The key holds until the inlet is
         closed: one that has lost its connection waits for another, and a second connection replaces the
-        first. `ended` is called once the PBX has closed the stream in order and made no other. Raises
+        first. `ended` is called once a stream has ended and no other has come for a while. Raises
         ValueError for a key or a codec that will not do.
         """
         stream = AudioStream(codec, channels)

@@ -38,6 +38,8 @@ MARK = "RTZR_CALL"
 CONFERENCE = "conference::maintenance"
 CHECK = "rtzr_check"
 """The channel variable of a call that `rtzr-bridge check` makes: nobody is in it, and nobody follows it."""
+_QUEUE = "variable_cc_queue"
+"""mod_callcenter's, on the channel of whoever waits in one."""
 UNSET = "_undef_"
 """What `uuid_getvar` says of a variable that is not there."""
 
@@ -81,6 +83,7 @@ def channel_of(headers: Mapping[str, str]) -> Channel:
         headers.get("Caller-Destination-Number", "") if outbound else ""
     )
     name = headers.get(f"Caller-{side}-ID-Name", "")
+    called = headers.get("Other-Type") == "originator"
     return Channel(
         id=_needed(headers, "Unique-ID"),
         name=headers.get("Channel-Name", ""),
@@ -90,11 +93,19 @@ def channel_of(headers: Mapping[str, str]) -> Channel:
         created=_seconds(
             headers.get("Caller-Channel-Created-Time") or _needed(headers, "Event-Date-Timestamp")
         ),
-        application=_application(headers.get("Other-Type") == "originator"),
+        application=_application(called),
         application_data="",
-        context=headers.get("Caller-Context", ""),
+        context=_context(headers.get("Channel-Name", ""), headers.get("Caller-Context", ""), called),
         extension=headers.get("Caller-Destination-Number", ""),
     )
+
+
+def _context(name: str, context: str, called: bool) -> str:
+    """Of a channel that was dialled FreeSWITCH gives its caller's: nothing in it says where it leads, but the
+    profile that it goes out by does, as in sofia/external/0212345678@kt."""
+    _, _, rest = name.partition("/")
+    profile = rest.partition("/")[0]
+    return profile if called and profile else context
 
 
 def at_of(headers: Mapping[str, str]) -> float:
@@ -193,7 +204,11 @@ class Follower:
             known = self._known[channel.id] = _Known(channel)
         if headers.get("Other-Type") == "originator" and channel.id not in self._calls:
             self._calls[channel.id] = headers.get("Other-Leg-Unique-ID", "")
-            known.channel = replace(known.channel, application=_application(called=True))
+            was = known.channel
+            context = _context(was.name, was.context, called=True)
+            known.channel = replace(was, application=_application(called=True), context=context)
+        if queue := headers.get(_QUEUE, ""):
+            known.channel = replace(known.channel, application="Queue", application_data=queue)
         return known
 
     def _news(self, event: EslEvent, known: _Known, at: float) -> list[PbxEvent]:
@@ -329,7 +344,7 @@ def listed(row: Mapping[str, str], *, up: bool, called: bool) -> Channel:
         created=_seconds(f"{created}000000"),
         application=_application(called),
         application_data="",
-        context=row.get("context", ""),
+        context=_context(row.get("name", ""), row.get("context", ""), called),
         extension=row.get("dest", ""),
     )
 

@@ -48,8 +48,8 @@ class Module(Enum):
         return (*words, _rate(rate)) if self is Module.AUDIO_STREAM else (*words, str(rate), _BUG)
 
     def variables(self, kind: TapKind) -> str:
-        """What has to be set before, as `uuid_setvar_multi` takes it: mod_audio_stream never sets these two of
-        its own by itself, and so would compress and ping as it happens."""
+        """What has to be set before, as `uuid_setvar_multi` takes it: mod_audio_stream does not set these two
+        of its own by itself, and so would compress and ping as it happens."""
         given = {"STREAM_MESSAGE_DEFLATE": "true", "STREAM_HEART_BEAT": _HEART_BEAT_S}  # true is off
         if self is not Module.AUDIO_STREAM:
             given = {}

@@ -244,7 +244,7 @@ class Roster:
                 return []
         for peer, status in asked.peers:
             decisions += self._called_by(call, peer, status)
-        return decisions
+        return decisions + self._met(self._meetings.around(channel.id))
 
     # Who meets whom.
 

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 import pytest
 
 BOTH = {
-    "test_audiopeer.py", "test_audiosocket.py", "test_esl.py", "test_mediainlet.py", "test_mediasocket.py",
-    "test_rtp.py",
+    "test_audiopeer.py", "test_audiosocket.py", "test_audiostream.py", "test_esl.py", "test_mediainlet.py",
+    "test_mediaserver.py", "test_mediasocket.py", "test_rtp.py",
 }  # fmt: skip
 """What registers a file descriptor with the loop, or is one of its protocols: there the loops differ."""
 

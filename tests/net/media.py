@@ -4,7 +4,7 @@ import asyncio
 import gc
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 
 from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.client import connect as dial
@@ -118,3 +118,11 @@ async def closed(connection: ClientConnection | ServerConnection) -> int | None:
     async with asyncio.timeout(5):
         await connection.wait_closed()
     return connection.close_code
+
+
+async def end_of(reader: asyncio.StreamReader) -> bool:
+    """Waits for the end of a connection, in either way; whether nothing came before it."""
+    with suppress(ConnectionError):
+        async with asyncio.timeout(5):
+            return not await reader.read()
+    return True

@@ -4,15 +4,13 @@ import asyncio
 import ssl
 import subprocess
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, suppress
 from http import HTTPStatus
 from pathlib import Path
 
 import pytest
-from structlog.testing import capture_logs
 from websockets.asyncio.client import connect as dial
 from websockets.asyncio.server import ServerConnection
-from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.exceptions import InvalidStatus
 
 from bridge.net.mediasocket import MediaSocketServer, NotConnected, connect
 from bridge.types import Codec, Frame
@@ -54,14 +52,6 @@ async def listening() -> AsyncIterator[MediaSocketServer]:
 
 def no_frames(frames: list[Frame]) -> None:
     raise AssertionError(f"{len(frames)} frames")
-
-
-async def end_of(reader: asyncio.StreamReader) -> bool:
-    """Waits for the end of a connection, in either way; whether nothing came before it."""
-    with suppress(ConnectionError):
-        async with asyncio.timeout(5):
-            return not await reader.read()
-    return True
 
 
 async def play_one(connection: ServerConnection) -> None:
@@ -216,32 +206,6 @@ async def test_a_wrong_key_is_refused_in_the_handshake(
     assert listening.counters.admitted == 0
 
 
-async def test_strangers_are_told_of_once(listening: MediaSocketServer) -> None:
-    with capture_logs() as logs:
-        for _ in range(3):
-            with pytest.raises(InvalidStatus):
-                await dialled(listening.port, "another-key-0000001")
-    assert listening.counters.foreign == 3
-    assert [log["reason"] for log in logs] == ["foreign"]
-    assert "another" not in str(logs)
-
-
-@pytest.mark.parametrize(
-    "data", [b"\x16\x03\x01\x02\x00\x01", b"GET / HTTP/1.0\r\n\r\n", b"x" * 9000 + b"\n", b""]
-)
-async def test_what_is_no_handshake_is_refused(
-    listening: MediaSocketServer, heard: Heard, data: bytes
-) -> None:
-    reader, writer = await asyncio.open_connection("127.0.0.1", listening.port)
-    writer.write(data)
-    writer.write_eof()
-    async with asyncio.timeout(5):
-        await reader.read()
-    writer.close()
-    await writer.wait_closed()
-    await until(lambda: listening.counters.refused + listening.counters.foreign == 1)
-
-
 async def test_the_key_without_the_subprotocol_is_refused(listening: MediaSocketServer, heard: Heard) -> None:
     listening.expect(KEY, Codec.ULAW, heard.clock, no_frames, heard.ended)
     with pytest.raises(InvalidStatus) as refused:
@@ -293,30 +257,6 @@ async def test_a_key_that_asterisk_would_not_take_is_told(listening: MediaSocket
     assert key not in str(told.value)
 
 
-async def test_handshakes_are_bounded_in_number_and_time(heard: Heard) -> None:
-    """Those who say nothing keep nobody out for longer than their time."""
-    async with (
-        MediaSocketServer("127.0.0.1", 0, most_opening=3, open_timeout_s=0.5) as one,
-        AsyncExitStack() as slow,
-    ):
-        one.expect(KEY, Codec.ULAW, heard.clock, heard.batches.append, heard.ended)
-        for number in range(5):
-            reader, writer = await asyncio.open_connection("127.0.0.1", one.port)
-            slow.callback(writer.close)
-            writer.write(b"GET /media HTTP/1.1\r\nX-Slow: ")
-            if number >= 3:
-                assert await end_of(reader)
-        assert one.counters.overrun == 2
-        await until(lambda: one.counters.expired == 3)
-        async with dialled(one.port) as pbx:
-            await asyncio.sleep(0.6)  # an open connection has no such time
-            await pbx.send(start())
-            await pbx.send(TONE)
-            await until(lambda: heard.audio == TONE)
-        counters = one.counters
-    assert counters.opened == 6 == counters.admitted + counters.overrun + counters.expired
-
-
 async def test_many_legs_hear_their_own(listening: MediaSocketServer) -> None:
     count = scaled(100, 20)
     legs = [Heard() for _ in range(count)]
@@ -337,28 +277,6 @@ async def test_many_legs_hear_their_own(listening: MediaSocketServer) -> None:
     await until(lambda: all(leg.ends for leg in legs))
     for number, leg in enumerate(legs):
         assert leg.audio == bytes([number]) * 1600
-
-
-async def test_leaving_closes_every_connection(heard: Heard) -> None:
-    async with MediaSocketServer("127.0.0.1", 0) as one:
-        one.expect(KEY, Codec.ULAW, heard.clock, heard.batches.append, heard.ended)
-        pbx = await dialled(one.port)
-        reader, writer = await asyncio.open_connection("127.0.0.1", one.port)
-        await until(lambda: one.counters.opened == 2)
-    with pytest.raises(ConnectionClosed):
-        await pbx.recv()
-    assert pbx.close_code == 1000
-    assert heard.ends == 1
-    assert await end_of(reader)
-    writer.close()
-    with pytest.raises(OSError, match=r"(?i)connect"):
-        await dialled(one.port)
-
-
-async def test_an_address_of_others_is_no_place_to_listen(listening: MediaSocketServer) -> None:
-    with pytest.raises(OSError, match=r"(?i)address"):
-        async with MediaSocketServer("127.0.0.1", listening.port):
-            pass
 
 
 async def test_connections_leave_nothing_to_the_collector(listening: MediaSocketServer, heard: Heard) -> None:

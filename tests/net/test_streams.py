@@ -55,7 +55,6 @@ async def test_a_stream_is_up_once_its_module_says_so() -> None:
     ("happens", "error"),
     [
         (lambda streams: streams.told(StreamNews(A, Fate.FAILED, "no route"), 1.0), PbxRefused),
-        (lambda streams: streams.told(StreamNews(A, Fate.LOST), 1.0), PbxRefused),
         (lambda streams: streams.note(ChannelDestroyed(1.0, CHANNEL, 16)), Gone),
         (lambda streams: streams.lost(), PbxUnreachable),
     ],
@@ -75,6 +74,15 @@ async def test_one_that_never_comes_is_given_up_with_the_mend() -> None:
     streams, _ = begun(wait_s=0.01)
     with streams.starting(ORDER) as wait, pytest.raises(PbxUnreachable, match=r"media\.advertise"):
         await wait()
+
+
+async def test_the_end_of_an_earlier_stream_is_not_this_ones() -> None:
+    streams, posted = begun()
+    with streams.starting(ORDER) as wait:
+        streams.told(StreamNews(A, Fate.LOST), 1.0)
+        streams.told(StreamNews(A, Fate.CONNECTED), 1.0)
+        await wait()
+    assert posted.events == []
 
 
 async def test_a_failure_ends_its_tap() -> None:

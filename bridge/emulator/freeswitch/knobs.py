@@ -22,9 +22,8 @@ class Module(StrEnum):
 
     @property
     def command(self) -> str:
-        return {"mod_audio_stream": "uuid_audio_stream", "mod_audio_fork": "uuid_audio_fork"}.get(
-            self.file, ""
-        )
+        """The `api` command that it brings."""
+        return self.file.replace("mod_", "uuid_")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,13 +1,13 @@
 """A FreeSWITCH in this process: event socket, channels, media streams, and calls that a script makes.
 
-`async with Switch() as switch: call = switch.call("1001", "2000"); await call.ring(); await call.answer()`. What
-is here: who listens, who is told, who owns the tasks. Nothing prints or logs.
+`async with Switch() as switch: call = switch.call("1001", "2000"); await call.ring(); await call.answer()`.
+What is here: who listens, who is told, who owns the tasks. Nothing prints or logs.
 """
 
 import asyncio
 import re
 import time
-from collections.abc import Awaitable, Coroutine
+from collections.abc import Awaitable, Callable
 from email.utils import formatdate
 from itertools import count
 from types import TracebackType
@@ -30,8 +30,10 @@ _GRACE_S = 2.0
 
 
 class Switch:
-    """It listens from entry to exit; on exit every socket and task of it is gone. Raises OSError when the port is
-    taken."""
+    """It listens from entry to exit; on exit every socket and task of it is gone.
+
+    Raises OSError when the port is taken.
+    """
 
     def __init__(self, knobs: SwitchKnobs = DEFAULTS, host: str = "127.0.0.1", port: int = 0) -> None:
         self.knobs = knobs
@@ -54,6 +56,7 @@ class Switch:
         self._server: asyncio.Server | None = None
         self._api = Commands(self)
         self._origin_s = 0.0
+        self._changed = asyncio.Event()
 
     @property
     def port(self) -> int:
@@ -64,6 +67,11 @@ class Switch:
     def clients(self) -> int:
         """How many are connected to the event socket."""
         return len(self._clients)
+
+    @property
+    def followed(self) -> bool:
+        """Whether a client has asked for events."""
+        return any(client.follows for client in self._clients)
 
     @property
     def lost(self) -> int:
@@ -114,6 +122,12 @@ class Switch:
             for stream in channel.streams.values():
                 stream.drop()
 
+    async def until(self, holds: Callable[[], bool]) -> None:
+        """Wait until it holds: asked whenever an event is fired, or asked for."""
+        while not holds():
+            self._changed.clear()
+            await self._changed.wait()
+
     def call(
         self,
         caller: str,
@@ -124,8 +138,7 @@ class Switch:
         click: bool = False,
         variables: dict[str, str] | None = None,
     ) -> Call:
-        """A call of `caller`'s to `called`, both numbers, that does nothing yet; with `click`, FreeSWITCH calls
-        both."""
+        """A call between two numbers, that does nothing yet; with `click`, FreeSWITCH calls both."""
         a = self.open_channel(
             name=f"sofia/lo/{caller}@127.0.0.1:15061",
             direction="outbound" if click else "inbound",
@@ -160,6 +173,7 @@ class Switch:
         ]
         for client in list(self._clients):
             client.tell(common + headers[1:], body)
+        self._changed.set()
 
     def say(self, channel: Channel, pcm: bytes, at_s: float | None = None) -> float:
         """Let its party say 8 kHz `pcm`, now or from `at_s` on; when the last of it will be sent."""
@@ -261,7 +275,9 @@ class Switch:
         self.fire_event(headers, body)
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        client = EventSocket(reader, writer, lambda: self.knobs, self._run, self._sent, self.spawn)
+        client = EventSocket(
+            reader, writer, lambda: self.knobs, self._run, self._sent, self.spawn, self._changed.set
+        )
         self._clients.add(client)
         self.spawn(self._serve(client))
 
@@ -275,6 +291,3 @@ class Switch:
 
 async def _as_coroutine(work: Awaitable[None]) -> None:
     await work
-
-
-__all__ = ["Call", "Channel", "Coroutine", "Switch"]
