@@ -38,8 +38,8 @@ MARK = "RTZR_CALL"
 CONFERENCE = "conference::maintenance"
 CHECK = "rtzr_check"
 """The channel variable of a call that `rtzr-bridge check` makes: nobody is in it, and nobody follows it."""
-_QUEUE = "variable_cc_queue"
-"""mod_callcenter's, on the channel of whoever waits in one."""
+QUEUE = "cc_queue"
+"""mod_callcenter's variable, on the channel of whoever waits in one."""
 UNSET = "_undef_"
 """What `uuid_getvar` says of a variable that is not there."""
 
@@ -207,7 +207,7 @@ class Follower:
             was = known.channel
             context = _context(was.name, was.context, called=True)
             known.channel = replace(was, application=_application(called=True), context=context)
-        if queue := headers.get(_QUEUE, ""):
+        if queue := headers.get(f"variable_{QUEUE}", ""):
             known.channel = replace(known.channel, application="Queue", application_data=queue)
         return known
 
