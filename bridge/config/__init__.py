@@ -138,8 +138,10 @@ class Config(Section):
     def _text_for_the_pbx(self) -> Iterator[Rule]:
         """What each way to the PBX can be told over."""
         told, asterisk = self.sinks.pbx, self.asterisk
-        ari = self.pbx == "asterisk" and asterisk.via == "ari"
+        freeswitch = self.pbx == "freeswitch"
+        ari = not freeswitch and asterisk.via == "ari"
         via = "asterisk.via"
+        for_ari = "is for a user_event over ARI; leave it out, or give user_event (and asterisk.via: ari)"
         yield Rule(
             told.variable is None or not ari,
             ("sinks.pbx.variable", via),
@@ -152,8 +154,8 @@ class Config(Section):
         )
         yield Rule(
             told.application is None or (ari and told.user_event is not None),
-            ("sinks.pbx.application", "sinks.pbx.user_event", via),
-            "is for a user_event over ARI; leave it out, or give user_event (and asterisk.via: ari)",
+            ("sinks.pbx.application", "sinks.pbx.user_event", "pbx" if freeswitch else via),
+            "is for ARI, which FreeSWITCH does not have; leave it out" if freeswitch else for_ari,
         )
         yield Rule(
             told.application is None or told.application != asterisk.app,
@@ -161,7 +163,7 @@ class Config(Section):
             "is the bridge's own; name the application that is to read what was said",
         )
         yield Rule(
-            told.user_event is None or told.user_event != asterisk.user_event,
+            freeswitch or told.user_event is None or told.user_event != asterisk.user_event,
             ("sinks.pbx.user_event", "asterisk.user_event"),
             "is the event by which the dialplan announces calls; give another name",
         )

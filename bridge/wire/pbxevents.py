@@ -220,7 +220,7 @@ def whole_seconds(epoch: str) -> float:
 
 @dataclass(frozen=True, slots=True)
 class PbxInfo:
-    """Which Asterisk answers, and since when: another `started` means that every earlier call is gone."""
+    """Which PBX answers, and since when: another `started` means that every earlier call is gone."""
 
     version: str
     entity: str

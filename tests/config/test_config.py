@@ -323,6 +323,29 @@ class TestFreeSwitch:
         file.write_text("pbx: freeswitch\nmedia: {bind: '::', advertise: bridge.lan}\n")
         assert load(file, BESIDE_FREESWITCH).media.advertised == "bridge.lan"
 
+    @pytest.mark.parametrize(
+        ("told", "fault"),
+        [
+            ("user_event: RTZR", ""),
+            ("variable: T", ""),
+            (
+                "application: crm, user_event: T",
+                "FILE:2: sinks.pbx.application: is for ARI, which FreeSWITCH does",
+            ),
+        ],
+    )
+    def test_what_can_be_told(self, tmp_path: Path, told: str, fault: str) -> None:
+        file = tmp_path / "bridge.yaml"
+        file.write_text(f"pbx: freeswitch\nsinks: {{pbx: {{{told}}}}}\n")
+        try:
+            load(file, BESIDE_FREESWITCH)
+        except ConfigError as error:
+            (line,) = error.lines
+        else:
+            line = ""
+        assert line.replace(str(file), "FILE").startswith(fault)
+        assert bool(line) == bool(fault)
+
     def test_what_only_asterisk_has_is_no_fault(self, tmp_path: Path) -> None:
         file = tmp_path / "bridge.yaml"
         file.write_text("pbx: freeswitch\nworkers: 2\nasterisk: {transport: websocket_client}\n")
