@@ -10,6 +10,7 @@ import socket
 import ssl
 import time
 from collections.abc import Sequence
+from uuid import uuid4
 
 from bridge.checkpbx import clock
 from bridge.config import Config
@@ -214,17 +215,18 @@ def _buffer(value: str | None) -> Finding:
 
 async def _call(pbx: FreeSwitch, config: Config) -> list[Finding]:
     """A tone within FreeSWITCH through a real stream: module, way back, rate and byte order at once."""
-    legs: Sequence[str] = ()
-    name = "tap"
+    name, channel, up = "tap", str(uuid4()), False
+    legs: Sequence[str] = (channel,)
     try:
-        async with tone_call(pbx) as legs:
-            tap = _heard(await tone_through_stream(pbx, legs[0], config), config)
+        async with tone_call(pbx, channel) as legs:
+            up = True
+            tap = _heard(await tone_through_stream(pbx, channel, config), config)
     except NoInlet as error:
         mend = "see media.bind and websocket_port; is it a running daemon's? then try again without it"
         tap = Finding(name, Verdict.FAULT, str(error), mend)
     except _FAILED as error:
         text = f"{type(error).__name__} {error}".strip()
-        tap = Finding(name, Verdict.FAULT, text, _stream_mend(config) if legs else _CALL_MEND)
+        tap = Finding(name, Verdict.FAULT, text, _stream_mend(config) if up else _CALL_MEND)
     return [tap, await _left(pbx, legs)]
 
 

@@ -136,12 +136,11 @@ async def _known(pbx: Ari | Ami, channel: str, name: str) -> str:
 
 
 @asynccontextmanager
-async def tone_call(pbx: FreeSwitch) -> AsyncIterator[tuple[str, ...]]:
-    """A call within FreeSWITCH, on whose first half a tone is heard: the ids of its halves.
+async def tone_call(pbx: FreeSwitch, channel: str) -> AsyncIterator[tuple[str, ...]]:
+    """A call within FreeSWITCH, on whose first half, `channel`, a tone is heard: the ids of both halves.
 
     Raises Gone, PbxRefused, PbxUnreachable and PbxError.
     """
-    channel = str(uuid4())
     try:
         yield await pbx.originate_tone(channel, TONE_HZ, _CALL_S)
     finally:

@@ -259,6 +259,15 @@ async def test_a_stream_that_fails_is_told_with_its_mend_and_leaves_nothing(
     assert switch.channels == {}
 
 
+async def test_a_call_of_which_nothing_is_heard_any_more_is_not_called_gone(switch: Switch) -> None:
+    """What is not answered in time ends the connection; the call then ends with its tone."""
+    switch.knobs = replace(switch.knobs, swallow=("originate",))
+    found = await checked(switch, call=True, request_timeout_s=0.2)
+    assert bad(found) == {"tap": Verdict.FAULT, "clean": Verdict.WARNING}
+    assert "no reply to originate" in found["tap"].text
+    assert "show channels" in found["clean"].mend
+
+
 async def test_the_command_prints_one_document_and_its_exit_code_says_it(
     switch: Switch, tmp_path: Path
 ) -> None:
