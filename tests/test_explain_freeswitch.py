@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from typer.testing import CliRunner, Result
 from bridge.cli import app
 from bridge.emulator.freeswitch.knobs import SwitchKnobs
 from bridge.emulator.freeswitch.switch import Switch
+from bridge.wire.freeswitch import ANNOUNCED, CONFERENCE, EVENTS, VARIABLES_SET
 
 PASSWORD = "of-our-own"
 CAPTURES = Path(__file__).parent / "captures" / "freeswitch"
@@ -132,6 +134,31 @@ def test_a_log_is_explained_as_it_comes_out_of_the_socket_too(tmp_path: Path) ->
     assert lines[0].startswith("call ea5d23ba-c404-4a80-b572-cb8b00366c4b  2026-11-22 ")
     assert lines[1].startswith("    context default, extension 2000, caller 1001, channel sofia/lo/1001@")
     assert lines[-1].startswith("It is transcribed, by inside.")
+
+
+async def test_a_log_is_recorded_as_the_page_on_rules_says(switch: Switch, tmp_path: Path) -> None:
+    page = (Path(__file__).parents[1] / "docs" / "rules.md").read_text(encoding="utf-8")
+    names = re.findall(r"""^\$ events=['"](?:\$events )?(.+)['"]$""", page, re.MULTILINE)
+    subscription = f"event json {' '.join(names)}"
+    assert set(EVENTS) | {VARIABLES_SET, ANNOUNCED, CONFERENCE} == set(subscription.split()) - {
+        "event",
+        "json",
+        "CUSTOM",
+    }
+    reader, writer = await asyncio.open_connection("127.0.0.1", switch.port)
+    writer.write(f"auth {PASSWORD}\n\n{subscription}\n\n".encode())
+    log = bytearray(await reader.readuntil(b"enabled json\n\n"))
+    call = switch.call("1001", "2000", context="public")
+    await call.ring()
+    await call.answer()
+    await call.hang_up()
+    async with asyncio.timeout(5):
+        while log.count(b'"CHANNEL_DESTROY"') < 2:
+            log += await reader.read(65536)
+    writer.close()
+    result = from_log(tmp_path, log.decode())
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert result.stdout.splitlines()[-1].startswith("It is transcribed, by in.")
 
 
 def test_a_log_says_of_every_line_that_cannot_be_read(tmp_path: Path) -> None:
