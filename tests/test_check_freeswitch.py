@@ -4,7 +4,7 @@ import asyncio
 import json
 import socket
 from collections.abc import AsyncIterator, Iterator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -45,6 +45,15 @@ def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port: int = probe.getsockname()[1]
     return port
+
+
+def behind_a_free_one() -> socket.socket:
+    """A port that is taken, while the one before it is free."""
+    while True:
+        taken = socket.create_server(("127.0.0.1", 0))
+        with suppress(OSError), socket.create_server(("127.0.0.1", taken.getsockname()[1] - 1)):
+            return taken
+        taken.close()
 
 
 def settings(switch: Switch, *, media: dict[str, Any] | None = None, **freeswitch: Any) -> dict[str, Any]:
@@ -224,7 +233,7 @@ async def test_of_two_modules_the_one_that_is_taken_is_told(switch: Switch) -> N
 
 
 async def test_the_port_of_any_worker_can_be_another_programs(switch: Switch) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
+    with behind_a_free_one() as taken:
         port = taken.getsockname()[1]
         found = await checked(switch, workers=2, media={"websocket_port": port - 1})
         assert bad(found) == {"media ports": Verdict.FAULT}
