@@ -125,11 +125,11 @@ def _options(
     pass
 
 
-@app.command(short_help="Follow the PBX, transcribe its announced calls.")
+@app.command(short_help="Follow the PBX, transcribe its calls.")
 def run(
     config: Annotated[Path, typer.Option("--config", "-c", help="The YAML file.")] = DEFAULT_CONFIG,
 ) -> None:
-    """Run the daemon: follow the PBX, transcribe the calls that its dialplan announces.
+    """Run the daemon: follow the PBX, transcribe the calls that a rule chooses or its dialplan announces.
 
     Transcripts go to standard output and the sinks of the configuration, the log to standard error.
     SIGTERM or Ctrl-C lets live calls finish for drain_s, a second one ends at once.

@@ -37,6 +37,7 @@ from bridge.wire.pbxevents import (
     PbxInfo,
     PbxRefused,
     PbxUnreachable,
+    whole_seconds,
 )
 from bridge.wire.taporder import TapOrder
 
@@ -232,6 +233,28 @@ class FreeSwitch:
 
     async def set_variable(self, channel: str, name: str, value: str) -> None:
         await self._api("uuid_setvar", channel, name, value)
+
+    async def epoch_s(self) -> float:
+        """The PBX's clock: whole Unix seconds."""
+        return whole_seconds((await self._api("strepoch")).strip())
+
+    async def setting(self, name: str) -> str | None:
+        """A global variable, which is that of every channel without one of that name; None for none."""
+        try:
+            return (await self._api("global_getvar", name)).strip() or None
+        except PbxRefused:  # what answers nothing has "-ERR no reply"
+            return None
+
+    async def originate_tone(self, channel: str, hz: int, seconds: int) -> tuple[str, ...]:
+        """Make a call within the PBX, in which a tone is heard on `channel`; the ids of its two halves."""
+        await self._api(*wire.tone_call(channel, hz, seconds))
+        other = await self.variable(channel, "other_loopback_leg_uuid")
+        return (channel,) if other is None else (channel, other)
+
+    async def end_tone(self, channel: str) -> None:
+        """Of a call that is over already it is no error."""
+        with suppress(Gone):
+            await self._api("uuid_kill", channel)
 
     async def hangup(self, channel: str) -> None:
         """A stream is no channel to hang up, and a party's channel is never ours to end."""

@@ -29,14 +29,17 @@ from bridge.wire.pbxevents import (
     PbxError,
     PbxEvent,
 )
+from bridge.wire.tapvalues import checked_id
 
 ANNOUNCED = "rtzr::call"
 """The event by which a dialplan says that a call is for us, its subclass."""
 MARK = "RTZR_CALL"
 """The channel variable that it sets before."""
 CONFERENCE = "conference::maintenance"
-_QUEUE = "variable_cc_queue"
-"""mod_callcenter's, on the channel of whoever waits in one."""
+CHECK = "rtzr_check"
+"""The channel variable of a call that `rtzr-bridge check` makes: nobody is in it, and nobody follows it."""
+QUEUE = "cc_queue"
+"""mod_callcenter's variable, on the channel of whoever waits in one."""
 UNSET = "_undef_"
 """What `uuid_getvar` says of a variable that is not there."""
 
@@ -155,6 +158,8 @@ class Follower:
         """What it means; nothing, if we have no use for it. Raises PbxError for one that cannot be read."""
         headers = event.headers
         at = at_of(headers)
+        if f"variable_{CHECK}" in headers:
+            return []
         if event.name == "CUSTOM" and event.subclass == CONFERENCE:
             return self._conference(headers, at)
         if event.name not in EVENTS and event.name != VARIABLES_SET and event.subclass != ANNOUNCED:
@@ -202,7 +207,7 @@ class Follower:
             was = known.channel
             context = _context(was.name, was.context, called=True)
             known.channel = replace(was, application=_application(called=True), context=context)
-        if queue := headers.get(_QUEUE, ""):
+        if queue := headers.get(f"variable_{QUEUE}", ""):
             known.channel = replace(known.channel, application="Queue", application_data=queue)
         return known
 
@@ -299,6 +304,18 @@ def bridge_id(one: str, other: str) -> str:
 
 
 # What is asked for.
+
+
+def tone_call(channel: str, hz: int, seconds: int) -> tuple[str, ...]:
+    """The words of the command that makes a call within the PBX: a tone is heard on `channel`, whose id we
+    choose, and it is over by itself once the tone is. Raises PbxError.
+
+    Sources: mod_loopback.c (`app=`, which takes all that follows as the application's; both halves get the
+    variables), switch_utils.c and switch_ivr_originate.c (a dial string is parted at commas: hence `\\,`).
+    """
+    given = f"{{origination_uuid={checked_id(channel)},{CHECK}=true}}"
+    tone = f"%({1000 * seconds}\\,0\\,{hz})"
+    return "originate", f"{given}loopback/app=playback:tone_stream://{tone}", "&park()"
 
 
 def rows_of(text: str) -> list[dict[str, str]]:

@@ -303,6 +303,60 @@ def test_each_fault_is_one_line_with_its_place_and_mend(faults: Check, text: str
     assert faults(text) == [line]
 
 
+BESIDE_FREESWITCH = {**ENVIRON, "ESL_PASSWORD": "3sl"}
+NO_IPV6 = (
+    "is an IPv6 address, which FreeSWITCH's media modules take in no URL; give a host name or an IPv4 address"
+)
+
+
+class TestFreeSwitch:
+    @pytest.mark.parametrize(
+        ("media", "line"),
+        [("{advertise: 'fd00::7'}", 2), ("{bind: '::', advertise: 'fd00::7'}", 2), ("{bind: '::1'}", 2)],
+    )
+    def test_streams_are_sent_to_no_ipv6_address(self, faults: Check, media: str, line: int) -> None:
+        told = f"FILE:{line}: media.advertise: {NO_IPV6}"
+        assert faults(f"pbx: freeswitch\nmedia: {media}\n", BESIDE_FREESWITCH) == [told]
+
+    def test_an_ipv6_address_is_listened_on_by_name(self, tmp_path: Path) -> None:
+        file = tmp_path / "bridge.yaml"
+        file.write_text("pbx: freeswitch\nmedia: {bind: '::', advertise: bridge.lan}\n")
+        assert load(file, BESIDE_FREESWITCH).media.advertised == "bridge.lan"
+
+    @pytest.mark.parametrize(
+        ("told", "fault"),
+        [
+            ("user_event: RTZR", ""),
+            ("variable: T", ""),
+            (
+                "application: crm, user_event: T",
+                "FILE:2: sinks.pbx.application: is for ARI, which FreeSWITCH does",
+            ),
+        ],
+    )
+    def test_what_can_be_told(self, tmp_path: Path, told: str, fault: str) -> None:
+        file = tmp_path / "bridge.yaml"
+        file.write_text(f"pbx: freeswitch\nsinks: {{pbx: {{{told}}}}}\n")
+        try:
+            load(file, BESIDE_FREESWITCH)
+        except ConfigError as error:
+            (line,) = error.lines
+        else:
+            line = ""
+        assert line.replace(str(file), "FILE").startswith(fault)
+        assert bool(line) == bool(fault)
+
+    def test_what_only_asterisk_has_is_no_fault(self, tmp_path: Path) -> None:
+        file = tmp_path / "bridge.yaml"
+        file.write_text("pbx: freeswitch\nworkers: 2\nasterisk: {transport: websocket_client}\n")
+        assert load(file, BESIDE_FREESWITCH).workers == 2
+
+    def test_the_password_that_all_know_is_for_this_machine(self, faults: Check) -> None:
+        far = "pbx: freeswitch\nfreeswitch: {esl_host: 192.0.2.9}\n"
+        (line,) = faults(far, {**ENVIRON, "ESL_PASSWORD": "ClueCon"})
+        assert line.startswith("environment: ESL_PASSWORD: is the one that every FreeSWITCH has at first")
+
+
 class TestFiles:
     def test_not_there(self, tmp_path: Path) -> None:
         with pytest.raises(ConfigError) as error:

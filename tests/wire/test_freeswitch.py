@@ -10,12 +10,14 @@ from bridge.types import Role
 from bridge.wire.esl import EslEvent
 from bridge.wire.freeswitch import (
     ANNOUNCED,
+    CHECK,
     CONFERENCE,
     Follower,
     bridges_of,
     cause_of,
     listed,
     rows_of,
+    tone_call,
 )
 from bridge.wire.pbxevents import (
     Bridge,
@@ -272,3 +274,17 @@ def test_no_channels_are_no_rows() -> None:
 def test_calls_are_pairs() -> None:
     rows = [{"uuid": "a", "b_uuid": "b"}, {"uuid": "c", "b_uuid": ""}]
     assert bridges_of(rows) == (Bridge("a+b", frozenset("ab")),)
+
+
+def test_a_call_with_a_tone_is_one_that_nobody_follows() -> None:
+    """A dial string is parted at commas, and mod_loopback's application has all that follows."""
+    command, dialled, then = tone_call("0-1", 1004, 20)
+    assert (command, then) == ("originate", "&park()")
+    tone = "loopback/app=playback:tone_stream://%(20000\\,0\\,1004)"
+    assert dialled == f"{{origination_uuid=0-1,{CHECK}=true}}{tone}"
+    marked = {f"variable_{CHECK}": "true"}
+    follower = Follower()
+    for event in recorded("mas-01-mono-8k-caller-hangup"):
+        assert follower.take(EslEvent(event.name, event.subclass, {**event.headers, **marked}, "")) == []
+    with pytest.raises(PbxError):
+        tone_call("a b", 1004, 20)

@@ -5,6 +5,7 @@ Answers are those recorded, or of mod_commands' source where no recording has th
 
 import json
 import re
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Protocol
@@ -57,6 +58,8 @@ class Commands:
             "status": self._status,
             "show": self._show,
             "module_exists": self._module_exists,
+            "strepoch": self._strepoch,
+            "global_getvar": self._global_getvar,
             "uuid_exists": self._exists,
             "uuid_setvar": self._setvar,
             "uuid_setvar_multi": self._setvars,
@@ -117,8 +120,16 @@ class Commands:
         return rows
 
     async def _module_exists(self, rest: str) -> str:
-        loaded = rest in _MODULES or rest == self._switch.knobs.module.file != ""
-        return "true" if loaded else "false"
+        knobs = self._switch.knobs
+        media = {module.file for module in (knobs.module, *knobs.also_loaded)} - {""}
+        return "true" if rest in _MODULES or rest in media else "false"
+
+    async def _strepoch(self, _: str) -> str:
+        return str(int(time.time()) + self._switch.knobs.ahead_s)
+
+    async def _global_getvar(self, rest: str) -> str:
+        """mod_event_socket has words for a command that says nothing."""
+        return dict(self._switch.knobs.settings).get(rest) or "-ERR no reply\n"
 
     async def _exists(self, rest: str) -> str:
         return "true" if self._channel(rest) else "false"
@@ -169,6 +180,8 @@ class Commands:
         found = re.fullmatch(r"(?:\{(.*?)\})?loopback/(\S+) (&\S+.*|\S+.*)", rest)
         if found is None:
             return "-ERR DESTINATION_OUT_OF_ORDER\n"
+        if not self._switch.knobs.loopback:
+            return "-ERR CHAN_NOT_IMPLEMENTED\n"
         pairs = (pair.partition("=") for pair in (found[1] or "").split(",") if pair)
         variables = {name: value for name, _, value in pairs}
         uuid = variables.pop("origination_uuid", "")

@@ -5,6 +5,7 @@ What is here: who listens, who is told, who owns the tasks. Nothing prints or lo
 """
 
 import asyncio
+import re
 import time
 from collections.abc import Awaitable, Callable
 from email.utils import formatdate
@@ -20,8 +21,10 @@ from bridge.emulator.freeswitch.commands import Commands
 from bridge.emulator.freeswitch.eventsocket import EventSocket
 from bridge.emulator.freeswitch.knobs import DEFAULTS, SwitchKnobs
 from bridge.emulator.freeswitch.stream import Stream, StreamOrder
-from bridge.emulator.freeswitch.voice import Voice
+from bridge.emulator.freeswitch.voice import Voice, tone_of
 
+_TONE = re.compile(r"app=playback:tone_stream://%\((\d+)\\,0\\,(\d+)\)")
+"""One tone: milliseconds and Hz. A dial string is parted at commas that are not escaped."""
 _GRACE_S = 2.0
 """On leaving, what streams have to close in order."""
 
@@ -205,16 +208,21 @@ class Switch:
             stream.stop(hangup=True)
 
     def kill(self, channel: Channel, cause: str) -> None:
-        """As `uuid_kill`."""
+        """As `uuid_kill`; the halves of a loopback call end together."""
+        other = self.channels.get(channel.variables.get("other_loopback_leg_uuid", ""))
         calls.end(self, channel, cause, by_party=False)
+        if other is not None:
+            calls.end(self, other, cause, by_party=False)
 
     def join(self, one: Channel, other: Channel) -> None:
         """As `uuid_bridge`: two channels of two calls meet, and whom they leave is hung up."""
         calls.meet(self, one, other)
 
     async def originate(self, uuid: str, variables: dict[str, str], target: str) -> Channel:
-        """A loopback call: its two halves are answered, and the first is parked."""
-        number, _, context = target.partition("/")
+        """A loopback call: its two halves are answered, and the first is parked. With `app=playback:` and a
+        tone they have early media only, and the tone is heard on the first."""
+        tone = _TONE.fullmatch(target)
+        number, _, context = ("playback", "", "") if tone else target.partition("/")
         common = {"number": "0000000000", "caller_name": "", "destination": number, "callee": number}
         context = context or "default"
         a = self.open_channel(
@@ -222,13 +230,19 @@ class Switch:
         )
         b = self.open_channel(name=f"loopback/{number}-b", direction="inbound", context=context, **common)
         a.variables.update(variables, other_loopback_leg_uuid=b.uuid, is_loopback="1")
-        b.variables.update(other_loopback_leg_uuid=a.uuid, is_loopback="1")
+        b.variables.update(variables, other_loopback_leg_uuid=a.uuid, is_loopback="1")
         for channel in (a, b):
             self.fire("CHANNEL_CREATE", channel)
         for channel in (b, a):
-            channel.answer_state, channel.answered, channel.codec = "answered", micros(), True
-            channel.state, channel.callstate = "CS_EXECUTE", "ACTIVE"
+            channel.codec, channel.state = True, "CS_EXECUTE"
+            if tone:
+                channel.answer_state, channel.callstate = "early", "EARLY"
+                self.fire("CHANNEL_PROGRESS_MEDIA", channel)
+                continue
+            channel.answer_state, channel.answered, channel.callstate = "answered", micros(), "ACTIVE"
             self.fire("CHANNEL_ANSWER", channel)
+        if tone:
+            self.say(a, tone_of(int(tone[1]), int(tone[2]) + self.knobs.tone_off_hz))
         a.parked = True
         self.fire("CHANNEL_PARK", a)
         return a
