@@ -131,7 +131,7 @@ class LocalDesk:
         """Call time now."""
         self._cause = "unknown"
         self._codec = codec = new.codec or settings.codec
-        self.other: Callable[[list[Frame]], None] | None = None
+        self.other: Ring | None = None
         """Who takes the second channel of a tap in stereo."""
         self._inlet: Inlet | None = None
         self._counted: tuple[int, ...] = ()
@@ -182,9 +182,9 @@ class LocalDesk:
 
     def _pass_on(self, frames: list[Frame]) -> bool:
         """The second channel; whether anybody takes it."""
-        if self.other is None:
+        if self.other is None or self.other.ended:
             return False
-        self.other(frames)
+        self.other.push(frames)
         return True
 
     async def lock(self, address: str, port: int) -> None:
@@ -289,7 +289,7 @@ class LocalDesks:
     def pair(self, host: LegId, guest: LegId) -> None:
         one, other = self.find(host), self.find(guest)
         if one is not None and other is not None:
-            one.other = other.ring.push
+            one.other = other.ring
 
     def observe(self, cpu_s: float, lag_ms: float) -> None:
         """As `load.watch_load` tells it."""

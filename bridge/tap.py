@@ -107,8 +107,7 @@ class Tap:
         """Tap, and tap again, until hung up; ends the stream in every path."""
         attempt = 0
         try:
-            if not self._begun.is_set():
-                await _either(self._begun, self._hung_up)
+            await self._wait()
             while not self._hung_up.is_set():
                 started = asyncio.get_running_loop().time()
                 await self._tap_once()
@@ -121,6 +120,14 @@ class Tap:
             if not self._attached and self._begun.is_set():
                 self._desk.flaw("not tapped")
             self._desk.end(self._cause)
+
+    async def _wait(self) -> None:
+        """Until it may begin; if that never comes, the party's last words may be on their way by another's."""
+        if self._begun.is_set():
+            return
+        await _either(self._begun, self._hung_up)
+        if not self._begun.is_set() and self._way.kind is TapKind.STEREO:
+            await asyncio.sleep(_LAST_PACKETS_S)
 
     async def _tap_once(self) -> None:
         self._over.clear()

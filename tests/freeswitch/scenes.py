@@ -3,9 +3,13 @@
 A scene plays its calls and tells what must come out of them; it knows nothing of a bridge.
 """
 
+import asyncio
 from dataclasses import dataclass, field
 
 from tests.freeswitch.site import SwitchThread
+
+RINGS_S = 0.5
+"""A call that is over before anybody could have looked at it is none."""
 
 Spoken = tuple[str, int]
 """A party's number, and which sentence of the code book it said."""
@@ -72,6 +76,7 @@ async def cancelled(pbx: SwitchThread) -> Outcome:
     """Nobody was bridged, so nobody may be listened to."""
     call = pbx.switch.call("1005", "2000")
     await call.ring()
+    await asyncio.sleep(RINGS_S)
     await call.hang_up()
     return Outcome({call.uuid: []}, rules={call.uuid: "all"})
 
@@ -79,6 +84,7 @@ async def cancelled(pbx: SwitchThread) -> Outcome:
 async def busy(pbx: SwitchThread) -> Outcome:
     call = pbx.switch.call("1006", "2000")
     await call.ring()
+    await asyncio.sleep(RINGS_S)
     await call.hang_up("callee")
     return Outcome({call.uuid: []})
 

@@ -39,7 +39,7 @@ def assert_whole(bridge: FreeSwitchBridge, call: str, *spoken: Spoken) -> None:
     """Every sentence under its speaker's number, and nothing missing."""
     ended = bridge.wait_for_end(call)
     assert said(bridge, call) == [(number, SENTENCES[sentence]) for number, sentence in spoken], bridge.told()
-    assert set(ended["reasons"]) <= {"tapped late"}, bridge.told()  # as on a busy machine it may be
+    assert set(ended["reasons"]) <= {"tapped late"}, (call, bridge.told())  # as on a busy machine it may be
 
 
 # People: every scene at once, beside one daemon for each kind of stream.
