@@ -1,45 +1,46 @@
 """`rtzr-bridge check`: everything that a call will need, tried now, each with a line and the mend.
 
 It changes nothing, touches nobody's call and does not disturb a daemon that runs: it has a Stasis application
-of its own.
+of its own. RTZR and Asterisk are here, FreeSWITCH is in `checkswitch`.
 """
 
 import asyncio
 import json
 import os
 import socket
-from collections.abc import AsyncIterator, Sequence
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from bridge import checkpbx, logs
+from bridge import checkpbx, checkswitch, logs
 from bridge.config import DEFAULT_CONFIG, Config, ConfigError, load
 from bridge.finding import Finding, Verdict
+from bridge.followed import followed
 from bridge.inlets import NoInlet
 from bridge.loops import new_loop
 from bridge.net.ami import Ami
 from bridge.net.ari import Ari
-from bridge.selftest import tone_through_tap
+from bridge.selftest import PURE, tone_through_tap
 from bridge.wire import knownbad
-from bridge.wire.pbxevents import Connected, Gone, PbxError, PbxInfo, PbxRefused, PbxUnreachable
+from bridge.wire.pbxevents import Gone, PbxError, PbxInfo, PbxRefused, PbxUnreachable
 from bridge.wire.rtzr import Refused, Unreachable
 from bridge.wiring import build_asterisk, build_rtzr, build_tokens
 
-_PATIENCE_S = 8.0
-_PURE = 0.95
-"""Mu-law for A-law leaves 0.9 of a tone, the wrong byte order 0.1."""
 _MODULES = ("chan_rtp.so", "app_chanspy.so", "res_rtp_asterisk.so", "func_cdr.so")
 
 
 def command(
     config: Annotated[Path, typer.Option("--config", "-c", help="The YAML file.")] = DEFAULT_CONFIG,
     session: Annotated[bool, typer.Option(help="Open a session too: RTZR bills 10 s for it.")] = True,
+    call: Annotated[
+        bool, typer.Option("--call", help="FreeSWITCH: hear a tone too, in a call within it of 20 s at most.")
+    ] = False,
     json_: Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")] = False,
 ) -> None:
-    """Try everything that a call will need: RTZR, the PBX, ports, and a tone through a real tap.
+    """Try everything that a call will need: RTZR, the PBX, ports, and a tone through a real tap (of
+    FreeSWITCH's, with --call).
 
     Exit code: 0 all is well or only warned of, 1 something is wrong, 2 the configuration is.
     """
@@ -54,18 +55,18 @@ def command(
         raise typer.Exit(2) from None
     findings = [Finding("configuration", Verdict.OK, str(config))]
     with asyncio.Runner(loop_factory=new_loop) as runner:
-        findings += runner.run(run(loaded, session=session))
+        findings += runner.run(run(loaded, session=session, call=call))
     typer.echo(_json(findings) if json_ else _text(findings))
     raise typer.Exit(1 if any(one.verdict is Verdict.FAULT for one in findings) else 0)
 
 
-async def run(config: Config, *, session: bool = True) -> list[Finding]:
-    """All but the configuration, in the order in which a call would meet it."""
-    return [
-        *await _rtzr(config, session=session),
-        _ports(config),
-        *await _asterisk(config),
-    ]
+async def run(config: Config, *, session: bool = True, call: bool = False) -> list[Finding]:
+    """All but the configuration, in the order in which a call would meet it. `call`: FreeSWITCH may make one
+    of its own."""
+    rtzr = await _rtzr(config, session=session)
+    if config.pbx == "freeswitch":
+        return [*rtzr, *await checkswitch.findings(config, call=call)]
+    return [*rtzr, _ports(config), *await _asterisk(config)]
 
 
 async def _rtzr(config: Config, *, session: bool) -> list[Finding]:
@@ -119,7 +120,8 @@ def _ports(config: Config) -> Finding:
 async def _asterisk(config: Config) -> list[Finding]:
     app = f"{config.asterisk.app}.check"
     section = config.asterisk.model_copy(update={"app": app})
-    async with _followed(config.model_copy(update={"asterisk": section})) as (pbx, info):
+    own = config.model_copy(update={"asterisk": section})
+    async with build_asterisk(own) as pbx, followed(pbx) as info:
         if info is None:
             why, _, mend = pbx.why.partition("; ")
             mend = mend or f"is Asterisk up, and {config.asterisk.via} enabled at that address?"
@@ -135,27 +137,6 @@ async def _asterisk(config: Config) -> list[Finding]:
         findings.append(await _tap(pbx, info, app, config))
         findings.append(await _left(pbx, app))
     return findings
-
-
-@asynccontextmanager
-async def _followed(config: Config) -> AsyncIterator[tuple[Ari | Ami, PbxInfo | None]]:
-    """The PBX, its events read all the while; None for who it is when it cannot be reached."""
-    connected: asyncio.Future[PbxInfo] = asyncio.get_running_loop().create_future()
-    async with build_asterisk(config) as pbx:
-
-        async def follow() -> None:
-            async with aclosing(pbx.events()) as events:
-                async for event in events:
-                    if isinstance(event, Connected) and not connected.done():
-                        connected.set_result(event.pbx)
-
-        following = asyncio.create_task(follow())
-        try:
-            await asyncio.wait({connected}, timeout=_PATIENCE_S)
-            yield pbx, connected.result() if connected.done() else None
-        finally:
-            following.cancel()
-            await asyncio.gather(following, return_exceptions=True)
 
 
 def _version(info: PbxInfo) -> list[Finding]:
@@ -194,7 +175,7 @@ async def _tap(pbx: Ari | Ami, info: PbxInfo, app: str, config: Config) -> Findi
     if heard.share is None:
         mend = f"can the PBX reach {media.advertised} there, and is its own side up? see docs/taps.md"
         return Finding(name, Verdict.FAULT, f"the tap ({by}) began, and no audio came", mend)
-    if heard.share < _PURE:
+    if heard.share < PURE:
         mend = "try media.codec: ulaw; is codec_ulaw, codec_alaw or a patch of the PBX broken?"
         text = f"a tone came back changed ({by}; {heard.share:.0%} of it is left)"
         return Finding(name, Verdict.FAULT, text, mend)

@@ -1,4 +1,4 @@
-"""`rtzr-bridge check`: what the PBX's own settings and clock are, compared with what we take them to be.
+"""`rtzr-bridge check`: what Asterisk's own settings and clock are, compared with what we take them to be.
 
 All of it is read with the rights that a run has anyhow: the dialplan's function AST_CONFIG reads a file of
 the PBX's, over AMI by itself, over ARI on a channel: a telephone of ours, which is gone afterwards.

@@ -125,11 +125,11 @@ def _options(
     pass
 
 
-@app.command(short_help="Follow the PBX, transcribe its announced calls.")
+@app.command(short_help="Follow the PBX, transcribe its calls.")
 def run(
     config: Annotated[Path, typer.Option("--config", "-c", help="The YAML file.")] = DEFAULT_CONFIG,
 ) -> None:
-    """Run the daemon: follow the PBX, transcribe the calls that its dialplan announces.
+    """Run the daemon: follow the PBX, transcribe the calls that a rule chooses or its dialplan announces.
 
     Transcripts go to standard output and the sinks of the configuration, the log to standard error.
     SIGTERM or Ctrl-C lets live calls finish for drain_s, a second one ends at once.
@@ -173,19 +173,24 @@ def _check_files(config: Config, file: Path) -> None:
 
 
 @app.command(short_help="Show it work on this machine alone.")
-def demo(json_: _Json = False) -> None:
+def demo(
+    json_: _Json = False,
+    pbx: Annotated[
+        demonstration.Pbx, typer.Option(help="Whose way the audio takes: RTP, or FreeSWITCH's streams.")
+    ] = "asterisk",
+) -> None:
     """Show it work here: an emulated RTZR, two telephones, six Korean sentences, a quarter of a minute.
 
-    Exits with 0 only if every sentence came back word for word.
+    Exits with 0 only if every sentence came back word for word, under the right speaker.
     """
     console = terminal()
     if json_:
         logs.set_up("error", "brief")
-        work = demonstration.run(lambda _event: None)
+        work = demonstration.run(lambda _event: None, pbx)
     else:
         logs.set_up("info", "brief", log_stream(console, style="dim"))
         console.print("This text is the emulator's: it hears a code book of tones, no real speech.\n")
-        work = _shown_demo(console)
+        work = _shown_demo(console, pbx)
     try:
         summary = _run(work)
     except demonstration.DemoError as error:
@@ -199,11 +204,11 @@ def demo(json_: _Json = False) -> None:
     raise typer.Exit(0 if summary.passed else 1)
 
 
-async def _shown_demo(console: Console) -> demonstration.Summary:
+async def _shown_demo(console: Console, pbx: demonstration.Pbx) -> demonstration.Summary:
     sink = ConsoleSink(console=console)
     writing = asyncio.create_task(sink.run())
     try:
-        return await demonstration.run(sink.deliver)
+        return await demonstration.run(sink.deliver, pbx)
     finally:
         sink.close()
         await writing

@@ -172,7 +172,8 @@ class LocalDesk:
             self._desks.forget(self._new.leg)
 
     async def open_inlet(self, transport: Transport, key: str = "") -> Place:
-        ended = (lambda: self.end("stream ended")) if key else None
+        streams = (Transport.AUDIOSTREAM, Transport.AUDIOSTREAM_STEREO)
+        ended = (lambda: self.end("stream ended")) if key or transport in streams else None
         channels = 2 if transport is Transport.AUDIOSTREAM_STEREO else 1
         listener = Listener(self._codec, self.now_ms, self.ring.push, ended, channels, self._pass_on)
         self._inlet = await self._desks.inlets.open(transport, listener, key)

@@ -14,32 +14,31 @@ from typing import Annotated
 
 import typer
 
-from bridge import explainlog
+from bridge import explainlive, explainlog, logs
 from bridge.config import DEFAULT_CONFIG, Config, ConfigError, load
 from bridge.explainlog import ExplainError
 from bridge.loops import new_loop
 from bridge.types import CallId
-from bridge.wire.pbxevents import PbxError, PbxRefused, PbxUnreachable
 from bridge.wire.rules import CallRule, Direction, Facts, Line, choose, explain, matches
-from bridge.wire.selection import facts_of
-from bridge.wiring import open_pbx
 
 
 def command(
     config: Annotated[Path, typer.Option("--config", "-c", help="The YAML file.")] = DEFAULT_CONFIG,
     channel: Annotated[
-        str, typer.Option(help="A live channel's unique id; what it does now is asked of Asterisk.")
+        str, typer.Option(help="A live channel's unique id; what it does now is asked of the PBX.")
     ] = "",
     context: Annotated[str, typer.Option(help="Where the call enters the dialplan.")] = "",
     extension: Annotated[str, typer.Option(help="What is dialled there.")] = "",
     caller: Annotated[str, typer.Option(help="The caller's number.")] = "",
     queue: Annotated[str, typer.Option(help="The queue it is in.")] = "",
-    name: Annotated[str, typer.Option(help="The caller's channel by name: PJSIP/trunk-0000002a.")] = "",
+    name: Annotated[
+        str, typer.Option(help="The caller's channel: PJSIP/trunk-0000002a, sofia/external/...")
+    ] = "",
     direction: Annotated[str, typer.Option(help="in, out or internal; in by itself from a trunk.")] = "",
     variable: Annotated[list[str] | None, typer.Option(metavar="NAME=VALUE", help="Repeat it.")] = None,
     from_log: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Every call of a log: ARI or AMI events, or Master.csv."),
+        typer.Option(metavar="FILE", help="Every call of a log: ARI, AMI or ESL events, or Master.csv."),
     ] = None,
     json_: Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")] = False,
 ) -> None:
@@ -57,8 +56,9 @@ def command(
                 raise ExplainError("--from-log: tells of its calls by itself; leave the other options out")
             raise typer.Exit(explainlog.tell(from_log, loaded, json_=json_))
         if channel:
+            logs.set_up("critical", "brief")  # what goes wrong is in the answer
             with asyncio.Runner(loop_factory=new_loop) as runner:
-                call, facts = runner.run(_live(loaded, channel))
+                call, facts = runner.run(explainlive.facts(loaded, channel))
         else:
             call, facts = "call", _entered(given, loaded)
     except (ConfigError, ExplainError) as error:
@@ -96,21 +96,6 @@ def _variables(given: Sequence[str]) -> dict[str, str]:
     if not all(name and sign for name, sign, _ in pairs):
         raise ExplainError("--variable: is not NAME=VALUE; write it so")
     return {name: value for name, _, value in pairs}
-
-
-async def _live(config: Config, channel: str) -> tuple[CallId, Facts]:
-    """What the PBX says of a channel now. Raises ExplainError."""
-    async with open_pbx(config) as pbx:
-        try:
-            found = {one.id: one for one in await pbx.channels()}.get(channel)
-            linkedid = await pbx.variable(channel, "CHANNEL(linkedid)")
-        except (PbxRefused, PbxUnreachable, PbxError) as error:
-            raise ExplainError(f"asterisk: {type(error).__name__} {error}; see asterisk.ari_url") from None
-    if found is None:
-        raise ExplainError(
-            "--channel: no such live channel; take one from the last field of 'core show channels concise'"
-        )
-    return linkedid or channel, facts_of(found, config.trunk_contexts)
 
 
 def _text(lines: Sequence[Line], rules: Sequence[CallRule], facts: Facts, call: CallId) -> str:

@@ -15,6 +15,7 @@ import typer
 from bridge.config import Config
 from bridge.wire import eventlog
 from bridge.wire.eventlog import EventLog, Kind, Unread
+from bridge.wire.freeswitch import ANNOUNCED
 from bridge.wire.retold import Asked, Retold, recorded, retold
 from bridge.wire.rules import Facts, Line
 from bridge.wire.taporder import tap_prefix
@@ -33,13 +34,19 @@ class ExplainError(RuntimeError):
 
 def tell(file: Path, config: Config, *, json_: bool) -> int:
     """Print every call; the exit code: 0 one or more are transcribed, 1 none is. Raises ExplainError."""
-    log = _read(file)
+    log = _read(file, frozenset(name for rule in config.rules for name in rule.match.variables))
+    if log.kind.pbx != config.pbx:
+        raise ExplainError(
+            f"--from-log: {file} has {log.kind.value} in it, which are {log.kind.pbx}'s, and pbx is "
+            f"{config.pbx}; give a log of that one, or set pbx: {log.kind.pbx} (docs/rules.md)"
+        )
     rules, trunks = tuple(rule.rule() for rule in config.rules), config.trunk_contexts
     if log.kind is Kind.CDR:
         calls = recorded(log.rows, rules, trunks)
     else:
         asterisk = config.asterisk
-        calls = retold(log.told, rules, trunks, asterisk.user_event, tap_prefix(asterisk.app))
+        user_event = ANNOUNCED if log.kind is Kind.ESL else asterisk.user_event
+        calls = retold(log.told, rules, trunks, user_event, tap_prefix(asterisk.app))
     if not calls:
         raise ExplainError(
             f"--from-log: {file} has no call in it ({len(log.told)} {log.kind.value} of use, "
@@ -56,10 +63,10 @@ def tell(file: Path, config: Config, *, json_: bool) -> int:
     return 0 if any(call.tapped for call in calls) else 1
 
 
-def _read(file: Path) -> EventLog:
+def _read(file: Path, wanted: frozenset[str]) -> EventLog:
     try:
         with file.open(encoding="utf-8-sig", errors="replace", newline="\n") as lines:
-            return eventlog.read(lines)
+            return eventlog.read(lines, wanted)
     except OSError as error:
         raise ExplainError(
             f"--from-log: {file} cannot be read ({error.strerror}); give a file of events"
@@ -108,7 +115,7 @@ def line_of(line: Line) -> str:
 def verdict(tapped: bool | None, rule: str, *, announced: bool = False) -> str:
     """What comes of it, for a person."""
     if tapped is None:
-        return "No rule chooses it: it is transcribed only if the dialplan announces it (UserEvent)."
+        return "No rule chooses it: it is transcribed only if the dialplan announces it."
     if announced:
         return "It is transcribed: the dialplan announced it."
     return f"It is transcribed, by {rule}." if tapped else f"It is not: {rule} chose so."

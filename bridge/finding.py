@@ -1,4 +1,4 @@
-"""What `rtzr-bridge check` says of one thing. A value; who finds it out is `check` and `checkpbx`."""
+"""What `rtzr-bridge check` says of one thing. A value; the modules `check*` find it out."""
 
 from dataclasses import dataclass
 from enum import StrEnum

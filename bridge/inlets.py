@@ -10,7 +10,7 @@ import ssl
 from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
-from secrets import token_urlsafe
+from secrets import token_hex
 from typing import NamedTuple, Protocol
 from uuid import UUID, uuid4
 
@@ -53,7 +53,7 @@ class Listener:
     channels: int = 1
     """2: the other party's audio comes in the same stream."""
     other: Callable[[list[Frame]], bool] | None = None
-    """Whom that is for; False: nobody takes it."""
+    """Whom that is for."""
 
 
 class Inlet(Protocol):
@@ -185,8 +185,7 @@ class SpokenInlet(_Inlet):
 
     async def close(self) -> None:
         await self._inlet.close()
-        if self._inlet.mismatched:
-            self.flaw = "rate mismatch"
+        self.flaw = self._inlet.flaw
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,7 +284,7 @@ class Inlets:
         return MessageInlet(Place(self._websocket.port, secret), listener, inlet)
 
     async def _open_audiostream(self, listener: Listener) -> Inlet:
-        server, secret = await self.audiostream(), token_urlsafe(32)
+        server, secret = await self.audiostream(), token_hex(32)
         inlet = server.expect(
             secret,
             listener.codec,
@@ -293,6 +292,7 @@ class Inlets:
             listener.deliver,
             channels=listener.channels,
             other=listener.other,
+            ended=listener.ended,
         )
         return SpokenInlet(Place(server.port, secret), inlet)
 

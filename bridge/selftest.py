@@ -6,7 +6,8 @@ was sung: right codec, right byte order, right port. No call of anybody's is tou
 
 import asyncio
 import math
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from uuid import uuid4
 
@@ -16,19 +17,24 @@ from bridge.config import Config
 from bridge.inlets import Inlet, Inlets, Listener
 from bridge.net.ami import Ami
 from bridge.net.ari import Ari
+from bridge.net.freeswitch import FreeSwitch
 from bridge.player import Player, Spoken
 from bridge.tap import stand
-from bridge.types import Codec, Frame
+from bridge.types import Codec, Frame, Transport
 from bridge.ways import Way, Ways
 from bridge.wire.g711 import to_pcm
-from bridge.wire.pbxevents import PbxInfo, PbxUnreachable
-from bridge.wire.taporder import Media, TapOrder, tap_prefix
+from bridge.wire.pbxevents import PbxError, PbxInfo, PbxRefused, PbxUnreachable
+from bridge.wire.taporder import Media, TapKind, TapOrder, tap_prefix
 from bridge.wiring import ports_for, ports_of, way_settings
 
 NOBODYS_PORT = 9
 """Where the telephone sends what it hears: it is silence, and nobody reads it (RFC 863)."""
 TONE_HZ = 1004
+PURE = 0.95
+"""Of a tone: mu-law for A-law leaves 0.9 of it, the wrong byte order 0.1."""
 _TONE_S = 1.5
+_CALL_S = 20
+"""A call that plays the tone is over by then, whatever becomes of us."""
 _LOUD = 8000
 _HEARD_MS = 400
 """The last of the tone: by then every way is open."""
@@ -127,6 +133,56 @@ async def _known(pbx: Ari | Ami, channel: str, name: str) -> str:
             return value
         await asyncio.sleep(_ASKED_AGAIN_S)
     raise PbxUnreachable("a channel of the self-test did not stay")
+
+
+@asynccontextmanager
+async def tone_call(pbx: FreeSwitch, channel: str) -> AsyncIterator[tuple[str, ...]]:
+    """A call within FreeSWITCH, on whose first half, `channel`, a tone is heard: the ids of both halves.
+
+    Raises Gone, PbxRefused, PbxUnreachable and PbxError.
+    """
+    try:
+        yield await pbx.originate_tone(channel, TONE_HZ, _CALL_S)
+    finally:
+        with suppress(PbxRefused, PbxUnreachable, PbxError):
+            await pbx.end_tone(channel)
+
+
+async def tone_through_stream(pbx: FreeSwitch, channel: str, config: Config) -> float | None:
+    """How much of what comes in a stream of `channel` is the tone, 0 to 1; None when nothing came.
+
+    Raises Gone, PbxRefused, PbxUnreachable, PbxError and NoInlet.
+    """
+    inlets = Inlets(ports_for(config, ports_of(config, 0), 0), config.media.reorder_ms)
+    try:
+        return await _streamed(pbx, channel, inlets, config)
+    finally:
+        await inlets.close()
+
+
+async def _streamed(pbx: FreeSwitch, channel: str, inlets: Inlets, config: Config) -> float | None:
+    transport, codec = Transport.AUDIOSTREAM, config.freeswitch.codec
+    frames: list[Frame] = []
+    enough = asyncio.Event()
+
+    def hear(given: list[Frame]) -> None:
+        frames.extend(given)
+        if sum(len(frame.payload) for frame in frames) >= 2 * codec.rate * _TONE_S:
+            enough.set()
+
+    now_s = asyncio.get_running_loop().time
+    inlet = await inlets.open(transport, Listener(codec, lambda: now_s() * 1000, hear))
+    media = Media(transport, codec, config.media.advertised, *inlet.place)
+    order = TapOrder(TapKind.MONO, f"{tap_prefix(config.asterisk.app)}{uuid4().hex}", channel, media)
+    try:
+        await pbx.attach(order)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_PATIENCE_S):
+                await enough.wait()
+        await pbx.detach(order)
+    finally:
+        await inlet.close()
+    return share_of_tone(frames, codec)
 
 
 def tone(seconds: float) -> bytes:

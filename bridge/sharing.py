@@ -1,12 +1,13 @@
 """Which legs of a call share a stream: with `mix_legs` one to RTZR, while there is not one for each; and with
 taps in stereo the one that comes from the PBX. Desks are told, nothing is opened."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import structlog
 
 from bridge.desk import Desks
 from bridge.live import Call, Live
+from bridge.types import LegId
 
 _log = structlog.get_logger()
 
@@ -26,12 +27,13 @@ class Sharing:
             self._pair(live, legs)
         self.mix(live, call, legs)
 
-    def _pair(self, live: Live, legs: Iterable[Live]) -> None:
+    def _pair(self, live: Live, legs: Sequence[Live]) -> None:
         """The other party of a call comes on the second channel of the first one's tap."""
         if live.carried or live.carries is not None:
             return
+        staying = [leg.leg for leg in legs if leg.cause is None]
         for host in legs:
-            if host is not live and host.leg.call == live.leg.call and _can_carry(host):
+            if host is not live and host.leg.call == live.leg.call and _can_carry(host, staying):
                 host.carries, live.carried = live.leg, True
                 self._desks.pair(host.leg, live.leg)
                 return
@@ -68,9 +70,10 @@ class Sharing:
                 return
 
 
-def _can_carry(host: Live) -> bool:
+def _can_carry(host: Live, staying: Sequence[LegId]) -> bool:
+    """Whom it carried and who has hung up is only worked off yet."""
     answered = host.desk is not None and host.answered_ms is not None
-    return answered and host.carries is None and not (host.carried or host.cause)
+    return answered and host.carries not in staying and not (host.carried or host.cause)
 
 
 def _can_host(host: Live) -> bool:

@@ -1,4 +1,5 @@
-"""One leg's tap on Asterisk: channels of ours whose audio goes to the leg's desk, put back if they end alone.
+"""One leg's tap: channels of ours in the PBX, or a stream of it, whose audio goes to the leg's desk, put back
+if they end alone.
 
 It knows one channel and one desk. Which channels are tapped, and when a channel is gone, is the
 switchboard's business; what happens to the audio is the leg's.
@@ -39,6 +40,7 @@ _PASTE = (
     "then 'asterisk -rx \"dialplan reload\"'"
 )
 _LOAD = "are app_chanspy and the channel driver loaded? see 'asterisk -rx \"module show like chan\"'"
+_STREAM = "what does FreeSWITCH's log say of the media module? see docs/freeswitch.md"
 _PUT_BACK_S = (0.1, 5.0)
 """Base and cap of the pause before a tap is put back."""
 
@@ -105,7 +107,8 @@ class Tap:
         """Tap, and tap again, until hung up; ends the stream in every path."""
         attempt = 0
         try:
-            await _either(self._begun, self._hung_up)
+            if not self._begun.is_set():
+                await _either(self._begun, self._hung_up)
             while not self._hung_up.is_set():
                 started = asyncio.get_running_loop().time()
                 await self._tap_once()
@@ -156,8 +159,10 @@ class Tap:
 
     def _complain(self) -> None:
         """Once for a leg: what keeps a tap from staying is nearly always a missing context."""
-        context = self._settings.context
-        mend = _PASTE.format("snoop" if self._way.kind is TapKind.SNOOP else "s") if context else _LOAD
+        context, kind = self._settings.context, self._way.kind
+        mend = _PASTE.format("snoop" if kind is TapKind.SNOOP else "s") if context else _LOAD
+        if kind in (TapKind.MONO, TapKind.STEREO):
+            mend = _STREAM
         _log.error(f"taps do not stay; {mend}", context=context or None, channel=self._channel)
 
     async def _attach(self, order: TapOrder) -> None:
@@ -190,7 +195,7 @@ class Tap:
             self._desk.flaw("tap interrupted")
 
     async def _remove(self, order: TapOrder) -> None:
-        if self._over.is_set() and order.kind is not TapKind.EXTERNAL:
+        if self._over.is_set() and order.kind.cleans_itself:
             return  # all of it went together
         try:
             await self._pbx.detach(order)

@@ -17,6 +17,9 @@ from bridge.wire.transports import choose, codec_for, wanted
 _log = structlog.get_logger()
 
 
+_MONO = "set freeswitch.stream: mono, unless one connection a call is what counts"
+
+
 @dataclass(frozen=True, slots=True)
 class WaySettings:
     kind: TapKind
@@ -53,6 +56,8 @@ class Ways:
         self._version, self.transport = info.version, chosen.transport
         if chosen.fault:
             _log.error("transport cannot work", transport=chosen.transport, reason=chosen.fault)
+        if settings.kind is TapKind.STEREO:
+            _log.warning("streams in stereo can fall behind for a whole call, and lose its end", mend=_MONO)
         _log.info("transport chosen", transport=chosen.transport, tap=settings.kind, reason=chosen.why)
 
     @property

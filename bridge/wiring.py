@@ -257,17 +257,11 @@ def build_desks(
 
 def ports_for(config: Config, rtp: range, worker: int) -> Ports:
     """What one of the processes that hear legs listens on."""
-    media, switch = config.media, config.freeswitch
-    return Ports(
-        media.bind,
-        rtp,
-        media.audiosocket_port + worker,
-        media.websocket_port,
-        media.port_rest_s,
-        media.websocket_port + worker,
-        switch.media_tls_cert,
-        switch.media_tls_key,
-    )
+    media = config.media
+    audiosocket = media.audiosocket_port + worker
+    audiostream = media.websocket_port + worker
+    tls = config.freeswitch.media_tls_cert, config.freeswitch.media_tls_key
+    return Ports(media.bind, rtp, audiosocket, media.websocket_port, media.port_rest_s, audiostream, *tls)
 
 
 def way_settings(config: Config) -> WaySettings:

@@ -25,6 +25,9 @@ class _Desks:
     def mix(self, host: LegId, guest: LegId) -> None:
         raise AssertionError("nothing was to be mixed")
 
+    def pair(self, host: LegId, guest: LegId) -> None:
+        raise AssertionError("nothing was to be paired")
+
     def admit(self, call: str, legs: int) -> Refusal | None:
         return self.answer
 

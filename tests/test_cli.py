@@ -18,7 +18,8 @@ import structlog
 from typer.testing import CliRunner, Result
 
 from bridge import cli, transcribe
-from bridge.demo import DemoError, Summary, Utterance
+from bridge.demo import DemoError, Summary
+from bridge.demoscript import Utterance
 from bridge.emulator.codebook import say
 from bridge.wire.ledger import Ledger
 
@@ -154,7 +155,7 @@ def told_summary(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     utterance = Utterance("caller", text, "예약 확인", 400)
     found = Summary([utterance], 1, 2, 0, Ledger().as_json(), accounted=True, reasons=[])
 
-    async def run(_publish: object) -> Summary:
+    async def run(_publish: object, _pbx: object) -> Summary:
         return found
 
     monkeypatch.setattr("bridge.demo.run", run)
@@ -181,7 +182,7 @@ def test_demo_fails_and_shows_what_was_heard_instead(monkeypatch: pytest.MonkeyP
 
 
 def test_a_demo_that_cannot_be_held_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def run(_publish: object) -> Summary:
+    async def run(_publish: object, _pbx: object) -> Summary:
         raise DemoError("cannot open what the call needs")
 
     monkeypatch.setattr("bridge.demo.run", run)

@@ -9,10 +9,10 @@ import sys
 import pytest
 
 from bridge import demo
-from bridge.demo import DemoError, Summary, Utterance
+from bridge.demo import DemoError, Summary
+from bridge.demoscript import SCRIPT, Final, Line, Utterance, utterance_of
 from bridge.emulator.codebook import SENTENCES
 from bridge.net.rtp import PortsExhausted
-from bridge.player import Player
 from bridge.types import Role
 from bridge.wire.ledger import Ledger
 
@@ -57,20 +57,17 @@ def test_whatever_is_not_well_fails_it_with_a_line(changes: dict[str, object], w
 
 
 @pytest.fixture
-def line() -> demo._Line:
+def line() -> Line:
     """A party that spoke at 1 s and at 5 s, two seconds each time."""
-    player = Player("127.0.0.1", 9)
-    player.close()
-    player.ended_s = [3.0, 7.0]
-    return demo._Line(Role.CALLER, player, [1.0, 5.0])
+    return Line(Role.CALLER, [1.0, 5.0], [3.0, 7.0])
 
 
-def heard(line: demo._Line, *finals: tuple[str, float]) -> list[Utterance]:
-    line.finals = [demo._Final(text, ended_s, ended_s + 0.4) for text, ended_s in finals]
-    return [demo._utterance(line, index, said) for index, said in enumerate(("가", "나"))]
+def heard(line: Line, *finals: tuple[str, float]) -> list[Utterance]:
+    line.finals = [Final(text, ended_s, ended_s + 0.4) for text, ended_s in finals]
+    return [utterance_of(line, index, said) for index, said in enumerate(("가", "나"))]
 
 
-def test_each_final_stands_beside_its_sentence(line: demo._Line) -> None:
+def test_each_final_stands_beside_its_sentence(line: Line) -> None:
     first, second = heard(line, ("가", 3.0), ("나", 7.0))
     assert (first.exact, second.exact) == (True, True)
     assert first.end_of_speech_to_final_ms == 400
@@ -88,18 +85,18 @@ def test_each_final_stands_beside_its_sentence(line: demo._Line) -> None:
     ],
 )
 def test_a_final_missing_or_too_many_is_seen(
-    line: demo._Line, finals: list[tuple[str, float]], texts: list[str]
+    line: Line, finals: list[tuple[str, float]], texts: list[str]
 ) -> None:
     found = heard(line, *finals)
     assert [one.text for one in found] == texts
     assert not all(one.exact for one in found)
 
 
-async def _taken(_publish: object) -> Summary:
+async def _taken(_publish: object, _pbx: object) -> Summary:
     raise OSError(98, "Address already in use")
 
 
-async def _no_port(_publish: object) -> Summary:
+async def _no_port(_publish: object, _pbx: object) -> Summary:
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(_exhausted())
     raise AssertionError
@@ -109,7 +106,7 @@ async def _exhausted() -> None:
     raise PortsExhausted("no RTP port is free")
 
 
-async def _hang(_publish: object) -> Summary:
+async def _hang(_publish: object, _pbx: object) -> Summary:
     await asyncio.Event().wait()
     raise AssertionError
 
@@ -131,12 +128,13 @@ async def test_what_cannot_be_opened_is_one_line(
         await demo.run(lambda _event: None)
 
 
-def test_the_whole_of_it_prints_json_alone_and_exits_0() -> None:
+@pytest.mark.parametrize("pbx", ["asterisk", "freeswitch"])
+def test_the_whole_of_it_prints_json_alone_and_exits_0(pbx: str) -> None:
     environ = {
         key: value for key, value in os.environ.items() if not key.startswith(("LC_", "LANG", "PYTHON"))
     }
     done = subprocess.run(
-        [sys.executable, "-m", "bridge", "demo", "--json"],
+        [sys.executable, "-m", "bridge", "demo", "--json", "--pbx", pbx],
         env={**environ, "LC_ALL": "C", "PYTHONUTF8": "0"},
         capture_output=True,
         timeout=40,
@@ -153,6 +151,6 @@ def test_the_whole_of_it_prints_json_alone_and_exits_0() -> None:
     )
     assert (found["sockets_open_at_end"], found["lost_ms"]) == (0, 0)
     said = [(one["party"], one["text"]) for one in found["utterances"]]
-    assert said == [(role.value, sentence) for role, sentence in demo._SCRIPT]
+    assert said == [(role.value, sentence) for role, sentence in SCRIPT]
     assert {sentence for _, sentence in said} <= set(SENTENCES)
     assert all(0 < one["end_of_speech_to_final_ms"] < 5000 for one in found["utterances"])

@@ -6,9 +6,9 @@ from bridge.meter import Meter
 from bridge.sinks.queued import BlockingSink
 from bridge.types import Event
 from bridge.wiring import (
+    build_asterisk,
     build_desks,
     build_governor,
-    build_asterisk,
     build_rtzr,
     build_switchboard,
     build_tokens,

@@ -8,12 +8,17 @@ from structlog.testing import capture_logs
 from bridge.desk import Desk, Desks
 from bridge.live import Call, Live
 from bridge.sharing import Sharing
+from bridge.tap import Tap
 from bridge.types import Codec, LegId, NewLeg, Party, Role, Transport
 
 
 class _Desks:
     def __init__(self) -> None:
         self.mixed: list[tuple[str, str]] = []
+        self.paired: list[tuple[str, str]] = []
+
+    def pair(self, host: LegId, guest: LegId) -> None:
+        self.paired.append((host.channel, guest.channel))
 
     def mix(self, host: LegId, guest: LegId) -> None:
         self.mixed.append((host.channel, guest.channel))
@@ -37,6 +42,54 @@ def test_the_leg_without_a_session_goes_into_its_calls_other_stream() -> None:
     host, guest = leg("A"), leg("B")
     assert shared(leg("X", "other"), host, guest) == [("A", "B")]
     assert (host.mixes, guest.mixed, guest.mixes) == (True, True, False)
+
+
+class _Tap:
+    def __init__(self) -> None:
+        self.begun = False
+
+    def begin(self) -> None:
+        self.begun = True
+
+
+def stereo(*legs: Live) -> tuple[Sharing, list[tuple[str, str]]]:
+    """The legs of a call in stereo, answered one after the other."""
+    desks = _Desks()
+    sharing = Sharing(cast("Desks", desks), None, stereo=True)
+    for number in range(len(legs)):
+        sharing.share(legs[number], Call(legs[number].leg.call, 0.0), legs[: number + 1])
+    return sharing, desks.paired
+
+
+def test_in_stereo_the_first_legs_tap_brings_the_second_one() -> None:
+    a, b, c = leg("A"), leg("B"), leg("C")
+    _, paired = stereo(leg("X", "other"), a, b, c)
+    assert paired == [("A", "B")]
+    assert (a.carries, a.carried, b.carried, c.carried) == (b.leg, False, True, False)
+
+
+def test_whose_host_leaves_begins_a_tap_and_whose_guest_leaves_has_room() -> None:
+    a, b = leg("A"), leg("B")
+    tap = _Tap()
+    b.tap = cast("Tap", tap)
+    sharing, paired = stereo(a, b)
+    sharing.over(a, [b])
+    assert (tap.begun, b.carried) == (True, False)
+    c, d = leg("C"), leg("D")
+    sharing.share(c, Call("C", 0.0), [b, c])
+    sharing.over(c, [b])
+    sharing.share(d, Call("C", 0.0), [b, d])
+    assert paired == [("A", "B"), ("B", "C"), ("B", "D")]
+
+
+def test_whose_guest_has_hung_up_has_room_at_once() -> None:
+    a, b, c = leg("A"), leg("B"), leg("C")
+    sharing, paired = stereo(a, b)
+    b.cause = "cause 16"
+    sharing.share(c, Call("C", 0.0), [a, b, c])
+    sharing.over(b, [a, c])
+    assert paired == [("A", "B"), ("A", "C")]
+    assert a.carries == c.leg
 
 
 def test_while_there_are_sessions_nobody_shares() -> None:

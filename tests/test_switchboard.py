@@ -133,12 +133,16 @@ class _Desks:
     door: Door = field(default_factory=Door)
     begun: dict[str, _Desk] = field(default_factory=dict)
     mixed: list[tuple[str, str, list[str]]] = field(default_factory=list)
+    paired: list[tuple[str, str]] = field(default_factory=list)
 
     async def begin(self, new: NewLeg) -> _Desk:
         await asyncio.sleep(0)
         desk = self.begun[new.leg.channel] = _Desk(new)
         self.door.promises.take(new.leg.call)
         return desk
+
+    def pair(self, host: LegId, guest: LegId) -> None:
+        self.paired.append((host.channel, guest.channel))
 
     def mix(self, host: LegId, guest: LegId) -> None:
         """With what the guest was told by then."""

@@ -167,19 +167,27 @@ async def test_a_leg_without_a_place_is_not_tapped_and_says_so() -> None:
     assert pbx.orders == []
 
 
-@pytest.mark.parametrize(("kind", "extension"), [(TapKind.CHANSPY, "s"), (TapKind.SNOOP, "snoop")])
-async def test_taps_that_do_not_stay_name_the_extension_that_may_be_missing(
-    kind: TapKind, extension: str, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("kind", "mend"),
+    [
+        (TapKind.CHANSPY, "with the extension s?"),
+        (TapKind.SNOOP, "with the extension snoop?"),
+        (TapKind.MONO, "docs/freeswitch.md"),
+    ],
+)
+async def test_taps_that_do_not_stay_name_what_may_be_missing(
+    kind: TapKind, mend: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(taps, "_PUT_BACK_S", (0.0, 0.0))
     pbx, desk = _Pbx(NOTHING="of its media"), _Desk()
     one = tap(pbx, desk, kind)
     with capture_logs() as logs:
         running = asyncio.create_task(one.run())
+        one.begin()
         async with asyncio.timeout(2):
             for _ in range(4):
                 await pbx.tried.acquire()
         one.hang_up("cause 16")
         await running
     (told,) = (line["event"] for line in logs if line["log_level"] == "error")
-    assert f"with the extension {extension}?" in told
+    assert mend in told

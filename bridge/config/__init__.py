@@ -87,7 +87,7 @@ class Config(Section):
                 "come to one process; set workers: 1, or leave it out",
             ),
             Rule(
-                self.asterisk.transport != "websocket_client" or self.workers == 1,
+                self.pbx != "asterisk" or self.asterisk.transport != "websocket_client" or self.workers == 1,
                 ("asterisk.transport", "workers"),
                 "leads to one process, as a section of websocket_client.conf leads to one port; "
                 "set workers: 1, or transport: websocket or audiosocket",
@@ -115,15 +115,33 @@ class Config(Section):
                 "is one of AudioSocket's, which are audiosocket_port and one more for each further worker; "
                 "give another",
             ),
+            *self._for_freeswitch(),
             *self._text_for_the_pbx(),
             *self._rules_between_rules(),
+        )
+
+    def _for_freeswitch(self) -> Iterator[Rule]:
+        """What its media modules cannot do."""
+        asterisk = self.pbx == "asterisk"
+        yield Rule(
+            asterisk or ":" not in self.media.advertised,
+            ("media.advertise", "media.bind", "pbx"),
+            "is an IPv6 address, which FreeSWITCH's media modules take in no URL; "
+            "give a host name or an IPv4 address",
+        )
+        yield Rule(
+            asterisk or not self.media.early_media,
+            ("media.early_media", "pbx"),
+            "is not for FreeSWITCH: a stream before the answer costs the caller the ringback; set false",
         )
 
     def _text_for_the_pbx(self) -> Iterator[Rule]:
         """What each way to the PBX can be told over."""
         told, asterisk = self.sinks.pbx, self.asterisk
-        ari = self.pbx == "asterisk" and asterisk.via == "ari"
+        freeswitch = self.pbx == "freeswitch"
+        ari = not freeswitch and asterisk.via == "ari"
         via = "asterisk.via"
+        for_ari = "is for a user_event over ARI; leave it out, or give user_event (and asterisk.via: ari)"
         yield Rule(
             told.variable is None or not ari,
             ("sinks.pbx.variable", via),
@@ -136,8 +154,8 @@ class Config(Section):
         )
         yield Rule(
             told.application is None or (ari and told.user_event is not None),
-            ("sinks.pbx.application", "sinks.pbx.user_event", via),
-            "is for a user_event over ARI; leave it out, or give user_event (and asterisk.via: ari)",
+            ("sinks.pbx.application", "sinks.pbx.user_event", "pbx" if freeswitch else via),
+            "is for ARI, which FreeSWITCH does not have; leave it out" if freeswitch else for_ari,
         )
         yield Rule(
             told.application is None or told.application != asterisk.app,
@@ -145,7 +163,7 @@ class Config(Section):
             "is the bridge's own; name the application that is to read what was said",
         )
         yield Rule(
-            told.user_event is None or told.user_event != asterisk.user_event,
+            freeswitch or told.user_event is None or told.user_event != asterisk.user_event,
             ("sinks.pbx.user_event", "asterisk.user_event"),
             "is the event by which the dialplan announces calls; give another name",
         )
@@ -226,11 +244,11 @@ def load(path: Path, environ: Mapping[str, str], *, pbx: bool = True, rtzr: bool
 def _known_to_all(config: Config, secrets: Secrets) -> list[str]:
     """A password that is FreeSWITCH's own default guards nothing but loopback."""
     freeswitch = config.freeswitch
-    if secrets.esl_password != DEFAULT_PASSWORD or freeswitch.allow_default_password:
+    if secrets.esl_password != DEFAULT_PASSWORD or freeswitch.default_password_allowed:
         return []
     if loopback(freeswitch.esl_host):
         return []
-    mend = "set another in event_socket.conf.xml, or freeswitch.allow_default_password: true"
+    mend = "set another in event_socket.conf.xml, or freeswitch.default_password_allowed: true"
     return [f"ESL_PASSWORD: is the one that every FreeSWITCH has at first; {mend}"]
 
 

@@ -136,7 +136,7 @@ class FreeSwitch(Section):
 
     esl_host: Host = "127.0.0.1"
     esl_port: Annotated[int, Field(ge=1, le=65535)] = 8021
-    allow_default_password: bool = False
+    default_password_allowed: bool = False
     module: Literal["auto", "audio_stream", "audio_fork"] = "auto"
     stream: Literal["mono", "stereo"] = "mono"
     rate: Literal[8000, 16000, 24000] = 8000
@@ -144,7 +144,7 @@ class FreeSwitch(Section):
     media_tls_cert: FilePath | None = None
     media_tls_key: FilePath | None = None
     request_timeout_s: Seconds = 5
-    trunk_contexts: Patterns = ("public",)
+    trunk_contexts: Patterns = ("public", "external")
 
     @model_validator(mode="after")
     def _whole(self) -> Self:

@@ -6,13 +6,15 @@ what becomes of a stream that is lost, of whoever commands FreeSWITCH. Sources: 
 name (tests/captures/freeswitch).
 """
 
+import asyncio
 import re
 from collections.abc import Callable, Sequence
 
 import structlog
 from websockets.datastructures import Headers
+from websockets.frames import CloseCode
 
-from bridge.net.mediainlet import Deliver, Inlet, Message
+from bridge.net.mediainlet import Connection, Deliver, Inlet, Message
 from bridge.net.mediaserver import MediaServer
 from bridge.types import Codec, Frame
 from bridge.wire.audiostream import AudioStream, numbers
@@ -24,16 +26,22 @@ CONNECTIONS_PER_S = 0.5
 MOST_CONNECTIONS = 10
 """So many at once of one leg, and then so many a second. Two streams with one key would else drive each other
 out without end: mod_audio_stream up to 1.0.2 is back 2 ms after a close, and gives up where it is refused."""
+ENDED_S = 0.5
+"""After a close in order: the call's own end may come behind it, and says why; or the stream comes again."""
+LOST_S = 15.0
+"""After any other end: whoever follows the PBX has had another one made by then, or cannot."""
+SILENT_S = 5.0
+_SILENT_MEND = "is the party on hold? else STREAM_BUFFER_SIZE is no multiple of the codec's packet time"
 _LONGEST_AGENT = 100
 
 Pair = Callable[[list[Frame]], bool]
-"""Whom the other party's audio is for; False: nobody takes it."""
+"""Takes the other party's frames; whether there is one."""
 
 
 class AudioStreamInlet(Inlet[AudioStream]):
     """One leg's. Connections come and go: the key is good until the inlet is closed."""
 
-    __slots__ = ("_connections", "_other", "_told", "agent")
+    __slots__ = ("_connections", "_loop", "_other", "_silent", "_timer", "_told", "agent")
 
     lasts = True
 
@@ -43,19 +51,29 @@ class AudioStreamInlet(Inlet[AudioStream]):
         clock: Callable[[], float],
         deliver: Deliver,
         other: Pair | None,
+        ended: Callable[[], None] | None = None,
         forget: Callable[[], object] = lambda: None,
     ) -> None:
-        super().__init__(stream, clock, deliver, None, forget)
+        super().__init__(stream, clock, deliver, ended, forget)
         self.agent = ""
         """What the last connection said it was: mod_audio_stream up to 1.0.2 tells, others do not."""
         self._other = other
         self._connections = Bucket(CONNECTIONS_PER_S, MOST_CONNECTIONS)
         self._told = False
+        self._silent = False
+        self._loop = asyncio.get_running_loop()
+        self._timer: asyncio.TimerHandle | None = None
+        """For audio, while a connection is there, or for another connection."""
 
     @property
-    def mismatched(self) -> bool:
-        """Whether audio came at another rate than was asked for."""
-        return self.stream.mismatch is not None
+    def flaw(self) -> str:
+        """What is missing from what came, if anything is."""
+        if self.stream.mismatch is not None:
+            return "rate mismatch"
+        if self._silent and not self.stream.counters.accepted:
+            return "no audio"
+        lost = not self.connected and self.close_code not in (None, CloseCode.NORMAL_CLOSURE)
+        return "stream lost" if lost else ""
 
     def tally(self) -> tuple[int, ...]:
         """All counters so far, in the order of `AUDIOSTREAM_FATES`."""
@@ -66,6 +84,37 @@ class AudioStreamInlet(Inlet[AudioStream]):
         agents = headers.get_all("User-Agent")
         self.agent = agents[0][:_LONGEST_AGENT] if agents else ""
         return self._connections.take(self.clock() / 1000)
+
+    def attach(self, connection: Connection) -> None:
+        super().attach(connection)
+        self._in(SILENT_S, self._tell_silent)
+
+    def lost(self, close_code: int | None, broken: bool) -> None:
+        super().lost(close_code, broken)
+        in_order = close_code == CloseCode.NORMAL_CLOSURE  # hung up, or stopped: no more is told
+        self._in(ENDED_S if in_order else LOST_S, self._end)
+
+    async def close(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        await super().close()
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _in(self, seconds: float, what: Callable[[], None]) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_later(seconds, what)
+
+    def _end(self) -> None:
+        ended, self._ended = self._ended, None
+        if ended is not None:
+            ended()
+
+    def _tell_silent(self) -> None:
+        if not self.stream.counters.received:
+            self._silent = True
+            _log.warning("stream is connected, and no audio comes", after_s=SILENT_S, mend=_SILENT_MEND)
 
     def hear(self, messages: Sequence[Message], now_ms: float) -> None:
         stream = self.stream
@@ -118,6 +167,7 @@ class AudioStreamServer(MediaServer[AudioStreamInlet]):
         *,
         channels: int = 1,
         other: Pair | None = None,
+        ended: Callable[[], None] | None = None,
     ) -> AudioStreamInlet:
         """The inlet of a leg whose stream is asked for as `/<key>`, a secret of 32 to 128 letters, digits and
         `_-`.
@@ -126,10 +176,13 @@ class AudioStreamServer(MediaServer[AudioStreamInlet]):
         frames, oldest first, one list a wake-up, and must not wait; `other` gets the other party's of a
         stereo stream, which are counted as `unpaired` if nobody takes them. The key holds until the inlet is
         closed: one that has lost its connection waits for another, and a second connection replaces the
-        first. Raises ValueError for a key or a codec that will not do.
+        first. `ended` is called once a stream has ended and no other has come for a while. Raises
+        ValueError for a key or a codec that will not do.
         """
         stream = AudioStream(codec, channels)
-        return self.await_with(key, lambda forget: AudioStreamInlet(stream, clock, deliver, other, forget))
+        return self.await_with(
+            key, lambda forget: AudioStreamInlet(stream, clock, deliver, other, ended, forget)
+        )
 
     def key_of(self, path: str) -> str | None:
         return path.partition("?")[0].removeprefix("/")

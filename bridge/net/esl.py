@@ -84,7 +84,7 @@ class EslConnection(asyncio.Protocol):
         self._reader = esl.Reader()
         self._greeted: asyncio.Future[None] = self._loop.create_future()
         self._asked: deque[_Asked] = deque()
-        self._waiting: deque[Message] = deque()
+        self._waiting: deque[Message | EslEvent] = deque()
         self._waiting_bytes = 0
         self._news = asyncio.Event()
         self._heard_s = 0.0
@@ -156,6 +156,9 @@ class EslConnection(asyncio.Protocol):
         while True:
             while self._waiting:
                 message = self._waiting.popleft()
+                if isinstance(message, EslEvent):
+                    yield message
+                    continue
                 self._waiting_bytes -= len(message.body)
                 event = self._read(message)
                 if event is not None:
@@ -167,6 +170,12 @@ class EslConnection(asyncio.Protocol):
                 return
             self._news.clear()
             await self._news.wait()
+
+    def post(self, event: EslEvent) -> None:
+        """Put an event of our own behind those that wait; when it has ended, nothing comes of it."""
+        if not self.why:
+            self._waiting.append(event)
+            self._news.set()
 
     def close(self) -> None:
         """Any number of times; no event comes any more."""

@@ -37,8 +37,9 @@ from bridge.wire.pbxevents import (
     PbxInfo,
     PbxRefused,
     PbxUnreachable,
+    whole_seconds,
 )
-from bridge.wire.taporder import TapKind, TapOrder
+from bridge.wire.taporder import TapOrder
 
 _log = structlog.get_logger()
 
@@ -233,6 +234,28 @@ class FreeSwitch:
     async def set_variable(self, channel: str, name: str, value: str) -> None:
         await self._api("uuid_setvar", channel, name, value)
 
+    async def epoch_s(self) -> float:
+        """The PBX's clock: whole Unix seconds."""
+        return whole_seconds((await self._api("strepoch")).strip())
+
+    async def setting(self, name: str) -> str | None:
+        """A global variable, which is that of every channel without one of that name; None for none."""
+        try:
+            return (await self._api("global_getvar", name)).strip() or None
+        except PbxRefused:  # what answers nothing has "-ERR no reply"
+            return None
+
+    async def originate_tone(self, channel: str, hz: int, seconds: int) -> tuple[str, ...]:
+        """Make a call within the PBX, in which a tone is heard on `channel`; the ids of its two halves."""
+        await self._api(*wire.tone_call(channel, hz, seconds))
+        other = await self.variable(channel, "other_loopback_leg_uuid")
+        return (channel,) if other is None else (channel, other)
+
+    async def end_tone(self, channel: str) -> None:
+        """Of a call that is over already it is no error."""
+        with suppress(Gone):
+            await self._api("uuid_kill", channel)
+
     async def hangup(self, channel: str) -> None:
         """A stream is no channel to hang up, and a party's channel is never ours to end."""
 
@@ -247,8 +270,9 @@ class FreeSwitch:
         module = self._module
         if module is None:
             raise PbxRefused(f"no media module is loaded; {_NO_MODULE}")
-        if order.kind is TapKind.STEREO:
-            await self.set_variable(order.tapped, mediastream.SILENT_VARIABLE, "-1")
+        if variables := module.variables(order.kind):
+            with suppress(PbxRefused):
+                await self._api("uuid_setvar_multi", order.tapped, variables)
         with self._streams.starting(order) as connected:
             await self._start(module, order)
             await self.set_variable(order.tapped, mediastream.TAP_VARIABLE, order.id)

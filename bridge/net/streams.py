@@ -75,7 +75,6 @@ class Streams:
                     await stream.connected
             except TimeoutError:
                 raise PbxUnreachable(_NOT_REACHED.format(self._wait_s)) from None
-            stream.up = True
 
         try:
             yield connected
@@ -127,11 +126,12 @@ class Streams:
 
     def _connected(self, stream: _Stream) -> None:
         stream.wait_no_more()
+        stream.up = True
         stream.settle()
 
     def _lost(self, stream: _Stream) -> None:
-        """Whether it comes again by itself, is seen at once."""
-        stream.settle(PbxRefused("the stream ended as soon as it had begun"))
+        """Whether it comes again by itself, is seen at once. Before a stream has come, it is an earlier one
+        of the same channel that is told of: the old mod_audio_stream does when one is stopped."""
         if stream.up and stream.timer is None:
             posted = EslEvent("CUSTOM", LOST, {"Tap": stream.tap})
             stream.timer = asyncio.get_running_loop().call_later(_AGAIN_S, self._post, posted)

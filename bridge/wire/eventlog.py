@@ -1,7 +1,8 @@
 """A log of what a PBX told, as an administrator has one, read into the events that the bridge would have had.
 
 Pure: text in, events out. It takes ARI's events (JSON, an object a line or one list), AMI's as they come out
-of the socket, and the rows of a CDR (Master.csv). What can be learnt from them is `retold`'s.
+of the socket, the rows of a CDR (Master.csv), and FreeSWITCH's events (ESL: JSON, an object a line or as
+they come out of the socket). What can be learnt from them is `retold`'s.
 """
 
 import csv
@@ -12,7 +13,8 @@ from enum import Enum
 from typing import Any
 
 from bridge.types import CallId
-from bridge.wire import ami, ari
+from bridge.wire import ami, ari, esl
+from bridge.wire.freeswitch import Follower
 from bridge.wire.pbxevents import PbxError, PbxEvent
 
 _GREETING = "Asterisk Call Manager"
@@ -27,6 +29,12 @@ class Kind(Enum):
     ARI = "ARI events"
     AMI = "AMI events"
     CDR = "CDR rows"
+    ESL = "ESL events"
+
+    @property
+    def pbx(self) -> str:
+        """Whose it is, as the configuration names it."""
+        return "freeswitch" if self is Kind.ESL else "asterisk"
 
 
 class EventLogError(ValueError):
@@ -73,16 +81,20 @@ class EventLog:
     unread: tuple[Unread, ...] = ()
 
 
-def read(lines: Iterable[str]) -> EventLog:
-    """A whole log. Raises EventLogError where nothing in it is of a kind that is known."""
+def read(lines: Iterable[str], wanted: frozenset[str] = frozenset()) -> EventLog:
+    """A whole log; of FreeSWITCH's channel variables, those that are `wanted`. Raises EventLogError where
+    nothing in it is of a kind that is known."""
     texts = list(lines)
     kind = next((found for line in texts if (found := _kind(line.strip())) is not None), None)
     if kind is None:
         raise EventLogError(
-            "has neither ARI's events (JSON) nor AMI's ('Event: ...') nor CDR rows in it; "
+            "has neither ARI's events (JSON) nor AMI's ('Event: ...') nor CDR rows in it, nor FreeSWITCH's "
+            "events (ESL, JSON); "
             "docs/rules.md says how to record some"
         )
-    entries: list[Told | Row | Unread] = list(_READERS[kind](texts))
+    entries: list[Told | Row | Unread] = list(
+        _esl(texts, wanted) if kind is Kind.ESL else _READERS[kind](texts)
+    )
     return EventLog(
         kind,
         tuple(one for one in entries if isinstance(one, Told)),
@@ -93,6 +105,8 @@ def read(lines: Iterable[str]) -> EventLog:
 
 def _kind(line: str) -> Kind | None:
     """What a line is of, if it can be of one kind only."""
+    if line.startswith("{") and '"Event-Name"' in line:
+        return Kind.ESL
     if line == "[" or line.startswith("[{") or (line.startswith("{") and '"type"' in line):
         return Kind.ARI
     if line.startswith((_GREETING, "Event: ", "Response: ")):
@@ -185,6 +199,27 @@ def _stamp(message: Mapping[str, Any]) -> float:
         return float(message.get("Timestamp", 0))
     except (TypeError, ValueError):
         return 0.0
+
+
+# ESL.
+
+
+def _esl(lines: list[str], wanted: frozenset[str]) -> Iterator[Told | Unread]:
+    """Events are lines that begin with a brace. Out of the socket there are headers between them, the first
+    of which is on the line of the event before it."""
+    follower, decoder = Follower(wanted), json.JSONDecoder(strict=False)
+    for number, line in enumerate(lines, 1):
+        text = line.strip()
+        if not text.startswith("{"):
+            continue
+        try:
+            _, end = decoder.raw_decode(text)
+            event = esl.event_of(esl.Message(esl.EVENT_JSON, {}, text[:end].encode()))
+            yield from map(Told, follower.take(event))
+        except PbxError as error:
+            yield Unread(f"line {number}", f"is no event of ESL: {error}")
+        except (ValueError, RecursionError):
+            yield Unread(f"line {number}", "is no event of ESL: not JSON")
 
 
 # CDR.

@@ -29,12 +29,17 @@ from bridge.wire.pbxevents import (
     PbxError,
     PbxEvent,
 )
+from bridge.wire.tapvalues import checked_id
 
 ANNOUNCED = "rtzr::call"
 """The event by which a dialplan says that a call is for us, its subclass."""
 MARK = "RTZR_CALL"
 """The channel variable that it sets before."""
 CONFERENCE = "conference::maintenance"
+CHECK = "rtzr_check"
+"""The channel variable of a call that `rtzr-bridge check` makes: nobody is in it, and nobody follows it."""
+QUEUE = "cc_queue"
+"""mod_callcenter's variable, on the channel of whoever waits in one."""
 UNSET = "_undef_"
 """What `uuid_getvar` says of a variable that is not there."""
 
@@ -78,6 +83,7 @@ def channel_of(headers: Mapping[str, str]) -> Channel:
         headers.get("Caller-Destination-Number", "") if outbound else ""
     )
     name = headers.get(f"Caller-{side}-ID-Name", "")
+    called = headers.get("Other-Type") == "originator"
     return Channel(
         id=_needed(headers, "Unique-ID"),
         name=headers.get("Channel-Name", ""),
@@ -87,11 +93,19 @@ def channel_of(headers: Mapping[str, str]) -> Channel:
         created=_seconds(
             headers.get("Caller-Channel-Created-Time") or _needed(headers, "Event-Date-Timestamp")
         ),
-        application=_application(headers.get("Other-Type") == "originator"),
+        application=_application(called),
         application_data="",
-        context=headers.get("Caller-Context", ""),
+        context=_context(headers.get("Channel-Name", ""), headers.get("Caller-Context", ""), called),
         extension=headers.get("Caller-Destination-Number", ""),
     )
+
+
+def _context(name: str, context: str, called: bool) -> str:
+    """Of a channel that was dialled FreeSWITCH gives its caller's: nothing in it says where it leads, but the
+    profile that it goes out by does, as in sofia/external/0212345678@kt."""
+    _, _, rest = name.partition("/")
+    profile = rest.partition("/")[0]
+    return profile if called and profile else context
 
 
 def at_of(headers: Mapping[str, str]) -> float:
@@ -144,6 +158,8 @@ class Follower:
         """What it means; nothing, if we have no use for it. Raises PbxError for one that cannot be read."""
         headers = event.headers
         at = at_of(headers)
+        if f"variable_{CHECK}" in headers:
+            return []
         if event.name == "CUSTOM" and event.subclass == CONFERENCE:
             return self._conference(headers, at)
         if event.name not in EVENTS and event.name != VARIABLES_SET and event.subclass != ANNOUNCED:
@@ -188,7 +204,11 @@ class Follower:
             known = self._known[channel.id] = _Known(channel)
         if headers.get("Other-Type") == "originator" and channel.id not in self._calls:
             self._calls[channel.id] = headers.get("Other-Leg-Unique-ID", "")
-            known.channel = replace(known.channel, application=_application(called=True))
+            was = known.channel
+            context = _context(was.name, was.context, called=True)
+            known.channel = replace(was, application=_application(called=True), context=context)
+        if queue := headers.get(f"variable_{QUEUE}", ""):
+            known.channel = replace(known.channel, application="Queue", application_data=queue)
         return known
 
     def _news(self, event: EslEvent, known: _Known, at: float) -> list[PbxEvent]:
@@ -286,6 +306,18 @@ def bridge_id(one: str, other: str) -> str:
 # What is asked for.
 
 
+def tone_call(channel: str, hz: int, seconds: int) -> tuple[str, ...]:
+    """The words of the command that makes a call within the PBX: a tone is heard on `channel`, whose id we
+    choose, and it is over by itself once the tone is. Raises PbxError.
+
+    Sources: mod_loopback.c (`app=`, which takes all that follows as the application's; both halves get the
+    variables), switch_utils.c and switch_ivr_originate.c (a dial string is parted at commas: hence `\\,`).
+    """
+    given = f"{{origination_uuid={checked_id(channel)},{CHECK}=true}}"
+    tone = f"%({1000 * seconds}\\,0\\,{hz})"
+    return "originate", f"{given}loopback/app=playback:tone_stream://{tone}", "&park()"
+
+
 def rows_of(text: str) -> list[dict[str, str]]:
     """The rows of a `show ... as json`. Raises PbxError."""
     try:
@@ -312,7 +344,7 @@ def listed(row: Mapping[str, str], *, up: bool, called: bool) -> Channel:
         created=_seconds(f"{created}000000"),
         application=_application(called),
         application_data="",
-        context=row.get("context", ""),
+        context=_context(row.get("name", ""), row.get("context", ""), called),
         extension=row.get("dest", ""),
     )
 

@@ -26,6 +26,7 @@ SILENT_VARIABLE = "send_silence_when_idle"
 """Without it a stereo stream is late for the whole call once nothing was played to the party for a while."""
 _BUG = "rtzr_bridge"
 """The name of our streams of mod_audio_fork, beside those of others."""
+_HEART_BEAT_S = "30"
 _LONGEST = 120
 
 
@@ -45,6 +46,16 @@ class Module(Enum):
         mix, rate = _mix(order.kind), order.media.codec.rate
         words = (self.command, checked_id(order.tapped), "start", url(order, secure=secure), mix)
         return (*words, _rate(rate)) if self is Module.AUDIO_STREAM else (*words, str(rate), _BUG)
+
+    def variables(self, kind: TapKind) -> str:
+        """What has to be set before, as `uuid_setvar_multi` takes it: mod_audio_stream does not set these two
+        of its own by itself, and so would compress and ping as it happens."""
+        given = {"STREAM_MESSAGE_DEFLATE": "true", "STREAM_HEART_BEAT": _HEART_BEAT_S}  # true is off
+        if self is not Module.AUDIO_STREAM:
+            given = {}
+        if kind is TapKind.STEREO:
+            given[SILENT_VARIABLE] = "-1"
+        return ";".join(f"{name}={value}" for name, value in given.items())
 
     def stop(self, channel: str) -> tuple[str, ...]:
         """As `start`."""

@@ -29,6 +29,10 @@ class Meetings:
         if not there:
             self._in.pop(bridge, None)
 
+    def around(self, channel: str) -> tuple[Channel, ...]:
+        """All who are with a channel, itself among them; nobody if it is in no bridge."""
+        return next((tuple(there.values()) for there in self._in.values() if channel in there), ())
+
     def drop(self, channel: str) -> None:
         """It is gone, whether or not it was seen to leave."""
         for bridge in [bridge for bridge, there in self._in.items() if channel in there]:

@@ -212,15 +212,15 @@ PbxEvent = (
 
 
 def whole_seconds(epoch: str) -> float:
-    """The value of the dialplan's EPOCH. Raises PbxError."""
+    """What the PBX says the time is: the dialplan's EPOCH, or FreeSWITCH's strepoch. Raises PbxError."""
     if not (epoch.isascii() and epoch.isdigit() and len(epoch) < 15):
-        raise PbxError("EPOCH is not a number")
+        raise PbxError("the PBX's time is not a number")
     return float(epoch)
 
 
 @dataclass(frozen=True, slots=True)
 class PbxInfo:
-    """Which Asterisk answers, and since when: another `started` means that every earlier call is gone."""
+    """Which PBX answers, and since when: another `started` means that every earlier call is gone."""
 
     version: str
     entity: str

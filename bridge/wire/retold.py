@@ -36,7 +36,7 @@ class Retold:
     rule: str = ""
     """Which one chose it, or chose to leave it alone."""
     announced: bool = False
-    """The dialplan's UserEvent, and no rule, did."""
+    """The dialplan's announcement, and no rule, did."""
     tapped: bool | None = None
     """None: nobody decided."""
     after_s: float | None = None

@@ -1,6 +1,6 @@
-"""Which of Asterisk's channels are legs, of which call and in which role: PBX events in, decisions out.
+"""Which of the PBX's channels are legs, of which call and in which role: PBX events in, decisions out.
 
-A call is ours once its dialplan has said so (`UserEvent(RTZR,...)`) or a rule has chosen it: the channel that
+A call is ours once its dialplan has said so (its `user_event`) or a rule has chosen it: the channel that
 announced or calls is the caller's leg; every channel that a leg dials is a callee's, and so is whoever comes
 into a bridge where a leg is. A leg is a person's channel, which keeps its id through hold, transfers, parking
 and pickup. Half of a Local channel is nobody: a tap on it repeats whoever is behind it, and keeps Asterisk
@@ -244,7 +244,7 @@ class Roster:
                 return []
         for peer, status in asked.peers:
             decisions += self._called_by(call, peer, status)
-        return decisions
+        return decisions + self._met(self._meetings.around(channel.id))
 
     # Who meets whom.
 

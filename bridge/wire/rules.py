@@ -39,7 +39,7 @@ class Facts:
     caller: str = field(default="", repr=False)
     """The caller's number."""
     channel: str = ""
-    """The caller's channel by name, such as PJSIP/trunk-0000002a."""
+    """The caller's channel by name, such as PJSIP/trunk-0000002a or sofia/external/0212345678@kt."""
     direction: Direction | None = None
     variables: Mapping[str, str] = field(default_factory=dict, repr=False)
 

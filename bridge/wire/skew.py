@@ -1,6 +1,7 @@
 """How far this machine's clock is ahead of another's, where that one tells its time in whole seconds.
 
-Pure. Who asks is `net.rtzr` (HTTP's `Date`) and `checkpbx` (the dialplan's `EPOCH`).
+Pure. Who asks is `net.rtzr` (HTTP's `Date`) and the checks (the dialplan's `EPOCH`, FreeSWITCH's
+`strepoch`).
 """
 
 from email.utils import parsedate_to_datetime

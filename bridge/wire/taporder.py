@@ -28,6 +28,11 @@ class TapKind(StrEnum):
     """It streams that on one channel, and what the party hears on the other."""
 
     @property
+    def cleans_itself(self) -> bool:
+        """Whether nothing of it is left when its audio has ended."""
+        return self in (TapKind.CHANSPY, TapKind.SNOOP)
+
+    @property
     def from_ring(self) -> bool:
         """Whether it may begin before the answer: a stream would cost the caller its ringback."""
         return self not in (TapKind.MONO, TapKind.STEREO)

@@ -1,6 +1,6 @@
 """What may stand in a request for a tap: ids, hosts and ports that can be taken for nothing else.
 
-Pure; the same for ARI and AMI.
+Pure; the same for ARI, AMI and ESL.
 """
 
 import ipaddress

@@ -13,11 +13,16 @@ from pydantic import BaseModel, ValidationError
 
 from bridge.config import Config, ConfigError, load
 from bridge.config.sections import Media
-from bridge.credentials import Secrets
+from bridge.credentials import DEFAULT_PASSWORD, Secrets
 from bridge.types import Codec
 
 ROOT = Path(__file__).parents[2]
-ENVIRON = {"RTZR_CLIENT_ID": "id-1", "RTZR_CLIENT_SECRET": "s3cr3t", "ARI_PASSWORD": "p4ss"}
+ENVIRON = {
+    "RTZR_CLIENT_ID": "id-1",
+    "RTZR_CLIENT_SECRET": "s3cr3t",
+    "ARI_PASSWORD": "p4ss",
+    "ESL_PASSWORD": "w0rd",
+}
 
 Check = Callable[..., list[str]]
 
@@ -132,8 +137,8 @@ ONE_FAULT = {
         "FILE:3: sinks.console.colour: is not a key; the keys here are enabled, partials"
     ),
     "1: 2": (
-        "FILE:1: 1: is not a key; the keys here are rtzr, asterisk, media, rules, gate, hangup, quota, cost, "
-        "spool, workers, overload, drain_s, sinks, log"
+        "FILE:1: 1: is not a key; the keys here are rtzr, pbx, asterisk, freeswitch, media, rules, gate, "
+        "hangup, quota, cost, spool, workers, overload, drain_s, sinks, log"
     ),
     # does not go together
     "workers: 2\nasterisk:\n  transport: websocket_client": (
@@ -249,6 +254,13 @@ ONE_FAULT = {
     "media:\n  last_port: 30000": (
         "FILE:2: media.first_port: is above last_port; swap the two or widen the range"
     ),
+    "pbx: freeswitch\nmedia:\n  early_media: true": (
+        "FILE:3: media.early_media: is not for FreeSWITCH: a stream before the answer costs the caller the "
+        "ringback; set false"
+    ),
+    "freeswitch:\n  media_tls_cert: /etc/cert.pem": (
+        "FILE:2: freeswitch.media_tls_key: goes with media_tls_cert; give both for wss://, or neither for ws://"
+    ),
     "gate:\n  silence_ms: 180": (
         "FILE:2: gate.hangover_ms: is longer than silence_ms, which ends the utterance; give silence_ms or "
         "less"
@@ -289,6 +301,60 @@ ONE_FAULT = {
 @pytest.mark.parametrize(("text", "line"), ONE_FAULT.items())
 def test_each_fault_is_one_line_with_its_place_and_mend(faults: Check, text: str, line: str) -> None:
     assert faults(text) == [line]
+
+
+BESIDE_FREESWITCH = {**ENVIRON, "ESL_PASSWORD": "3sl"}
+NO_IPV6 = (
+    "is an IPv6 address, which FreeSWITCH's media modules take in no URL; give a host name or an IPv4 address"
+)
+
+
+class TestFreeSwitch:
+    @pytest.mark.parametrize(
+        ("media", "line"),
+        [("{advertise: 'fd00::7'}", 2), ("{bind: '::', advertise: 'fd00::7'}", 2), ("{bind: '::1'}", 2)],
+    )
+    def test_streams_are_sent_to_no_ipv6_address(self, faults: Check, media: str, line: int) -> None:
+        told = f"FILE:{line}: media.advertise: {NO_IPV6}"
+        assert faults(f"pbx: freeswitch\nmedia: {media}\n", BESIDE_FREESWITCH) == [told]
+
+    def test_an_ipv6_address_is_listened_on_by_name(self, tmp_path: Path) -> None:
+        file = tmp_path / "bridge.yaml"
+        file.write_text("pbx: freeswitch\nmedia: {bind: '::', advertise: bridge.lan}\n")
+        assert load(file, BESIDE_FREESWITCH).media.advertised == "bridge.lan"
+
+    @pytest.mark.parametrize(
+        ("told", "fault"),
+        [
+            ("user_event: RTZR", ""),
+            ("variable: T", ""),
+            (
+                "application: crm, user_event: T",
+                "FILE:2: sinks.pbx.application: is for ARI, which FreeSWITCH does",
+            ),
+        ],
+    )
+    def test_what_can_be_told(self, tmp_path: Path, told: str, fault: str) -> None:
+        file = tmp_path / "bridge.yaml"
+        file.write_text(f"pbx: freeswitch\nsinks: {{pbx: {{{told}}}}}\n")
+        try:
+            load(file, BESIDE_FREESWITCH)
+        except ConfigError as error:
+            (line,) = error.lines
+        else:
+            line = ""
+        assert line.replace(str(file), "FILE").startswith(fault)
+        assert bool(line) == bool(fault)
+
+    def test_what_only_asterisk_has_is_no_fault(self, tmp_path: Path) -> None:
+        file = tmp_path / "bridge.yaml"
+        file.write_text("pbx: freeswitch\nworkers: 2\nasterisk: {transport: websocket_client}\n")
+        assert load(file, BESIDE_FREESWITCH).workers == 2
+
+    def test_the_password_that_all_know_is_for_this_machine(self, faults: Check) -> None:
+        far = "pbx: freeswitch\nfreeswitch: {esl_host: 192.0.2.9}\n"
+        (line,) = faults(far, {**ENVIRON, "ESL_PASSWORD": "ClueCon"})
+        assert line.startswith("environment: ESL_PASSWORD: is the one that every FreeSWITCH has at first")
 
 
 class TestFiles:
@@ -410,6 +476,24 @@ class TestSecrets:
         file.write_text("drain_s: 1")
         assert load(file, {}, pbx=False, rtzr=False).secrets == Secrets()
         assert load(file, {"ARI_PASSWORD": "p4ss"}, rtzr=False).secrets == Secrets(ari_password="p4ss")
+
+    def test_the_secret_of_the_pbx_that_is_followed_is_the_one_that_is_needed(self, tmp_path: Path) -> None:
+        file = tmp_path / "bridge.yaml"
+        file.write_text("pbx: freeswitch\n")
+        environ = {"RTZR_CLIENT_ID": "id", "RTZR_CLIENT_SECRET": "x", "ESL_PASSWORD": "the-password"}
+        assert load(file, environ).secrets.esl_password == "the-password"
+        with pytest.raises(ConfigError, match="ESL_PASSWORD: is not set"):
+            load(file, {**environ, "ESL_PASSWORD": ""})
+
+    def test_everybodys_password_guards_nothing_but_loopback(self, tmp_path: Path) -> None:
+        file = tmp_path / "bridge.yaml"
+        environ = {"RTZR_CLIENT_ID": "id", "RTZR_CLIENT_SECRET": "x", "ESL_PASSWORD": DEFAULT_PASSWORD}
+        for section in ("", "{esl_host: localhost}", "{esl_host: 192.0.2.1, default_password_allowed: true}"):
+            file.write_text(f"pbx: freeswitch\nfreeswitch: {section}\n")
+            assert load(file, environ).secrets.esl_password == DEFAULT_PASSWORD
+        file.write_text("pbx: freeswitch\nfreeswitch: {esl_host: 192.0.2.1}\n")
+        with pytest.raises(ConfigError, match=r"ESL_PASSWORD: .* event_socket\.conf\.xml"):
+            load(file, environ)
 
     @pytest.mark.parametrize(
         "key",

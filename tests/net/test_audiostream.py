@@ -233,7 +233,7 @@ async def test_another_rate_is_told_once(listening: AudioStreamServer, heard: He
                 heard.now_ms += 20
                 switch.speak(TONE * 2)
                 await until(lambda number=number: len(heard.batches) == number + 1)  # type: ignore[misc]
-    assert inlet.mismatched
+    assert inlet.flaw == "rate mismatch"
     (log,) = logs
     assert (log["expected"], log["measured"]) == (16_000, 32_000)
     assert "stereo" in log["mend"]

@@ -492,9 +492,9 @@ async def test_a_half_open_link_is_noticed() -> None:
 
 async def test_an_idle_link_that_answers_stays() -> None:
     pbx = Pbx()
-    async with connected(pbx.serve, ping_s=0.02) as connection:
+    async with connected(pbx.serve, ping_s=0.2) as connection:
         async with asyncio.timeout(5):
-            while len(pbx.asked) < 5:  # noqa: ASYNC110 - nobody tells
+            while len(pbx.asked) < 4:  # noqa: ASYNC110 - nobody tells
                 await asyncio.sleep(0.005)
         assert not connection.why
         assert set(pbx.asked[1:]) == {"api status"}
@@ -502,25 +502,25 @@ async def test_an_idle_link_that_answers_stays() -> None:
 
 async def test_a_ping_that_is_refused_is_an_answer() -> None:
     pbx = Pbx(**{"api status": reply("-ERR permission denied")})
-    async with connected(pbx.serve, ping_s=0.02) as connection:
+    async with connected(pbx.serve, ping_s=0.2) as connection:
         async with asyncio.timeout(5):
-            while len(pbx.asked) < 4:  # noqa: ASYNC110 - nobody tells
+            while len(pbx.asked) < 3:  # noqa: ASYNC110 - nobody tells
                 await asyncio.sleep(0.005)
         assert not connection.why
 
 
 async def test_a_link_that_goes_dead_after_a_ping_was_overtaken_by_an_event_is_noticed() -> None:
     pbx = Pbx(**{"api status": event("A")})
-    async with connected(pbx.serve, ping_s=0.05) as connection:
+    async with connected(pbx.serve, ping_s=0.2) as connection:
         assert len(await rest(connection)) == 1
-        assert connection.why == "no answer to a ping within 0.05 s"
+        assert connection.why == "no answer to a ping within 0.2 s"
 
 
 async def test_a_command_may_take_its_own_time() -> None:
     pbx = Pbx(**{"api slow": None})
-    async with connected(pbx.serve, ping_s=0.02) as connection:
-        with pytest.raises(PbxUnreachable, match=r"no reply to slow within 0\.3 s"):
-            await connection.api("slow", timeout_s=0.3)
+    async with connected(pbx.serve, ping_s=0.2) as connection:
+        with pytest.raises(PbxUnreachable, match=r"no reply to slow within 0\.5 s"):
+            await connection.api("slow", timeout_s=0.5)
     assert "api status" not in pbx.asked[pbx.asked.index("api slow") :]
 
 

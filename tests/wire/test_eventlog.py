@@ -29,6 +29,36 @@ def test_an_object_a_line_and_one_list_tell_the_same() -> None:
     assert len(one_list.told) > 50
 
 
+def freeswitch_events() -> list[str]:
+    file = CAPTURES.parent / "freeswitch" / "call-20-rejected-486.jsonl"
+    found = (json.loads(line).get("event") for line in file.read_text(encoding="utf-8").splitlines())
+    return [json.dumps(event) for event in found if event is not None]
+
+
+def test_freeswitchs_events_are_read_a_line_each_and_as_the_socket_has_them() -> None:
+    """There the next message's header begins behind the brace that ends an event."""
+    lines = freeswitch_events()
+    log = read(lines, frozenset({"sip_term_status"}))
+    assert (log.kind, log.kind.pbx, log.unread) == (Kind.ESL, "freeswitch", ())
+    names = [type(one.event).__name__ for one in log.told]
+    assert names[:3] == ["ChannelCreated", "ChannelCreated", "Dial"]
+    assert names.count("ChannelDestroyed") == 2
+    header = "Content-Length: 9\nContent-Type: text/event-json\n\n"
+    socket = read(lines_of(header + header.join(lines)), frozenset({"sip_term_status"}))
+    assert socket.told == log.told
+
+
+@given(st.data())
+def test_a_log_of_freeswitchs_that_is_cut_or_spoilt_is_read_as_far_as_it_can_be(data: st.DataObject) -> None:
+    lines = freeswitch_events()
+    number = data.draw(st.integers(0, len(lines) - 1))
+    place = data.draw(st.integers(1, len(lines[number]) - 1))
+    lines[number] = lines[number][:place] + data.draw(st.text(max_size=9))
+    log = read([*freeswitch_events()[:1], *lines])
+    assert len(log.unread) <= 2
+    assert log.told
+
+
 def test_messages_of_the_manager_interface_come_with_the_linkedids() -> None:
     log = read(lines_of(AMI))
     assert (log.kind, log.unread) == (Kind.AMI, ())

@@ -10,12 +10,14 @@ from bridge.types import Role
 from bridge.wire.esl import EslEvent
 from bridge.wire.freeswitch import (
     ANNOUNCED,
+    CHECK,
     CONFERENCE,
     Follower,
     bridges_of,
     cause_of,
     listed,
     rows_of,
+    tone_call,
 )
 from bridge.wire.pbxevents import (
     Bridge,
@@ -199,6 +201,30 @@ def test_wanted_variables_are_told_of_once() -> None:
     assert follower.take(event("CHANNEL_EXECUTE_COMPLETE", variable_tenant="acme")) == []
 
 
+def test_where_a_dialled_channel_leads_its_profile_tells() -> None:
+    follower = Follower()
+    follower.take(
+        event("CHANNEL_CREATE", Channel_Name="sofia/internal/1001@192.0.2.1", Caller_Context="default")
+    )
+    out = {"Channel_Name": "sofia/external/0212345678@kt", "Caller_Context": "default"}
+    called = {"Call_Direction": "outbound", "Other_Type": "originator", "Other_Leg_Unique_ID": "a"}
+    follower.take(event("CHANNEL_CREATE", "b", **out, **called))
+    (dial,) = follower.take(event("CHANNEL_ORIGINATE", "b", **out, **called))
+    assert isinstance(dial, Dial)
+    assert dial.caller is not None
+    assert (dial.caller.context, dial.peer.context) == ("default", "external")
+
+
+def test_who_waits_in_a_queue_is_known_to() -> None:
+    follower = Follower()
+    (made,) = follower.take(event("CHANNEL_CREATE"))
+    event_b = {"Bridge_A_Unique_ID": "a", "Bridge_B_Unique_ID": "b"}
+    up, *_ = follower.take(event("CHANNEL_BRIDGE", variable_cc_queue="sales@default", **event_b))
+    assert isinstance(made, ChannelCreated)
+    assert isinstance(up, ChannelStateChange)
+    assert (made.channel.application, up.channel.application_data) == ("", "sales@default")
+
+
 @pytest.mark.parametrize(
     "wrong", [{"Unique_ID": ""}, {"Event_Date_Timestamp": "soon"}, {"Event_Date_Timestamp": "9" * 30}]
 )
@@ -218,7 +244,8 @@ ROWS = {
     "rows": [
         {
             "uuid": "a", "direction": "inbound", "created_epoch": "1795344403", "name": "sofia/lo/1001",
-            "cid_name": "Alice", "cid_num": "1001", "dest": "2000", "context": "default", "callstate": "ACTIVE",
+            "cid_name": "Alice", "cid_num": "1001", "dest": "2000", "context": "default",
+            "callstate": "ACTIVE",
         },
         {
             "uuid": "b", "direction": "outbound", "created_epoch": "1795344404", "name": "sofia/lo/2000",
@@ -247,3 +274,17 @@ def test_no_channels_are_no_rows() -> None:
 def test_calls_are_pairs() -> None:
     rows = [{"uuid": "a", "b_uuid": "b"}, {"uuid": "c", "b_uuid": ""}]
     assert bridges_of(rows) == (Bridge("a+b", frozenset("ab")),)
+
+
+def test_a_call_with_a_tone_is_one_that_nobody_follows() -> None:
+    """A dial string is parted at commas, and mod_loopback's application has all that follows."""
+    command, dialled, then = tone_call("0-1", 1004, 20)
+    assert (command, then) == ("originate", "&park()")
+    tone = "loopback/app=playback:tone_stream://%(20000\\,0\\,1004)"
+    assert dialled == f"{{origination_uuid=0-1,{CHECK}=true}}{tone}"
+    marked = {f"variable_{CHECK}": "true"}
+    follower = Follower()
+    for event in recorded("mas-01-mono-8k-caller-hangup"):
+        assert follower.take(EslEvent(event.name, event.subclass, {**event.headers, **marked}, "")) == []
+    with pytest.raises(PbxError):
+        tone_call("a b", 1004, 20)

@@ -104,7 +104,7 @@ def test_however_often_it_is_cut_each_word_is_told_once(sizes: list[int], data: 
     hearing, told, total = Hearing(LEG), list[str](), 40
     done = 0
     for size in sizes:
-        begin = data.draw(st.integers(max(0, done - 3), done))
+        begin = data.draw(st.integers(max(0, done - 3), min(done, total - 1)))
         count = min(total - begin, size)
         words = [(str(begin + i), i * 260, i * 260 + 200) for i in range(count)]
         made = hearing.transcript(final(*words), replayed(begin * 260, 100_000))

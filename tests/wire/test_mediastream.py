@@ -30,6 +30,14 @@ def test_how_streams_are_started() -> None:
     assert fork.start(order(), secure=True)[3] == f"wss://192.0.2.1:8787/{KEY}"
 
 
+def test_what_is_set_before() -> None:
+    usual = "STREAM_MESSAGE_DEFLATE=true;STREAM_HEART_BEAT=30"
+    assert Module.AUDIO_STREAM.variables(TapKind.MONO) == usual
+    assert Module.AUDIO_STREAM.variables(TapKind.STEREO) == f"{usual};send_silence_when_idle=-1"
+    assert Module.AUDIO_FORK.variables(TapKind.MONO) == ""
+    assert Module.AUDIO_FORK.variables(TapKind.STEREO) == "send_silence_when_idle=-1"
+
+
 def test_how_streams_are_stopped() -> None:
     assert Module.AUDIO_STREAM.stop("a") == ("uuid_audio_stream", "a", "stop")
     assert Module.AUDIO_FORK.stop("a") == ("uuid_audio_fork", "a", "stop", "rtzr_bridge")

@@ -16,6 +16,14 @@ def test_those_who_come_are_together_with_those_who_are_there() -> None:
     assert meetings.enter(C, "one") == (B, C)
 
 
+def test_who_is_around_somebody() -> None:
+    meetings = Meetings()
+    meetings.enter(A, "one")
+    meetings.enter(B, "one")
+    assert meetings.around("b") == (A, B)
+    assert meetings.around("c") == ()
+
+
 def test_who_comes_again_is_there_once() -> None:
     meetings = Meetings()
     meetings.enter(A, "one")

@@ -86,6 +86,18 @@ def test_a_variable_that_is_set_is_one_more_fact() -> None:
     assert one.take(pbxevents.ChannelVarset(1000.0, a, "TENANT", "acme")) == [], "the choice stands"
 
 
+def test_who_is_chosen_in_the_middle_of_a_conversation_is_heard_with_the_other_one() -> None:
+    one, a, b = roster(rule("acme", variables__TENANT="acme")), channel("a"), channel("b", "Down", "phones")
+    one.take(created(a))
+    for each in (a, b):
+        one.take(pbxevents.ChannelEnteredBridge(1001.0, each, "bridge"))
+    assert one.take(pbxevents.ChannelVarset(1002.0, a, "TENANT", "acme")) == [LookUp(a, "acme")]
+    assert starts(one.chosen(a, "a", "acme")) == [
+        ("a", "a", Role.CALLER, "acme"),
+        ("b", "a", Role.CALLEE, ""),
+    ]
+
+
 def test_a_variable_for_all_who_are_dialled_is_meant_by_its_bare_name() -> None:
     """`Set(__TENANT=acme)` sets TENANT, and the PBX tells of `__TENANT`."""
     for told in ("_TENANT", "__TENANT"):

@@ -50,8 +50,7 @@ class Call:
     async def ring(self, *, announce: bool = False) -> None:
         """The caller's channel appears, and the callee's telephone rings.
 
-        With `announce`, the dialplan says on the way that the call is to be heard, by `RTZR_CALL` and a CUSTOM
-        event.
+        With `announce`, the dialplan says on the way that the call is to be heard.
         """
         a = self.caller
         if self._click:
@@ -131,13 +130,8 @@ class Call:
         first = self.callee if by == "callee" else self.caller
         if not self.callee.up and by != "switch":
             cause = "USER_BUSY" if by == "callee" else "ORIGINATOR_CANCEL"
-        end(
-            self._switch,
-            first,
-            cause,
-            by_party=by != "switch",
-            with_=_unlike(first, self.caller, self.callee),
-        )
+        other = self.caller if first is self.callee else self.callee
+        end(self._switch, first, cause, by_party=by != "switch", other=None if other is first else other)
         await asyncio.sleep(0)
 
     def _dial(self, number: str) -> Channel:
@@ -225,20 +219,20 @@ def meet(switch: Fires, x: Channel, y: Channel) -> None:
 
 
 def end(
-    switch: Fires, first: Channel, cause: str, *, by_party: bool = True, with_: Channel | None = None
+    switch: Fires, first: Channel, cause: str, *, by_party: bool = True, other: Channel | None = None
 ) -> None:
     """`first` is hung up, by its party or by us, and who was with it after it.
 
-    `with_` is a leg in the same call that was not answered yet.
+    `other` is a leg in the same call that was not answered yet.
     """
-    second = first.peer or with_
+    second = first.peer or other
     received = "bye" if first.up else _before_answer(first)
     _hangup(switch, first, cause, f"recv_{received}" if by_party else "send_bye")
     if second is None or second.cause:
         _complete(switch, first)
         _destroy(switch, first)
         return
-    other = cause if by_party else NORMAL
+    second_cause = cause if by_party else NORMAL
     a, b = (second, first) if first.other_type == "originator" else (first, second)
     if first is b:
         _complete(switch, b)
@@ -246,7 +240,7 @@ def end(
     first.peer = second.peer = None
     if first is b and bridged:
         _unbridge(switch, a, b)
-    _hangup(switch, second, other, "send_bye" if second.up else f"send_{_before_answer(first)}")
+    _hangup(switch, second, second_cause, "send_bye" if second.up else f"send_{_before_answer(first)}")
     if second is b:
         _complete(switch, b)
         if bridged:
@@ -258,10 +252,6 @@ def end(
 
 def _before_answer(first: Channel) -> str:
     return "refuse" if first.other_type == "originator" else "cancel"
-
-
-def _unlike(first: Channel, *channels: Channel) -> Channel | None:
-    return next((channel for channel in channels if channel is not first), None)
 
 
 def _pair(a: Channel, b: Channel) -> Headers:

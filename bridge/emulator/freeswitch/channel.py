@@ -28,16 +28,8 @@ _STATES = (
     "CS_DESTROY",
     "CS_NONE",
 )
-_CALLSTATES = {
-    "DOWN": 0,
-    "RINGING": 2,
-    "EARLY": 3,
-    "ACTIVE": 4,
-    "HELD": 5,
-    "RING_WAIT": 6,
-    "HANGUP": 7,
-    "UNHELD": 8,
-}
+_CALLSTATES = ("DOWN", "DIALING", "RINGING", "EARLY", "ACTIVE", "HELD", "RING_WAIT", "HANGUP", "UNHELD")
+"""By their numbers."""
 Headers = list[tuple[str, str]]
 """In order, and a name may come twice, as in FreeSWITCH's own events."""
 
@@ -123,7 +115,7 @@ class Channel:
         return found + [(f"variable_{name}", value) for name, value in self.variables.items()]
 
     def callstate_number(self) -> str:
-        return str(_CALLSTATES[self.callstate])
+        return str(_CALLSTATES.index(self.callstate))
 
     def _profile(self, prefix: str) -> Headers:
         found = {

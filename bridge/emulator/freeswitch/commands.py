@@ -5,6 +5,7 @@ Answers are those recorded, or of mod_commands' source where no recording has th
 
 import json
 import re
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Protocol
@@ -23,17 +24,7 @@ _STREAM_USAGE = (
 _SHOW_USAGE = "-USAGE: codec|endpoint|application|api|calls [count]|channels [count] [as xml|json]\n"
 _URL = re.compile(r"wss?://[A-Za-z0-9.-]+(:\d+)?(/\S*)?")
 """What mod_audio_stream takes: no underscore in the host, no IPv6."""
-_MODULES = frozenset(
-    [
-        "mod_commands",
-        "mod_dptools",
-        "mod_sofia",
-        "mod_loopback",
-        "mod_event_socket",
-        "mod_dialplan_xml",
-        "mod_tone_stream",
-    ]
-)
+_MODULES = frozenset(("mod_commands", "mod_dptools", "mod_event_socket", "mod_loopback", "mod_sofia"))
 _RATES = {"8k": 8000, "16k": 16_000}
 _BUG = "audio_stream"
 _FORK_BUG = "audio_fork"
@@ -67,8 +58,11 @@ class Commands:
             "status": self._status,
             "show": self._show,
             "module_exists": self._module_exists,
+            "strepoch": self._strepoch,
+            "global_getvar": self._global_getvar,
             "uuid_exists": self._exists,
             "uuid_setvar": self._setvar,
+            "uuid_setvar_multi": self._setvars,
             "uuid_getvar": self._getvar,
             "uuid_kill": self._kill,
             "uuid_bridge": self._bridge,
@@ -95,7 +89,8 @@ class Commands:
         return (
             "UP 0 years, 0 days, 0 hours, 1 minute, 20 seconds, 394 milliseconds, 31 microseconds\n"
             f"FreeSWITCH (Version {self._switch.knobs.version} git a88d069 64bit) is ready\n"
-            f"{self._switch.sessions} session(s) since startup\n{now} session(s) - peak {now}, last 5min {now}\n"
+            f"{self._switch.sessions} session(s) since startup\n"
+            f"{now} session(s) - peak {now}, last 5min {now}\n"
             "0 session(s) per Sec out of max 30, peak 1, last 5min 1\n1000 session(s) max\n"
             "min idle cpu 0.00/98.00\nCurrent Stack Size/Max 240K/8192K\n"
         )
@@ -125,8 +120,16 @@ class Commands:
         return rows
 
     async def _module_exists(self, rest: str) -> str:
-        loaded = rest in _MODULES or rest == self._switch.knobs.module.file != ""
-        return "true" if loaded else "false"
+        knobs = self._switch.knobs
+        media = {module.file for module in (knobs.module, *knobs.also_loaded)} - {""}
+        return "true" if rest in _MODULES or rest in media else "false"
+
+    async def _strepoch(self, _: str) -> str:
+        return str(int(time.time()) + self._switch.knobs.ahead_s)
+
+    async def _global_getvar(self, rest: str) -> str:
+        """mod_event_socket has words for a command that says nothing."""
+        return dict(self._switch.knobs.settings).get(rest) or "-ERR no reply\n"
 
     async def _exists(self, rest: str) -> str:
         return "true" if self._channel(rest) else "false"
@@ -143,6 +146,14 @@ class Commands:
         if value:
             channel.variables[name] = value
         return "+OK\n"
+
+    async def _setvars(self, rest: str) -> str:
+        uuid, _, settings = rest.partition(" ")
+        for setting in filter(None, settings.split(";")):
+            said = await self._setvar(f"{uuid} {setting.replace('=', ' ', 1)}")
+            if not said.startswith("+OK"):
+                return said
+        return "+OK\n" if settings else "-USAGE: <uuid> <var>=<value>;<var>=<value>...\n"
 
     async def _getvar(self, rest: str) -> str:
         uuid, _, name = rest.partition(" ")
@@ -169,6 +180,8 @@ class Commands:
         found = re.fullmatch(r"(?:\{(.*?)\})?loopback/(\S+) (&\S+.*|\S+.*)", rest)
         if found is None:
             return "-ERR DESTINATION_OUT_OF_ORDER\n"
+        if not self._switch.knobs.loopback:
+            return "-ERR CHAN_NOT_IMPLEMENTED\n"
         pairs = (pair.partition("=") for pair in (found[1] or "").split(",") if pair)
         variables = {name: value for name, _, value in pairs}
         uuid = variables.pop("origination_uuid", "")
@@ -216,21 +229,21 @@ class Commands:
         return _FORK_BUG, words[0] if words else ""
 
     def _start(self, channel: Channel, rest: str) -> str:
-        url, mix, rate_word, *extra = [*rest.split(" ", 3), "", "", ""][: max(3, rest.count(" ", 0) and 4)]
+        url, mix, rate_word, extra = [*rest.split(" ", 3), "", "", "", ""][:4]
         if mix not in ("mono", "mixed", "stereo"):
             return "-ERR no reply\n"
         rate = _RATES.get(rate_word or "8k", 0)
         with suppress(ValueError):
             rate = rate or int(rate_word)
         usable = rate > 0 and rate % 8000 == 0 and (self._fork or _URL.fullmatch(url) is not None)
-        bug, metadata = self._bug_and_metadata(extra[0] if extra else "")
+        bug, metadata = self._bug_and_metadata(extra)
         if not usable or self._switch.knobs.refuse_start or bug in channel.streams or channel.cause:
             return _FAILED
         self._switch.start_stream(channel, StreamOrder(url, mix, rate, bug, metadata))
         return _OK
 
     def _bug_and_metadata(self, rest: str) -> tuple[str, str]:
-        """mod_audio_stream's metadata keep their spaces; mod_audio_fork's are one word, after a name or not."""
+        """mod_audio_stream's metadata keep spaces; mod_audio_fork takes a name before a word of them."""
         if not self._fork:
             return _BUG, rest
         return self._bug_and_text(rest.split(" ") if rest else [])

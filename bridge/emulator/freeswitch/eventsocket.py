@@ -21,49 +21,15 @@ _MOST_LOST = 500
 """A client that lost more is cut off, as by mod_event_socket."""
 _GOODBYE = b"Disconnected, goodbye.\nSee you at ClueCon! http://www.cluecon.com/\n"
 _PLAIN_SAFE = "!$'()*,-./_~"
-EVENTS = frozenset(
-    [
-        "CUSTOM",
-        "CHANNEL_CREATE",
-        "CHANNEL_DESTROY",
-        "CHANNEL_STATE",
-        "CHANNEL_CALLSTATE",
-        "CHANNEL_ANSWER",
-        "CHANNEL_HANGUP",
-        "CHANNEL_HANGUP_COMPLETE",
-        "CHANNEL_EXECUTE",
-        "CHANNEL_EXECUTE_COMPLETE",
-        "CHANNEL_HOLD",
-        "CHANNEL_UNHOLD",
-        "CHANNEL_BRIDGE",
-        "CHANNEL_UNBRIDGE",
-        "CHANNEL_PROGRESS",
-        "CHANNEL_PROGRESS_MEDIA",
-        "CHANNEL_OUTGOING",
-        "CHANNEL_PARK",
-        "CHANNEL_UNPARK",
-        "CHANNEL_APPLICATION",
-        "CHANNEL_ORIGINATE",
-        "CHANNEL_UUID",
-        "CHANNEL_DATA",
-        "API",
-        "BACKGROUND_JOB",
-        "CODEC",
-        "CALL_UPDATE",
-        "MEDIA_BUG_START",
-        "MEDIA_BUG_STOP",
-        "DTMF",
-        "HEARTBEAT",
-        "SHUTDOWN",
-        "MODULE_LOAD",
-        "MODULE_UNLOAD",
-        "RECORD_START",
-        "RECORD_STOP",
-        "PLAYBACK_START",
-        "PLAYBACK_STOP",
-        "MESSAGE",
-    ]
-)
+_CHANNEL = """
+CREATE DESTROY STATE CALLSTATE ANSWER HANGUP HANGUP_COMPLETE EXECUTE EXECUTE_COMPLETE HOLD UNHOLD BRIDGE
+UNBRIDGE PROGRESS PROGRESS_MEDIA OUTGOING PARK UNPARK APPLICATION ORIGINATE UUID DATA
+"""
+_OTHER = """
+CUSTOM API BACKGROUND_JOB CODEC CALL_UPDATE MEDIA_BUG_START MEDIA_BUG_STOP DTMF HEARTBEAT SHUTDOWN MODULE_LOAD
+MODULE_UNLOAD RECORD_START RECORD_STOP PLAYBACK_START PLAYBACK_STOP MESSAGE
+"""
+EVENTS = frozenset((*(f"CHANNEL_{name}" for name in _CHANNEL.split()), *_OTHER.split()))
 """The names it knows; FreeSWITCH knows more."""
 
 Api = Callable[[str], Awaitable[str]]
@@ -81,14 +47,19 @@ class EventSocket:
         api: Api,
         fire: Fire,
         spawn: Callable[[Awaitable[None]], None],
+        changed: Callable[[], None],
     ) -> None:
-        """`api` carries out a command, `fire` sends an event to every client, `spawn` owns a task."""
+        """`api` carries out a command, `fire` sends an event to every client, `spawn` owns a task.
+
+        `changed` is told when it asked for events.
+        """
         self._reader = reader
         self._writer = writer
         self._knobs = knobs
         self._api = api
         self._fire = fire
         self._spawn = spawn
+        self._changed = changed
         self._authed = False
         self._plain = False
         self._names: set[str] = set()
@@ -96,6 +67,11 @@ class EventSocket:
         self._all = False
         self.lost = 0
         """Events that it was too slow for."""
+
+    @property
+    def follows(self) -> bool:
+        """Whether it asked for any event."""
+        return self._all or bool(self._names or self._subclasses)
 
     async def serve(self) -> None:
         with suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, TimeoutError):
@@ -135,11 +111,9 @@ class EventSocket:
         name = event["Event-Name"]
         if not self._authed:
             return False
-        if self._all:
-            return True
-        return (
-            event.get("Event-Subclass", "") in self._subclasses if name == "CUSTOM" else name in self._names
-        )
+        if name == "CUSTOM" and not self._all:
+            return event.get("Event-Subclass", "") in self._subclasses
+        return self._all or name in self._names
 
     async def _login(self) -> bool:
         while not self._authed:
@@ -232,6 +206,7 @@ class EventSocket:
         self._all = self._all or "ALL" in wanted
         self._names |= wanted
         self._subclasses.update(words[cut + 1 :])
+        self._changed()
         return f"+OK event listener enabled {style}"
 
     def _bye(self) -> None:

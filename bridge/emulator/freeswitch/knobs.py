@@ -22,9 +22,8 @@ class Module(StrEnum):
 
     @property
     def command(self) -> str:
-        return {"mod_audio_stream": "uuid_audio_stream", "mod_audio_fork": "uuid_audio_fork"}.get(
-            self.file, ""
-        )
+        """The `api` command that it brings."""
+        return self.file.replace("mod_", "uuid_")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +32,15 @@ class SwitchKnobs:
 
     password: str = "ClueCon"  # noqa: S105 - the one that FreeSWITCH ships with
     module: Module = Module.AUDIO_STREAM
+    also_loaded: tuple[Module, ...] = ()
+    """Further media modules that `module_exists` knows of; none of their commands is."""
+    loopback: bool = True
+    """Whether mod_loopback is loaded."""
     version: str = "1.10.12-release"
+    ahead_s: int = 0
+    """By how much its clock is ahead, as `strepoch` tells."""
+    settings: tuple[tuple[str, str], ...] = ()
+    """Global variables, name and value."""
     acl_refuses: bool = False
     """Every connection is turned away before it may log in."""
     reply_delay_s: float = 0.0
@@ -50,6 +57,8 @@ class SwitchKnobs:
     """A stream opens two connections to one URL, and sends by the second."""
     mute: bool = False
     """Streams connect and send nothing."""
+    tone_off_hz: int = 0
+    """How much higher than asked for the tones of `tone_stream` are."""
     connect_timeout_s: float = 1.0
     """What a connection and its upgrade may take, as in mod_audio_stream."""
 

@@ -1,7 +1,7 @@
 """One media stream of the emulated FreeSWITCH: the WebSocket client, and what its module does after a drop.
 
-Frames go out in real time. What each generation of module does, and the bodies of its events, are those of the
-recordings.
+Frames go out in real time. What each generation of module does, and the bodies of its events, are those of
+the recordings.
 """
 
 import asyncio
@@ -10,10 +10,11 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidMessage, InvalidStatus
-from websockets.typing import Subprotocol
+from websockets.typing import Origin, Subprotocol
 
 from bridge.emulator.freeswitch.channel import Channel
 from bridge.emulator.freeswitch.knobs import Module, SwitchKnobs
@@ -32,6 +33,7 @@ _FORK_TYPES = {
     "json": "json",
 }
 """What mod_audio_fork makes an event of; other text it drops."""
+_OLD_AGENT = "ixwebsocket/11.4.3 linux ssl/OpenSSL OpenSSL 3.0.22 25 Aug 2026 zlib 1.2.13"
 _RESET = "Connection reset by peer (system error 104)"
 
 
@@ -59,7 +61,10 @@ class Stream:
         tell: Callable[[str, str, Channel, str], None],
         origin_s: float,
     ) -> None:
-        """`tell` fires a CUSTOM event (subclass, body) or a media bug's (name); frames count from `origin_s`."""
+        """`tell` fires an event: its name, a subclass, the channel, and a body or the media bug's name.
+
+        Frames are counted from `origin_s` of the loop's clock.
+        """
         self.order = order
         self.paused = False
         self.connections = 0
@@ -134,13 +139,14 @@ class Stream:
 
     async def _dial(self, opened: AsyncExitStack) -> ClientConnection:
         fork = self._module is Module.AUDIO_FORK
-        timeout_s = self._knobs().connect_timeout_s
-        async with asyncio.timeout(timeout_s):
+        parts = urlsplit(self.order.url)
+        async with asyncio.timeout(self._knobs().connect_timeout_s):
             socket = await connect(
                 self.order.url,
                 subprotocols=[Subprotocol("audio.drachtio.org")] if fork else None,
                 compression=None,
-                user_agent_header=None,
+                origin=Origin(f"http://{parts.hostname if fork else parts.netloc}"),
+                user_agent_header=_OLD_AGENT if self._module is Module.AUDIO_STREAM_OLD else None,
                 ping_interval=None,
                 open_timeout=None,
                 close_timeout=1,

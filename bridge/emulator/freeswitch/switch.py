@@ -1,12 +1,13 @@
 """A FreeSWITCH in this process: event socket, channels, media streams, and calls that a script makes.
 
-`async with Switch() as switch: call = switch.call("1001", "2000"); await call.ring(); await call.answer()`. What
-is here: who listens, who is told, who owns the tasks. Nothing prints or logs.
+`async with Switch() as switch: call = switch.call("1001", "2000"); await call.ring(); await call.answer()`.
+What is here: who listens, who is told, who owns the tasks. Nothing prints or logs.
 """
 
 import asyncio
+import re
 import time
-from collections.abc import Awaitable, Coroutine
+from collections.abc import Awaitable, Callable
 from email.utils import formatdate
 from itertools import count
 from types import TracebackType
@@ -20,15 +21,19 @@ from bridge.emulator.freeswitch.commands import Commands
 from bridge.emulator.freeswitch.eventsocket import EventSocket
 from bridge.emulator.freeswitch.knobs import DEFAULTS, SwitchKnobs
 from bridge.emulator.freeswitch.stream import Stream, StreamOrder
-from bridge.emulator.freeswitch.voice import Voice
+from bridge.emulator.freeswitch.voice import Voice, tone_of
 
+_TONE = re.compile(r"app=playback:tone_stream://%\((\d+)\\,0\\,(\d+)\)")
+"""One tone: milliseconds and Hz. A dial string is parted at commas that are not escaped."""
 _GRACE_S = 2.0
 """On leaving, what streams have to close in order."""
 
 
 class Switch:
-    """It listens from entry to exit; on exit every socket and task of it is gone. Raises OSError when the port is
-    taken."""
+    """It listens from entry to exit; on exit every socket and task of it is gone.
+
+    Raises OSError when the port is taken.
+    """
 
     def __init__(self, knobs: SwitchKnobs = DEFAULTS, host: str = "127.0.0.1", port: int = 0) -> None:
         self.knobs = knobs
@@ -51,6 +56,7 @@ class Switch:
         self._server: asyncio.Server | None = None
         self._api = Commands(self)
         self._origin_s = 0.0
+        self._changed = asyncio.Event()
 
     @property
     def port(self) -> int:
@@ -61,6 +67,11 @@ class Switch:
     def clients(self) -> int:
         """How many are connected to the event socket."""
         return len(self._clients)
+
+    @property
+    def followed(self) -> bool:
+        """Whether a client has asked for events."""
+        return any(client.follows for client in self._clients)
 
     @property
     def lost(self) -> int:
@@ -111,6 +122,12 @@ class Switch:
             for stream in channel.streams.values():
                 stream.drop()
 
+    async def until(self, holds: Callable[[], bool]) -> None:
+        """Wait until it holds: asked whenever an event is fired, or asked for."""
+        while not holds():
+            self._changed.clear()
+            await self._changed.wait()
+
     def call(
         self,
         caller: str,
@@ -121,8 +138,7 @@ class Switch:
         click: bool = False,
         variables: dict[str, str] | None = None,
     ) -> Call:
-        """A call of `caller`'s to `called`, both numbers, that does nothing yet; with `click`, FreeSWITCH calls
-        both."""
+        """A call between two numbers, that does nothing yet; with `click`, FreeSWITCH calls both."""
         a = self.open_channel(
             name=f"sofia/lo/{caller}@127.0.0.1:15061",
             direction="outbound" if click else "inbound",
@@ -157,6 +173,7 @@ class Switch:
         ]
         for client in list(self._clients):
             client.tell(common + headers[1:], body)
+        self._changed.set()
 
     def say(self, channel: Channel, pcm: bytes, at_s: float | None = None) -> float:
         """Let its party say 8 kHz `pcm`, now or from `at_s` on; when the last of it will be sent."""
@@ -191,16 +208,21 @@ class Switch:
             stream.stop(hangup=True)
 
     def kill(self, channel: Channel, cause: str) -> None:
-        """As `uuid_kill`."""
+        """As `uuid_kill`; the halves of a loopback call end together."""
+        other = self.channels.get(channel.variables.get("other_loopback_leg_uuid", ""))
         calls.end(self, channel, cause, by_party=False)
+        if other is not None:
+            calls.end(self, other, cause, by_party=False)
 
     def join(self, one: Channel, other: Channel) -> None:
         """As `uuid_bridge`: two channels of two calls meet, and whom they leave is hung up."""
         calls.meet(self, one, other)
 
     async def originate(self, uuid: str, variables: dict[str, str], target: str) -> Channel:
-        """A loopback call: its two halves are answered, and the first is parked."""
-        number, _, context = target.partition("/")
+        """A loopback call: its two halves are answered, and the first is parked. With `app=playback:` and a
+        tone they have early media only, and the tone is heard on the first."""
+        tone = _TONE.fullmatch(target)
+        number, _, context = ("playback", "", "") if tone else target.partition("/")
         common = {"number": "0000000000", "caller_name": "", "destination": number, "callee": number}
         context = context or "default"
         a = self.open_channel(
@@ -208,13 +230,19 @@ class Switch:
         )
         b = self.open_channel(name=f"loopback/{number}-b", direction="inbound", context=context, **common)
         a.variables.update(variables, other_loopback_leg_uuid=b.uuid, is_loopback="1")
-        b.variables.update(other_loopback_leg_uuid=a.uuid, is_loopback="1")
+        b.variables.update(variables, other_loopback_leg_uuid=a.uuid, is_loopback="1")
         for channel in (a, b):
             self.fire("CHANNEL_CREATE", channel)
         for channel in (b, a):
-            channel.answer_state, channel.answered, channel.codec = "answered", micros(), True
-            channel.state, channel.callstate = "CS_EXECUTE", "ACTIVE"
+            channel.codec, channel.state = True, "CS_EXECUTE"
+            if tone:
+                channel.answer_state, channel.callstate = "early", "EARLY"
+                self.fire("CHANNEL_PROGRESS_MEDIA", channel)
+                continue
+            channel.answer_state, channel.answered, channel.callstate = "answered", micros(), "ACTIVE"
             self.fire("CHANNEL_ANSWER", channel)
+        if tone:
+            self.say(a, tone_of(int(tone[1]), int(tone[2]) + self.knobs.tone_off_hz))
         a.parked = True
         self.fire("CHANNEL_PARK", a)
         return a
@@ -247,7 +275,9 @@ class Switch:
         self.fire_event(headers, body)
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        client = EventSocket(reader, writer, lambda: self.knobs, self._run, self._sent, self.spawn)
+        client = EventSocket(
+            reader, writer, lambda: self.knobs, self._run, self._sent, self.spawn, self._changed.set
+        )
         self._clients.add(client)
         self.spawn(self._serve(client))
 
@@ -261,6 +291,3 @@ class Switch:
 
 async def _as_coroutine(work: Awaitable[None]) -> None:
     await work
-
-
-__all__ = ["Call", "Channel", "Coroutine", "Switch"]
