@@ -125,6 +125,8 @@ class AudioStreamInlet(Inlet[AudioStream]):
             self.hand_on(other, self._pair)
         if stream.mismatch is not None and not self._told:
             self._tell()
+        if stream.over and self._connection is not None:
+            self._connection.shut()
 
     def told(self, text: str) -> bool:  # noqa: ARG002 - whatever it says
         return self.stream.text(self.clock())

@@ -57,11 +57,6 @@ class Stream(Protocol):
     @property
     def counters(self) -> Counters: ...
 
-    @property
-    def over(self) -> bool:
-        """Whether this connection is to be closed."""
-        ...
-
     def restart(self) -> None:
         """Another connection follows."""
 
@@ -235,8 +230,6 @@ class Connection(asyncio.Protocol):
                     self._take_other(inlet, event, messages, now_ms)
         if messages:
             inlet.hear(messages, now_ms)
-        if inlet.stream.over:
-            self.shut()
 
     def _take_other(self, inlet: Inlet[Any], event: Piece, messages: list[Message], now_ms: float) -> None:
         """A text, or a piece of a message (of a proxy's making: no PBX cuts any), or none of ours."""

@@ -69,7 +69,7 @@ class MediaServer(ABC, Generic[InletT]):
         port: int,
         *,
         tls: ssl.SSLContext | None = None,
-        most_opening: int = 64,
+        most_opening: int = 256,
         open_timeout_s: float = 5.0,
     ) -> None:
         """At most `most_opening` connections may be in their handshake, each for `open_timeout_s`; what is in
@@ -98,6 +98,7 @@ class MediaServer(ABC, Generic[InletT]):
             self._bind,
             self._port,
             ssl=self._tls,
+            backlog=self._most_opening,  # who is not taken from the kernel in a second gives up (mas-12)
             ssl_handshake_timeout=timeout_s,
             ssl_shutdown_timeout=CLOSE_S if self._tls is not None else None,
         )

@@ -19,7 +19,7 @@ from websockets.uri import parse_uri
 from bridge.net.frames import answer_of, forget_frames
 from bridge.net.mediainlet import CLOSE_S, Connection, Deliver, Inlet, Message
 from bridge.net.mediaserver import QUIET, MediaServer
-from bridge.types import Codec
+from bridge.types import Codec, Frame
 from bridge.wire.mediasocket import SUBPROTOCOL, Failed, MediaStart, MediaStream, numbers
 
 _log = structlog.get_logger()
@@ -56,8 +56,12 @@ class MediaSocketInlet(Inlet[MediaStream]):
         return counted
 
     def hear(self, messages: Sequence[Message], now_ms: float) -> None:
+        frames: list[Frame] = []
         audio = self.stream.audio
-        frames = [frame for message in messages if (frame := audio(message, now_ms)) is not None]
+        for message in messages:
+            frame = audio(message, now_ms)
+            if frame is not None:
+                frames.append(frame)
         if frames:
             self.hand_on(frames, self._deliver)
 

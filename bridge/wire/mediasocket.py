@@ -227,9 +227,6 @@ class MediaStream:
 
     __slots__ = ("_arrival", "_bytes_per_ms", "_codec", "_longest", "_width", "announced", "counters")
 
-    over = False
-    """Asterisk closes by itself."""
-
     def __init__(self, codec: Codec) -> None:
         self.counters = MediaCounters()
         self.announced = False
