@@ -122,7 +122,7 @@ class Tap:
             self._desk.end(self._cause)
 
     async def _wait(self) -> None:
-        """Until it may begin; if that never comes, the party's last words may be on their way by another's."""
+        """Until it may begin; if that never comes, the last words may be on their way by another's tap."""
         if self._begun.is_set():
             return
         await _either(self._begun, self._hung_up)

@@ -46,6 +46,7 @@ __all__ = ["DEFAULT_CONFIG", "Config", "ConfigError", "Secrets", "load"]
 
 DEFAULT_CONFIG = Path("/etc/rtzr-bridge/bridge.yaml")
 _BIGGEST_FILE = 1 << 20
+_LAST_PORT = 65535
 _MENDS_OF_SINKS = {
     "console": ("sinks.console.enabled",),
     "jsonl": ("sinks.jsonl.path",),
@@ -133,6 +134,18 @@ class Config(Section):
             asterisk or not self.media.early_media,
             ("media.early_media", "pbx"),
             "is not for FreeSWITCH: a stream before the answer costs the caller the ringback; set false",
+        )
+
+        yield Rule(
+            asterisk or not self.media.audiosocket_calls,
+            ("media.audiosocket_calls", "pbx"),
+            "is for Asterisk's AudioSocket application; leave it out",
+        )
+        last = self.media.websocket_port + (1 if self.workers == "auto" else self.workers) - 1
+        yield Rule(
+            asterisk or last <= _LAST_PORT,
+            ("media.websocket_port", "workers"),
+            f"leaves too few ports up to {_LAST_PORT}: each worker has its own; give a lower one",
         )
 
     def _text_for_the_pbx(self) -> Iterator[Rule]:
