@@ -15,7 +15,7 @@ from bridge.wire.taporder import TapKind
 
 FOLDER = Path(__file__).parent.parent / "dialplan" / "freeswitch"
 FILES = sorted(FOLDER.rglob("*.xml"))
-DIALPLAN = FOLDER / "dialplan" / "rtzr_bridge.xml"
+DIALPLAN = FOLDER / "rtzr_bridge.xml"
 
 
 def root(name: str) -> ElementTree.Element:
@@ -23,7 +23,7 @@ def root(name: str) -> ElementTree.Element:
 
 
 def params() -> dict[str, str]:
-    settings = root("autoload_configs/event_socket.conf.xml").iter("param")
+    settings = root("event_socket.conf.xml").iter("param")
     return {param.attrib["name"]: param.attrib["value"] for param in settings}
 
 
@@ -55,9 +55,9 @@ def test_the_event_socket_is_open_to_this_machine_alone_and_not_by_the_default_p
 
 
 def test_the_modules_are_those_that_the_bridge_knows() -> None:
-    loaded = [load.attrib["module"] for load in root("autoload_configs/modules.conf.xml").iter("load")]
+    loaded = [load.attrib["module"] for load in root("modules.conf.xml").iter("load")]
     assert loaded == ["mod_event_socket", Module.AUDIO_STREAM.label]
-    assert Module.AUDIO_FORK.label in (FOLDER / "autoload_configs" / "modules.conf.xml").read_text()
+    assert Module.AUDIO_FORK.label in (FOLDER / "modules.conf.xml").read_text()
 
 
 def test_a_call_is_announced_as_the_bridge_looks_for_it() -> None:

@@ -262,7 +262,8 @@ ONE_FAULT = {
         "FILE:3: media.audiosocket_calls: is for Asterisk's AudioSocket application; leave it out"
     ),
     "pbx: freeswitch\nworkers: 3\nmedia:\n  websocket_port: 65534": (
-        "FILE:4: media.websocket_port: leaves too few ports up to 65535: each worker has its own; give a lower one"
+        "FILE:4: media.websocket_port: leaves too few ports up to 65535: each worker has its own; give a "
+        "lower one"
     ),
     "freeswitch:\n  media_tls_cert: /etc/cert.pem": (
         "FILE:2: freeswitch.media_tls_key: goes with media_tls_cert; give both for wss://, or neither for ws://"
