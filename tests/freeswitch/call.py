@@ -37,7 +37,7 @@ class Started:
     reply: str
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Call:
     """`speak`: sends an event with the recording's uuids and times."""
 
@@ -46,13 +46,18 @@ class Call:
     rng: random.Random
     voices: Voices
     core: str
+    announced: str = ""
+    """The recorded uuid of the leg that the dialplan announces to us once it has answered."""
+    created: float = 0.0
+    """The Unix time of its first channel."""
     starts: list[Started] = field(default_factory=list)
     streams: list[tuple[str, Stream]] = field(default_factory=list)
     """(recorded uuid of the leg, stream), in the order of their starts."""
     attached: dict[str, Stream] = field(default_factory=dict)
     """Recorded uuid of a leg -> the stream whose bug is on it."""
     followed: asyncio.Event = field(default_factory=asyncio.Event)
-    """Every leg has had a stream."""
+    """Somebody listens to everybody who is heard."""
+    _heard: set[str] = field(default_factory=set)
     complaints: list[str] = field(default_factory=list)
     _fresh: dict[str, str] = field(default_factory=dict)
     _lasts: dict[str, Headers] = field(default_factory=dict)
@@ -72,7 +77,15 @@ class Call:
     def tell(self, event: Headers) -> None:
         """A recorded event happens now."""
         self._lasts[event.get("Unique-ID", "")] = event
+        if event["Event-Name"] == "CHANNEL_CREATE" and not self.created:
+            self.created = self._wall(int(event["Caller-Channel-Created-Time"]) / 1e6)
         self.say({name: self._renewed(name, value) for name, value in event.items()})
+
+    def announce(self, answer: Headers) -> None:
+        """What the administrator's line of the dialplan does, right after that event."""
+        leg = answer["Unique-ID"]
+        event = answer | {"Event-Name": "CUSTOM", "Event-Subclass": "rtzr::call"}
+        self.tell(event | {"variable_RTZR_CALL": f"{leg}/{leg}"})
 
     def _renewed(self, name: str, value: Any) -> Any:
         if isinstance(value, list):
@@ -85,7 +98,7 @@ class Call:
     def _moved(self, name: str, value: str) -> str:
         """A time of the recording as the same time of the replay."""
         if value.isdigit() and int(value):
-            if name.endswith(("-Time", "_uepoch")) or name == "Event-Date-Timestamp":
+            if len(value) == len("1795344401858074"):  # microseconds, whatever the header's name
                 return str(round(self._wall(int(value) / 1e6) * 1e6))
             if name.endswith("_epoch"):
                 return str(int(self._wall(float(value))))
@@ -97,9 +110,8 @@ class Call:
 
     def _wall(self, recorded: float) -> float:
         """Unix seconds of the recording -> Unix seconds now."""
-        loop = asyncio.get_running_loop()
-        at = recorded - self.recording.started
-        return datetime.now(UTC).timestamp() + self.clock.base + at / self.clock.speed - loop.time()
+        now = asyncio.get_running_loop().time()
+        return datetime.now(UTC).timestamp() + self.clock.was(recorded - self.recording.started) - now
 
     # What is asked of it.
 
@@ -111,19 +123,35 @@ class Call:
         if script is None or not script.reply.startswith("+OK"):
             reply = FAILED
         self.starts.append(Started(leg, url, mix, rate, self.clock.now(), reply))
+        self._follow(leg, mix)
         if reply == FAILED or script is None:
             return FAILED, None
         stream = self._stream(leg, script, url, mix, rate)
         self.streams.append((leg, stream))
         self.attached[leg] = stream
-        if {one for one, _stream in self.streams} == set(self.recording.legs):
-            self.followed.set()
         return reply, stream
 
+    def heard_now(self, event: Headers) -> bool:
+        """Whether somebody is heard from this event on, so that whoever follows has to start streams."""
+        if event["Event-Name"] == "CHANNEL_BRIDGE":
+            self._heard = {event["Bridge-A-Unique-ID"], event["Bridge-B-Unique-ID"]}
+        elif event["Event-Name"] == "CHANNEL_ANSWER" and event["Unique-ID"] == self.announced:
+            self._heard = {self.announced}
+        else:
+            return False
+        return bool(self.recording.scripts)
+
+    def _follow(self, leg: str, mix: str) -> None:
+        self._heard -= self._heard if mix == "stereo" else {leg}
+        if not self._heard:
+            self.followed.set()
+
     def _script(self, leg: str, scripts: Sequence[Script]) -> Script | None:
-        """The recorded start that this one repeats; after the last one, that again."""
+        """The recorded start that this one repeats; after the last one, a stream that nothing disturbs."""
         count = sum(1 for started, _stream in self.streams if started == leg)
-        return scripts[min(count, len(scripts) - 1)] if scripts else None
+        if count < len(scripts) or not scripts or scripts[-1].refused:
+            return scripts[min(count, len(scripts) - 1)] if scripts else None
+        return scripts[-1].going_on()
 
     def _stream(self, leg: str, script: Script, url: str, mix: str, rate: int) -> Stream:
         count = sum(1 for started, _stream in self.streams if started == leg)

@@ -10,7 +10,11 @@ class Clock:
 
     base: float
     speed: float = 1.0
+    waited: float = 0.0
+    """Seconds that it was held for."""
     _held: float | None = None
+    _bases: list[tuple[float, float]] = field(default_factory=list)
+    """(until which time of the recording, base) of what was before each hold."""
     _going: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
@@ -21,6 +25,11 @@ class Clock:
         if self._held is not None:
             return self._held
         return (asyncio.get_running_loop().time() - self.base) * self.speed
+
+    def was(self, at: float) -> float:
+        """The running loop's time at which that time of the recording was due, or will be."""
+        base = next((base for until, base in self._bases if at <= until), self.base)
+        return base + at / self.speed
 
     def delay(self, at: float) -> float:
         """Seconds from now until that time of the recording; 0 if it is past."""
@@ -40,6 +49,8 @@ class Clock:
 
     def release(self) -> None:
         if self._held is not None:
-            self.base = asyncio.get_running_loop().time() - self._held / self.speed
+            before, self.base = self.base, asyncio.get_running_loop().time() - self._held / self.speed
+            self._bases.append((self._held, before))
+            self.waited += self.base - before
             self._held = None
             self._going.set()

@@ -43,7 +43,7 @@ def as_plain(event: Headers) -> bytes:
     return "".join(lines).encode() + b"\n" + body
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class EslClient:
     """A connection. `api`: (command, arguments) -> answer."""
 
@@ -60,6 +60,7 @@ class EslClient:
     subclasses: set[str] = field(default_factory=set)
     _out: bytearray = field(default_factory=bytearray)
     _more: asyncio.Event = field(default_factory=asyncio.Event)
+    _sent: asyncio.Event = field(default_factory=asyncio.Event)
     _over: bool = False
 
     async def serve(self) -> None:
@@ -78,6 +79,11 @@ class EslClient:
         finally:
             pump.cancel()
             self.writer.close()
+
+    async def flush(self) -> None:
+        """Until all that was written is sent."""
+        async with asyncio.timeout(5):
+            await self._sent.wait()
 
     def abort(self) -> None:
         """Break the connection off, as the end of the process does."""
@@ -192,6 +198,7 @@ class EslClient:
 
     def _write(self, data: bytes) -> None:
         self._out += data
+        self._sent.clear()
         self._more.set()
 
     async def _pump(self) -> None:
@@ -204,6 +211,7 @@ class EslClient:
                 del self._out[:size]
                 await self.writer.drain()
                 await asyncio.sleep(0)
+            self._sent.set()
             if self._over or self.writer.transport.is_closing():
                 return
             self._more.clear()

@@ -12,7 +12,7 @@ import re
 import statistics
 import urllib.parse
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
@@ -72,6 +72,16 @@ class Script:
     @property
     def frames(self) -> list[Sent]:
         return [step for step in self.sent if step.op == "binary" and step.size]
+
+    def going_on(self) -> "Script":
+        """The same once more, as if nothing had ended it but its leg."""
+        connect = next(step for step in self.sent if step.op == "connect")
+        frames = [step for step in self.sent if step.op == "binary" and step.size][:10]
+        end = Sent(self.ended, "close", connect.conn, payload=(1000).to_bytes(2, "big"))
+        begins = [
+            one for one in self.events if one[1].get("Event-Subclass", "::connect").endswith("::connect")
+        ]
+        return replace(self, sent=(connect, *frames, end), events=tuple(begins[:2]), with_call=True)
 
     def frame_ms(self, size: int) -> float:
         """How much audio a frame of so many bytes is."""
@@ -140,8 +150,8 @@ class Recording:
 
 
 def names() -> list[str]:
-    """Every recording."""
-    return sorted(path.stem for path in CAPTURES.glob("*.jsonl"))
+    """Every recording of calls; those of the ESL's own bytes are tests/wire/test_esl.py's."""
+    return sorted(path.stem for path in CAPTURES.glob("*.jsonl") if not path.stem.startswith("esl-"))
 
 
 @lru_cache(maxsize=128)

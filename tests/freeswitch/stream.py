@@ -7,6 +7,7 @@ connection (close it, break it off) the replay does from FreeSWITCH's side, for 
 import asyncio
 import contextlib
 import random
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -15,8 +16,8 @@ from tests.freeswitch.media import MediaConnection, UpgradeRefused, connect
 from tests.freeswitch.recording import Headers, Script, Sent
 from tests.freeswitch.voices import Voice
 
-LATE_S = 0.3
-"""A start so much later than the recorded one does not shift the audio: what came before it is missed."""
+STALLED_S = 0.5
+"""Where the recorded audio came so long after the start, it waited for the other party, as it will here."""
 LINGER_S = 2.0
 """How long a server has to close after the frame of no bytes."""
 
@@ -46,7 +47,7 @@ class Tell:
     """The server took no connection, though the recorded one did."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Stream:
     """Plays a script once."""
 
@@ -59,6 +60,9 @@ class Stream:
     connections: list[MediaConnection] = field(default_factory=list)
     sizes: list[int] = field(default_factory=list)
     """Bytes of each audio frame that was sent."""
+    times: list[tuple[float, float]] = field(default_factory=list)
+    """(ms of audio before it, Unix time) of each."""
+    _spoken_ms: float = 0.0
     refused: str = ""
     lost: bool = False
     """The server has closed, and was not to."""
@@ -70,6 +74,17 @@ class Stream:
     _alarm: asyncio.Future[None] | None = None
     _readers: list[asyncio.Task[None]] = field(default_factory=list)
 
+    @property
+    def slow(self) -> bool:
+        """Whether the recorded server took its time to answer."""
+        connects = [step.at for step in self.script.sent if step.op == "connect"]
+        return bool(connects) and connects[0] - self.script.at > STALLED_S
+
+    def said_at(self, ms: float) -> float:
+        """The Unix time at which that place of the audio was spoken."""
+        before, at = max(one for one in self.times if one[0] <= ms)
+        return at + (ms - before) / 1000
+
     def stop(self, text: str) -> None:
         """End it with a Close, after a last text."""
         self.stop_text = text
@@ -79,11 +94,12 @@ class Stream:
     async def play(self) -> None:
         """From the start to the end of the last connection."""
         await self.clock.running()
-        late = self.clock.now() - self.script.at
-        if self.order.again or late < LATE_S:
-            self._shift = late
-        else:
+        frames = self.script.frames
+        stalled = bool(frames) and frames[0].at - self.script.at > STALLED_S and not self.slow
+        if stalled and not self.order.again:
             self._from = self.clock.now()
+        else:
+            self._shift = self.clock.now() - self.script.at
         try:
             await self._steps()
         except (UpgradeRefused, OSError, TimeoutError) as error:
@@ -174,6 +190,8 @@ class Stream:
     def _speak(self, ms: float, *, fill: bool = False) -> None:
         audio = self.voice.next(ms, fill=fill)
         self.sizes.append(len(audio))
+        self.times.append((self._spoken_ms, time.time() - ms / 1000))  # its audio is over when it is sent
+        self._spoken_ms += ms
         self._connection.send("binary", audio)
 
     async def _last(self) -> None:
