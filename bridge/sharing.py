@@ -45,7 +45,7 @@ class Sharing:
                 other.carries = None
             if ended.carries == other.leg:
                 other.carried = False
-                if other.tap is not None:
+                if other.tap is not None and other.cause is None:
                     other.tap.begin()
 
     def mix(self, live: Live, call: Call, all_legs: Iterable[Live]) -> None:

@@ -92,7 +92,8 @@ class Tap:
 
     def begin(self) -> None:
         """The party is up: a tap that has to wait for that need not any more."""
-        self._begun.set()
+        if not self._hung_up.is_set():
+            self._begun.set()
 
     def hang_up(self, cause: str) -> None:
         """The tapped channel is gone, or the leg is to end: what has come is still read."""

@@ -82,6 +82,16 @@ def test_whose_host_leaves_begins_a_tap_and_whose_guest_leaves_has_room() -> Non
     assert paired == [("A", "B"), ("B", "C"), ("B", "D")]
 
 
+def test_who_has_hung_up_with_his_host_needs_no_tap() -> None:
+    a, b = leg("A"), leg("B")
+    tap = _Tap()
+    b.tap = cast("Tap", tap)
+    sharing, _ = stereo(a, b)
+    b.cause = "cause 16"
+    sharing.over(a, [b])
+    assert not tap.begun
+
+
 def test_whose_guest_has_hung_up_has_room_at_once() -> None:
     a, b, c = leg("A"), leg("B"), leg("C")
     sharing, paired = stereo(a, b)
