@@ -123,7 +123,7 @@ def news(event: EslEvent) -> StreamNews | None:
     if module is None or event.subclass not in module.subclasses:
         return None
     if event.body and module is Module.AUDIO_FORK and what == "disconnect":
-        return None  # a server asked it to hang up; the end of a connection has no body
+        return None  # a server's text, after which it goes on (fork-jambonz-08); the end of one has no body
     channel = event.headers.get("Unique-ID", "")
     return StreamNews(channel, _FATES[what], _why(event.body)) if channel else None
 

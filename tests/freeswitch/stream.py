@@ -62,6 +62,8 @@ class Stream:
     """Bytes of each audio frame that was sent."""
     times: list[tuple[float, float]] = field(default_factory=list)
     """(ms of audio before it, Unix time) of each."""
+    latest: float = 0.0
+    """By how many seconds a frame was sent after its time at most: what follows it comes in a lump."""
     _spoken_ms: float = 0.0
     refused: str = ""
     lost: bool = False
@@ -143,7 +145,7 @@ class Stream:
                 self.connections.append(connection)
                 self._readers.append(asyncio.create_task(connection.read(self._wake)))
             case "binary":
-                self._speak(self.script.frame_ms(step.size), fill=step.fill)
+                self._speak(step.at + self._shift, self.script.frame_ms(step.size), fill=step.fill)
                 self._next = step.at + self._shift + self.script.cadence_s
             case "close":
                 await self._connection.close(step.payload)
@@ -187,10 +189,12 @@ class Stream:
             self.tell.lost(self._connection)
         return True
 
-    def _speak(self, ms: float, *, fill: bool = False) -> None:
+    def _speak(self, at: float, ms: float, *, fill: bool = False) -> None:
         audio = self.voice.next(ms, fill=fill)
         self.sizes.append(len(audio))
+        late = self.clock.now() - at
         self.times.append((self._spoken_ms, time.time() - ms / 1000))  # its audio is over when it is sent
+        self.latest = max(self.latest, late / self.clock.speed)
         self._spoken_ms += ms
         self._connection.send("binary", audio)
 
@@ -207,8 +211,8 @@ class Stream:
             await self._wait(self._next)
             if self._server_closed():
                 return
+            self._speak(self._next, self.script.frame_ms(frames[-1].size))
             self._next += self.script.cadence_s
-            self._speak(self.script.frame_ms(frames[-1].size))
         await self._wait(self.order.ends)
         await self._close()
 
