@@ -35,6 +35,7 @@ def test_all_from_variables() -> None:
         "value of RTZR_CLIENT_SECRET",
         "value of ARI_PASSWORD",
         "value of AMI_SECRET",
+        "value of ESL_PASSWORD",
     )
 
 

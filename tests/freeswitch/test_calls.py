@@ -129,8 +129,16 @@ def test_calls_are_shared_among_workers_and_text_goes_back(
             pbx.do(call.hang_up())
         for number, call in enumerate(calls):
             assert_whole(bridge, call.uuid, (f"100{number}", number))
-        starts = [command for command in pbx.switch.commands if " start " in command]
-        assert len({command.split("/")[2] for command in starts}) == 2
+        places = {
+            (command.split()[1], command.split("/")[2])
+            for command in pbx.switch.commands
+            if " start " in command
+        }
+        for call in calls:  # both of its legs are at one worker, which a call's id decides
+            assert (
+                len({where for channel, where in places if channel in (call.caller.uuid, call.callee.uuid)})
+                == 1
+            )
 
 
 def test_text_goes_back_as_an_event(pbx: SwitchThread, emulator: EmulatorProcess, tmp_path: Path) -> None:
