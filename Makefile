@@ -1,10 +1,10 @@
 # The chores of rtzr-bridge. `make demo` and `make test` do all their set-up themselves, into .venv.
 #
 #   make demo       a two-party call of Korean sentences becomes live text, on this machine alone
-#   make test       every test, with a tenth of the repetitions; make test-long with all of them. Calls on a real
-#                   Asterisk take their time and little CPU, so those tests run two files at once, each file on an
-#                   Asterisk of its own; what fails so (a tap comes late where two bursts of calls meet) is said, and
-#                   has to pass alone; ARGS='tests/wire -x' for pytest's own choice
+#   make test       every test, with a tenth of the repetitions; make test-long with all of them. Calls take their
+#                   time and little CPU, so two files run at once, of those on a real Asterisk each on one of its
+#                   own; what fails so (a tap comes late where two bursts of calls meet) is said, and has to pass
+#                   alone; ARGS='tests/wire -x' for pytest's own choice
 #   make bench      the benchmarks that are short; make bench BENCH=latency|outage|token|churn for one
 #                   (CYCLES=100000 for the long churn); results in bench/results, 1 when a target is missed
 #                   BENCH=legs: what a leg costs, by number and setting (FULL=1 longer, LEGS=200 one step);
@@ -28,6 +28,9 @@ MADE := $(VENV)/.made
 RUN := $(VENV)/.installed
 DEV := $(VENV)/.installed-dev
 
+PYTEST = SCALE=$(SCALE) $(BIN)/python -m pytest
+side_by_side = $(PYTEST) --numprocesses 2 --dist loadfile $(1) || { test $$? = 1 && $(PYTEST) --last-failed $(1); }
+
 .DELETE_ON_ERROR:
 .PHONY: demo test test-long bench soak check lock clean
 
@@ -37,11 +40,10 @@ demo: $(RUN)
 test: $(DEV)
 	$(BIN)/python -m tests.asterisk.install
 ifdef ARGS
-	SCALE=$(SCALE) $(BIN)/python -m pytest $(ARGS)
+	$(PYTEST) $(ARGS)
 else
-	SCALE=$(SCALE) $(BIN)/python -m pytest --numprocesses 2 --dist loadfile tests/asterisk || \
-	  { test $$? = 1 && SCALE=$(SCALE) $(BIN)/python -m pytest --last-failed tests/asterisk; }
-	SCALE=$(SCALE) $(BIN)/python -m pytest --ignore tests/asterisk
+	$(call side_by_side,tests/asterisk)
+	$(call side_by_side,--ignore tests/asterisk)
 endif
 
 test-long:

@@ -200,9 +200,8 @@ def test_a_line_that_is_cut_again_and_again_leaves_nothing_open(
         for event in bridge.events("transcript.final"):
             party = event["data"]["party"]["number"]
             spoken = SENTENCES[int(party[1:]) % 8]
-            assert spoken.endswith(
-                event["data"]["text"]
-            )  # who was found in the middle of it is heard from there
+            heard = event["data"]["text"].rpartition("] ")[2]  # of half a word, no more than that it was one
+            assert spoken.endswith(heard)  # who was found in the middle of it is heard from there
         bridge.wait(lambda: not emulator.stats()["sockets_open"])
 
 
