@@ -30,7 +30,8 @@ ENDED_S = 0.5
 """After a close in order: the call's own end may come behind it, and says why; or the stream comes again."""
 LOST_S = 15.0
 """After any other end: whoever follows the PBX has had another one made by then, or cannot."""
-SILENT_S = 5.0
+SILENT_S = 2.0
+"""A stream without audio that was up for so long has said that something is wrong."""
 _SILENT_MEND = "is the party on hold? else STREAM_BUFFER_SIZE is no multiple of the codec's packet time"
 _LONGEST_AGENT = 100
 
@@ -41,7 +42,18 @@ Pair = Callable[[list[Frame]], bool]
 class AudioStreamInlet(Inlet[AudioStream]):
     """One leg's. Connections come and go: the key is good until the inlet is closed."""
 
-    __slots__ = ("_connections", "_loop", "_other", "_silent", "_timer", "_told", "agent")
+    __slots__ = (
+        "_closing",
+        "_connected_s",
+        "_connections",
+        "_cut",
+        "_loop",
+        "_other",
+        "_since_s",
+        "_timer",
+        "_told",
+        "agent",
+    )
 
     lasts = True
 
@@ -60,7 +72,13 @@ class AudioStreamInlet(Inlet[AudioStream]):
         self._other = other
         self._connections = Bucket(CONNECTIONS_PER_S, MOST_CONNECTIONS)
         self._told = False
-        self._silent = False
+        self._cut = False
+        """Whether the last connection ended otherwise than in order, and not by us."""
+        self._since_s: float | None = None
+        """When the connection that is there came about."""
+        self._closing = False
+        self._connected_s = 0.0
+        """For how long there was one before."""
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
         """For audio, while a connection is there, or for another connection."""
@@ -70,10 +88,9 @@ class AudioStreamInlet(Inlet[AudioStream]):
         """What is missing from what came, if anything is."""
         if self.stream.mismatch is not None:
             return "rate mismatch"
-        if self._silent and not self.stream.counters.accepted:
+        if self._connected_s >= SILENT_S and not self.stream.counters.accepted:
             return "no audio"
-        lost = not self.connected and self.close_code not in (None, CloseCode.NORMAL_CLOSURE)
-        return "stream lost" if lost else ""
+        return "stream lost" if self._cut else ""
 
     def tally(self) -> tuple[int, ...]:
         """All counters so far, in the order of `AUDIOSTREAM_FATES`."""
@@ -87,16 +104,21 @@ class AudioStreamInlet(Inlet[AudioStream]):
 
     def attach(self, connection: Connection) -> None:
         super().attach(connection)
-        self._in(SILENT_S, self._tell_silent)
+        self._cut = False
+        self._since_s = self._loop.time()
+        self._in(2 * SILENT_S, self._tell_silent)
 
     def lost(self, close_code: int | None, broken: bool) -> None:
         super().lost(close_code, broken)
+        if self._since_s is not None:
+            self._connected_s += self._loop.time() - self._since_s
+            self._since_s = None
         in_order = close_code == CloseCode.NORMAL_CLOSURE  # hung up, or stopped: no more is told
+        self._cut = not (in_order or self._closing)
         self._in(ENDED_S if in_order else LOST_S, self._end)
 
     async def close(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
+        self._closing = True
         await super().close()
         if self._timer is not None:
             self._timer.cancel()
@@ -113,8 +135,7 @@ class AudioStreamInlet(Inlet[AudioStream]):
 
     def _tell_silent(self) -> None:
         if not self.stream.counters.received:
-            self._silent = True
-            _log.warning("stream is connected, and no audio comes", after_s=SILENT_S, mend=_SILENT_MEND)
+            _log.warning("stream is connected, and no audio comes", after_s=2 * SILENT_S, mend=_SILENT_MEND)
 
     def hear(self, messages: Sequence[Message], now_ms: float) -> None:
         stream = self.stream

@@ -15,6 +15,7 @@ from websockets.asyncio.client import connect as dial
 from websockets.exceptions import InvalidStatus
 from websockets.typing import Subprotocol
 
+from bridge.net import audiostream
 from bridge.net.audiostream import MOST_CONNECTIONS, AudioStreamServer
 from bridge.net.mediainlet import CLOSE_S
 from bridge.types import Codec, Frame
@@ -237,6 +238,72 @@ async def test_another_rate_is_told_once(listening: AudioStreamServer, heard: He
     (log,) = logs
     assert (log["expected"], log["measured"]) == (16_000, 32_000)
     assert "stereo" in log["mend"]
+
+
+# The end of a stream, by what its connection says of it.
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(audiostream, "ENDED_S", 0.02)
+    monkeypatch.setattr(audiostream, "LOST_S", 0.1)
+    monkeypatch.setattr(audiostream, "SILENT_S", 0.05)
+
+
+CLOSED = framed(CLOSE, b"\x03\xe8Normal closure")
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize(("last", "flaw"), [(CLOSED, ""), (b"", "stream lost")])
+async def test_a_stream_that_has_ended_is_told_once_and_says_if_it_was_lost(
+    listening: AudioStreamServer, heard: Heard, last: bytes, flaw: str
+) -> None:
+    ended = asyncio.Event()
+    inlet = listening.expect(KEY, Codec.SLIN, heard.clock, heard.batches.append, ended=ended.set)
+    async with streaming(listening.port) as switch:
+        switch.speak(TONE)
+        await until(lambda: bool(heard.batches))
+        switch.send(last)
+    async with asyncio.timeout(2):
+        await ended.wait()
+    assert inlet.flaw == flaw
+
+
+@pytest.mark.usefixtures("quick")
+async def test_a_stream_that_comes_again_has_not_ended_nor_has_one_that_is_closed_here(
+    listening: AudioStreamServer, heard: Heard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audiostream, "ENDED_S", 0.05)
+    ends: list[str] = []
+    inlet = listening.expect(
+        KEY, Codec.SLIN, heard.clock, heard.batches.append, ended=lambda: ends.append("x")
+    )
+    async with streaming(listening.port) as switch:
+        switch.send(CLOSED)
+        await switch.rest()
+    async with streaming(listening.port) as switch:
+        switch.speak(TONE)
+        await until(lambda: bool(heard.batches))
+        await asyncio.sleep(0.1)
+        assert ends == []
+        await inlet.close()
+    await asyncio.sleep(0.1)
+    assert ends == []
+    assert inlet.flaw == ""
+
+
+@pytest.mark.usefixtures("quick")
+async def test_a_stream_without_audio_is_told_with_the_mend_and_is_a_flaw(
+    listening: AudioStreamServer, heard: Heard
+) -> None:
+    inlet = expected(listening, heard)
+    with capture_logs() as logs:
+        async with streaming(listening.port) as switch:
+            await until(lambda: bool(logs))
+            switch.send(CLOSED)
+            await switch.rest()
+    assert "STREAM_BUFFER_SIZE" in logs[0]["mend"]
+    await until(lambda: inlet.flaw == "no audio")
 
 
 # Connections that are lost, doubled, closed.
