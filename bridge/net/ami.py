@@ -17,7 +17,7 @@ from typing import Any, Self
 import structlog
 
 from bridge.net.awaited import Answers, Awaited
-from bridge.net.lasting import HOPELESS_S, Lost, lasting
+from bridge.net.lasting import Lost, Telling, lasting
 from bridge.net.manager import ManagerConnection
 from bridge.wire import ami, rtpbudget
 from bridge.wire.breaker import Breaker
@@ -103,9 +103,7 @@ class Ami:
         """Taps that were asked for."""
         self._answers = Answers(timeout_s)
         self._breaker = Breaker()
-        self._told_absent = self._told_refused = False
-        self.why = ""
-        """Why there is no connection."""
+        self._telling = Telling("ami", f"{host}:{port}")
         self.needless: list[str] = []
         """Rights of the account that are of no use to us."""
         self._actions: frozenset[str] = frozenset()
@@ -118,6 +116,11 @@ class Ami:
     ) -> None:
         if self._live is not None:
             self._live.close()
+
+    @property
+    def why(self) -> str:
+        """Why there is no connection."""
+        return self._telling.why
 
     # Events.
 
@@ -157,7 +160,8 @@ class Ami:
             connection.close()
             if pinging is not None:
                 pinging.cancel()
-        self._tell_lost(lost)
+        self._telling.lost(lost)
+        self.counters.refused = self._telling.refused
 
     async def _greet(self, connection: ManagerConnection) -> Connected:
         """Log in, and learn who answers and what we may do."""
@@ -181,7 +185,7 @@ class Ami:
         pbx = replace(ami.info(settings, status), rtp_range=rtpbudget.read(*ports))
         self._reader = ami.Reader()
         self.counters.connected += 1
-        self._told_absent = self._told_refused = False
+        self._telling.connected()
         _log.info("ami connected", version=pbx.version)
         if self.needless:
             mend = "take them out of write= in manager.conf"
@@ -223,24 +227,6 @@ class Ami:
                 self._starting.seen(tap.id, tap.id)
             case ChannelDestroyed(channel=tap):
                 self._starting.gone(tap.id)
-
-    # Telling.
-
-    def _tell_lost(self, lost: Lost) -> None:
-        """An end and the first failure since then are warnings; a refusal is an error, once."""
-        event = "ami connection ended" if lost.was_connected else "ami not connected"
-        where = f"{self._host}:{self._port}"
-        self.why = f"{lost.reason}; {lost.mend}".removesuffix("; ")
-        if lost.forbidden:
-            self.counters.refused += 1
-            tell = _log.info if self._told_refused else _log.error
-            self._told_refused = True
-            tell("ami account refused", reason=lost.reason, mend=lost.mend, retry_s=HOPELESS_S)
-            return
-        first = lost.was_connected or not self._told_absent
-        self._told_absent = not lost.was_connected
-        tell = _log.warning if first else _log.info
-        tell(event, reason=lost.reason, address=where)
 
     # Requests.
 

@@ -16,7 +16,7 @@ from typing import Self
 import structlog
 
 from bridge.net.esl import EslConnection, EslCounters, Forbidden
-from bridge.net.lasting import HOPELESS_S, Lost, lasting
+from bridge.net.lasting import Lost, Telling, lasting
 from bridge.net.streams import LOST, Streams
 from bridge.types import CallId
 from bridge.wire import freeswitch as wire
@@ -88,9 +88,7 @@ class FreeSwitch:
         self._breaker = Breaker()
         self._at = 0.0
         """The PBX's time of its latest event."""
-        self._told_absent = self._told_refused = False
-        self.why = ""
-        """Why there is no connection."""
+        self._telling = Telling("freeswitch", f"{host}:{port}")
 
     async def __aenter__(self) -> Self:
         return self
@@ -100,6 +98,11 @@ class FreeSwitch:
     ) -> None:
         if self._live is not None:
             self._live.close()
+
+    @property
+    def why(self) -> str:
+        """Why there is no connection."""
+        return self._telling.why
 
     # Events.
 
@@ -134,7 +137,8 @@ class FreeSwitch:
             self._streams.lost()
             self._follower.forget()
             connection.close()
-        self._tell_lost(lost)
+        self._telling.lost(lost)
+        self.counters.refused = self._telling.refused
 
     async def _greet(self, connection: EslConnection) -> Connected:
         """Learn who answers and by which module it streams, and ask for events."""
@@ -146,7 +150,7 @@ class FreeSwitch:
         await connection.subscribe(events, (*mediastream.SUBCLASSES, *own))
         self._streams.begin(connection.post)
         self.counters.connected += 1
-        self._told_absent = self._told_refused = False
+        self._telling.connected()
         _log.info("freeswitch connected", version=version, modules=[one.label for one in loaded])
         if self._module not in loaded:
             _log.error("no call can be heard: its media module is not loaded", mend=_NO_MODULE)
@@ -169,24 +173,6 @@ class FreeSwitch:
         for each in events:
             self._streams.note(each)
         return events
-
-    # Telling.
-
-    def _tell_lost(self, lost: Lost) -> None:
-        """An end and the first failure since then are warnings; a refusal is an error, once."""
-        event = "freeswitch connection ended" if lost.was_connected else "freeswitch not connected"
-        self.why = f"{lost.reason}; {lost.mend}".removesuffix("; ")
-        if lost.forbidden:
-            self.counters.refused += 1
-            tell = _log.info if self._told_refused else _log.error
-            self._told_refused = True
-            tell("freeswitch refuses us", reason=lost.reason, mend=lost.mend, retry_s=HOPELESS_S)
-            return
-        first = lost.was_connected or not self._told_absent
-        self._told_absent = not lost.was_connected
-        tell = _log.warning if first else _log.info
-        host, port = self._address
-        tell(event, reason=lost.reason, address=f"{host}:{port}")
 
     # Requests.
 

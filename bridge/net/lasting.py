@@ -1,6 +1,7 @@
 """A connection that is to last for ever: tried, lost and tried again, whatever it speaks.
 
-What one connection is, and what comes over it, is its owner's; here is only when the next one is tried.
+What one connection is, and what comes over it, is its owner's; here is only when the next one is tried, and
+what is told of it.
 """
 
 import asyncio
@@ -9,8 +10,12 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TypeVar
 
+import structlog
+
 from bridge.wire.backoff import full_jitter
 from bridge.wire.pbxevents import Disconnected
+
+_log = structlog.get_logger()
 
 E = TypeVar("E")
 
@@ -32,6 +37,38 @@ class Lost:
     """Trying again soon would end the same way."""
     forbidden: bool = False
     mend: str = ""
+
+
+class Telling:
+    """What the log says of a PBX's connections: an end and the first failure since then are warnings, a
+    refusal is an error, once; the tries that follow fail alike."""
+
+    def __init__(self, pbx: str, address: str) -> None:
+        self.why = ""
+        """Why there is no connection."""
+        self.refused = 0
+        """How often it did not let us in."""
+        self._pbx = pbx
+        self._address = address
+        self._told_absent = self._told_refused = False
+
+    def connected(self) -> None:
+        self._told_absent = self._told_refused = False
+
+    def lost(self, lost: Lost) -> None:
+        """A connection, or a try, has ended."""
+        self.why = f"{lost.reason}; {lost.mend}".removesuffix("; ")
+        if lost.forbidden:
+            self.refused += 1
+            tell = _log.info if self._told_refused else _log.error
+            self._told_refused = True
+            tell(f"{self._pbx} refuses us", reason=lost.reason, mend=lost.mend, retry_s=HOPELESS_S)
+            return
+        first = lost.was_connected or not self._told_absent
+        self._told_absent = not lost.was_connected
+        tell = _log.warning if first else _log.info
+        event = "connection ended" if lost.was_connected else "not connected"
+        tell(f"{self._pbx} {event}", reason=lost.reason, address=self._address)
 
 
 async def lasting(

@@ -200,7 +200,7 @@ async def test_wrong_secret_is_told_once_and_not_tried_again_soon(pbx: Asterisk)
                     await first(ami)
             assert ami.counters.refused == 1
     (told,) = [log for log in logs if log["log_level"] == "error"]
-    assert told["event"] == "ami account refused"
+    assert told["event"] == "ami refuses us"
     assert "AMI_SECRET" in told["mend"]
     assert "wrong-secret" not in str(logs)
 

@@ -173,7 +173,7 @@ async def test_wrong_credentials_are_told_once_though_tried_again() -> None:
             await until(lambda: ami.counters.refused >= 3)
             following.cancel()
             await asyncio.gather(following, return_exceptions=True)
-    assert [log["event"] for log in logs if log["log_level"] == "error"] == ["ami account refused"]
+    assert [log["event"] for log in logs if log["log_level"] == "error"] == ["ami refuses us"]
     assert "the-secret" not in str(logs)
     assert "the-secret" not in str(pbx.asked)
 
