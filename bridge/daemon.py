@@ -4,8 +4,11 @@ Wiring and signals only: no protocol, no decision about a call.
 """
 
 import asyncio
+import errno
+import os
 import signal
 import socket
+import ssl
 from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
 
@@ -50,9 +53,26 @@ _LAST_WORDS_S = 5.0
 async def run(config: Config, console: Console | None = None) -> int:
     """Run until SIGTERM or SIGINT; the exit code: 0 after an orderly end, 1 when it was forced.
 
-    `console` is where live transcripts are printed: standard output, if none is given.
+    `console` is where live transcripts are printed: standard output, if none is given. Raises ConfigError for
+    what only this machine can tell.
     """
-    config = settled(config)
+    try:
+        return await _run(settled(config), console)
+    except ExceptionGroup as group:
+        raise _fault(group) from None
+
+
+def _fault(group: ExceptionGroup) -> Exception:
+    """The configuration's fault, if nothing else went wrong."""
+    faults, others = group.split(ConfigError)
+    return group if faults is None or others is not None else _first(faults)
+
+
+def _first(error: Exception) -> Exception:
+    return _first(error.exceptions[0]) if isinstance(error, ExceptionGroup) else error
+
+
+async def _run(config: Config, console: Console | None) -> int:
     _check_bind(config.media.bind)
     raise_file_limit()
     stop, force = asyncio.Event(), asyncio.Event()
@@ -70,7 +90,7 @@ async def run(config: Config, console: Console | None = None) -> int:
             tasks.create_task(told.run())
         publish = FanOut(sinks, config.sinks_of_rules).publish
         spool = await _open_spool(config, opened)
-        works: list[Coroutine[None, None, None]] = [tokens.keep_fresh()]
+        works: list[Coroutine[None, None, None]] = []
         desks: Desks
         lobby: Inlets | None = None
         if (number := workers_of(config)) == 1:
@@ -81,7 +101,7 @@ async def run(config: Config, console: Console | None = None) -> int:
             desks = await opened.enter_async_context(Workers(config, number, tokens, governor, publish))
         switchboard = build_switchboard(config, pbx, desks, publish, _mix_when(config, governor))
         meter = Meter(switchboard, desks, pbx, tokens, governor, sinks)
-        works += [switchboard.run(), meter.run()]
+        works += [tokens.keep_fresh(), switchboard.run(), meter.run()]
         if lobby is not None:
             works.append(receive(pbx, lobby, switchboard))
         if spool is not None:
@@ -116,6 +136,8 @@ def _check_bind(address: str) -> None:
 async def _open_door(config: Config, desks: LocalDesks, opened: AsyncExitStack) -> Inlets:
     """Where calls come that the dialplan sends. Raises ConfigError when the port cannot be had."""
     opened.push_async_callback(desks.inlets.close)
+    if config.pbx == "freeswitch":
+        await _open_streams(desks)
     if config.media.audiosocket_calls:
         try:
             await desks.inlets.audiosocket()
@@ -124,6 +146,20 @@ async def _open_door(config: Config, desks: LocalDesks, opened: AsyncExitStack) 
             fault = f"media.audiosocket_port: {port} is not to be had ({reason}); give another one"
             raise ConfigError([fault]) from None
     return desks.inlets
+
+
+async def _open_streams(desks: LocalDesks) -> None:
+    """Where FreeSWITCH's streams come: now, not at the first call. Raises ConfigError."""
+    try:
+        await desks.inlets.audiostream()
+    except ssl.SSLError:
+        fault = "freeswitch.media_tls_cert: is no PEM certificate, or media_tls_key not its key; give both"
+        raise ConfigError([fault]) from None
+    except OSError as error:
+        file = error.errno in (errno.ENOENT, errno.EACCES, errno.EISDIR)  # ssl does not say which
+        what = "freeswitch.media_tls_cert or media_tls_key" if file else "media.websocket_port"
+        fault = f"{what}: is not to be had ({os.strerror(error.errno or 0)}); give another one"
+        raise ConfigError([fault]) from None
 
 
 async def _open_spool(config: Config, opened: AsyncExitStack) -> Spool | None:
