@@ -27,6 +27,7 @@ from bridge.wire.mediasocket import MEDIA_FATES
 from bridge.wire.receiver import Receiver
 
 _MOST_KNOCKS = 256
+_THERE_S = 1.0
 
 
 class NoInlet(Exception):
@@ -54,6 +55,8 @@ class Listener:
     """2: the other party's audio comes in the same stream."""
     other: Callable[[list[Frame]], bool] | None = None
     """Whom that is for."""
+    over: Callable[[bool], None] | None = None
+    """Told when a stream of FreeSWITCH's has ended, and does not come again; whether in order."""
 
 
 class Inlet(Protocol):
@@ -183,6 +186,14 @@ class SpokenInlet(_Inlet):
     def tally(self) -> tuple[int, ...]:
         return self._inlet.tally()
 
+    async def reach(self, _url: str) -> None:
+        """It comes by itself, and has to be there."""
+        try:
+            async with asyncio.timeout(_THERE_S):
+                await self._inlet.arrived.wait()
+        except TimeoutError:
+            raise NoInlet("the PBX says that its stream has reached us, and it has not") from None
+
     async def close(self) -> None:
         await self._inlet.close()
         self.flaw = self._inlet.flaw
@@ -292,7 +303,7 @@ class Inlets:
             listener.deliver,
             channels=listener.channels,
             other=listener.other,
-            ended=listener.ended,
+            over=listener.over,
         )
         return SpokenInlet(Place(server.port, secret), inlet)
 

@@ -109,6 +109,10 @@ class _Desk:
 
     async def reach(self, url: str) -> None: ...
 
+    async def over(self) -> bool:
+        never: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        return await never
+
     async def close_inlet(self) -> None: ...
 
     def flaw(self, reason: str) -> None: ...

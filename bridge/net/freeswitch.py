@@ -7,7 +7,7 @@ is kept for a client that is away.
 
 import asyncio
 import random
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from types import TracebackType
@@ -17,7 +17,7 @@ import structlog
 
 from bridge.net.esl import EslConnection, EslCounters, Forbidden
 from bridge.net.lasting import Lost, Telling, lasting
-from bridge.net.streams import LOST, Streams
+from bridge.net.streams import LOST, Stream, Streams
 from bridge.types import CallId
 from bridge.wire import freeswitch as wire
 from bridge.wire import mediastream
@@ -29,6 +29,7 @@ from bridge.wire.pbxevents import (
     STATE,
     Bridge,
     Channel,
+    ChannelDestroyed,
     Connected,
     Disconnected,
     Gone,
@@ -43,6 +44,7 @@ from bridge.wire.taporder import TapOrder
 
 _log = structlog.get_logger()
 
+_LOOK_AGAIN_S = 5.0
 _NO_MODULE = "load mod_audio_stream or mod_audio_fork: dialplan/freeswitch/README.md says where they are had"
 
 
@@ -84,6 +86,9 @@ class FreeSwitch:
         self._random01 = random01
         self._live: EslConnection | None = None
         self._module: Module | None = None
+        self._look_again_s = 0.0
+        self._marked: dict[str, str] = {}
+        """The mark that we have left on each channel."""
         self._streams = Streams(media_wait_s)
         self._breaker = Breaker()
         self._at = 0.0
@@ -144,7 +149,7 @@ class FreeSwitch:
         """Learn who answers and by which module it streams, and ask for events."""
         version = (await connection.api("version")).partition("~")[0].strip()
         loaded = [module for module in Module if await _has(connection, module)]
-        self._module = self._given or next(iter(loaded), None)
+        self._choose(loaded)
         events = (*wire.EVENTS, wire.VARIABLES_SET) if self._follower.wanted else wire.EVENTS
         own = (wire.ANNOUNCED, wire.CONFERENCE)
         await connection.subscribe(events, (*mediastream.SUBCLASSES, *own))
@@ -152,7 +157,7 @@ class FreeSwitch:
         self.counters.connected += 1
         self._telling.connected()
         _log.info("freeswitch connected", version=version, modules=[one.label for one in loaded])
-        if self._module not in loaded:
+        if self._module is None:
             _log.error("no call can be heard: its media module is not loaded", mend=_NO_MODULE)
         modules = frozenset(one.label for one in loaded)
         return Connected(PbxInfo(version, "", 0.0, modules))
@@ -172,6 +177,8 @@ class FreeSwitch:
             return []
         for each in events:
             self._streams.note(each)
+            if isinstance(each, ChannelDestroyed):
+                self._marked.pop(each.channel.id, None)
         return events
 
     # Requests.
@@ -253,41 +260,68 @@ class FreeSwitch:
 
     async def attach(self, order: TapOrder) -> str:
         """As `Pbx.attach`; returns once the stream has reached us."""
-        module = self._module
-        if module is None:
-            raise PbxRefused(f"no media module is loaded; {_NO_MODULE}")
+        module = await self._media_module()
         if variables := module.variables(order.kind):
             with suppress(PbxRefused):
                 await self._api("uuid_setvar_multi", order.tapped, variables)
-        with self._streams.starting(order) as connected:
-            await self._start(module, order)
+        with self._streams.starting(order) as stream:
+            await self._start(module, order, stream)
             await self.set_variable(order.tapped, mediastream.TAP_VARIABLE, order.id)
-            await connected()
+            self._marked[order.tapped] = order.id
+            await self._streams.wait(stream)
         return order.id
 
-    async def _start(self, module: Module, order: TapOrder) -> None:
+    async def _media_module(self) -> Module:
+        """The one that streams; it may have been loaded since it was looked for. Raises PbxRefused."""
+        now_s = asyncio.get_running_loop().time()
+        if self._module is None and now_s >= self._look_again_s:
+            self._look_again_s = now_s + _LOOK_AGAIN_S
+            self._choose([module for module in Module if await _has(self._connected(), module)])
+        if self._module is None:
+            raise PbxRefused(f"no media module is loaded; {_NO_MODULE}")
+        return self._module
+
+    def _choose(self, loaded: Sequence[Module]) -> None:
+        wanted = loaded if self._given is None else [one for one in loaded if one is self._given]
+        self._module = next(iter(wanted), None)
+
+    async def _start(self, module: Module, order: TapOrder, stream: Stream) -> None:
         """Where a stream of ours is left from a run before this one, it goes first."""
         words = module.start(order, secure=self._secure)
+        stream.started = True  # a reply may be lost
         try:
             await self._api(*words)
-        except PbxRefused:
-            if not await self._exists(order.tapped):
-                raise Gone("the channel ended before it was heard") from None
-            if await self.variable(order.tapped, mediastream.TAP_VARIABLE) is None:
-                raise
-            with suppress(PbxRefused):
-                await self._api(*module.stop(order.tapped))
+        except PbxRefused as error:
+            stream.started = False
+            if "Command not found" in str(error):
+                self._module = None
+            await self._make_room(module, order, error)
             await self._api(*words)
+            stream.started = True
+
+    async def _make_room(self, module: Module, order: TapOrder, error: PbxRefused) -> None:
+        """Stop what is ours and in the way. Raises Gone, and the refusal where nothing of that kind is."""
+        if not await self._exists(order.tapped):
+            raise Gone("the channel ended before it was heard") from None
+        mark = await self.variable(order.tapped, mediastream.TAP_VARIABLE)
+        if mark is None:
+            raise error
+        if self._marked.get(order.tapped, mark) != mark:
+            raise PbxRefused(f"{error}; another bridge hears this channel now: stop one of the two") from None
+        with suppress(PbxRefused):
+            await self._api(*module.stop(order.tapped))
 
     async def complete(self, order: TapOrder) -> None:
         """The stream has reached us already."""
 
     async def detach(self, order: TapOrder) -> None:
-        up = self._streams.forget(order)
-        if self._module is None or not up:
+        started = self._streams.forget(order)
+        if self._module is None or not started:
             return
         with suppress(PbxRefused, Gone):  # the module may have let it go by itself
-            await self._api(*self._module.stop(order.tapped))
+            if await self.variable(order.tapped, mediastream.TAP_VARIABLE) in (None, order.id):
+                await self._api(*self._module.stop(order.tapped))
+                await self.set_variable(order.tapped, mediastream.TAP_VARIABLE, "")
 
     async def _exists(self, channel: str) -> bool:
         return await self.variable(channel, STATE) is not None

@@ -246,7 +246,7 @@ async def test_another_rate_is_told_once(listening: AudioStreamServer, heard: He
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(audiostream, "ENDED_S", 0.02)
-    monkeypatch.setattr(audiostream, "LOST_S", 0.1)
+    monkeypatch.setattr(audiostream, "AGAIN_S", 0.1)
     monkeypatch.setattr(audiostream, "SILENT_S", 0.05)
 
 
@@ -259,7 +259,7 @@ async def test_a_stream_that_has_ended_is_told_once_and_says_if_it_was_lost(
     listening: AudioStreamServer, heard: Heard, last: bytes, flaw: str
 ) -> None:
     ended = asyncio.Event()
-    inlet = listening.expect(KEY, Codec.SLIN, heard.clock, heard.batches.append, ended=ended.set)
+    inlet = listening.expect(KEY, Codec.SLIN, heard.clock, heard.batches.append, over=lambda _: ended.set())
     async with streaming(listening.port) as switch:
         switch.speak(TONE)
         await until(lambda: bool(heard.batches))
@@ -276,7 +276,7 @@ async def test_a_stream_that_comes_again_has_not_ended_nor_has_one_that_is_close
     monkeypatch.setattr(audiostream, "ENDED_S", 0.05)
     ends: list[str] = []
     inlet = listening.expect(
-        KEY, Codec.SLIN, heard.clock, heard.batches.append, ended=lambda: ends.append("x")
+        KEY, Codec.SLIN, heard.clock, heard.batches.append, over=lambda _: ends.append("x")
     )
     async with streaming(listening.port) as switch:
         switch.send(CLOSED)

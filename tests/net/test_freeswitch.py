@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 from bridge.emulator.freeswitch.knobs import Module as Loaded
 from bridge.emulator.freeswitch.knobs import SwitchKnobs
 from bridge.emulator.freeswitch.switch import Switch
-from bridge.net import lasting
+from bridge.net import freeswitch, lasting
 from bridge.net.audiostream import AudioStreamInlet, AudioStreamServer
 from bridge.net.freeswitch import FreeSwitch
 from bridge.types import Codec, Frame, Transport
@@ -209,12 +209,14 @@ async def test_a_stream_that_is_refused_says_why(module: Loaded) -> None:
 
 
 @pytest.mark.parametrize("module", [Loaded.AUDIO_STREAM, Loaded.AUDIO_FORK])
-async def test_a_stream_that_is_lost_is_told_and_can_be_had_again(module: Loaded) -> None:
+async def test_a_stream_that_is_lost_can_be_had_again(module: Loaded) -> None:
     async with talking(SwitchKnobs(module=module)) as (found, call):
         order = found.order(call.uuid)
         await found.pbx.attach(order)
         found.switch.drop_streams()
-        await until(lambda: found.ended(order.id))
+        await until(lambda: not found.inlets[0].connected)
+        if module is Loaded.AUDIO_STREAM:  # the other does not say which it was
+            await until(lambda: found.ended(order.id))
         await found.pbx.detach(order)
         again = found.order(call.uuid, 2)
         await found.pbx.attach(again)
@@ -249,9 +251,43 @@ async def test_a_stream_of_somebody_elses_is_let_be() -> None:
     async with talking() as (found, call):
         await found.pbx.attach(found.order(call.uuid))
         del call.caller.variables[TAP_VARIABLE]
+        order = found.order(call.uuid, 2)
         with pytest.raises(PbxRefused):
-            await found.pbx.attach(found.order(call.uuid, 2))
+            await found.pbx.attach(order)
+        await found.pbx.detach(order)
         assert found.asked(" stop") == []
+
+
+async def test_a_channel_that_another_bridge_has_taken_is_let_be() -> None:
+    async with talking() as (found, call):
+        order = found.order(call.uuid)
+        await found.pbx.attach(order)
+        call.caller.variables[TAP_VARIABLE] = "rtzr.tap.of-another"
+        with pytest.raises(PbxRefused, match="another bridge"):
+            await found.pbx.attach(found.order(call.uuid, 2))
+        await found.pbx.detach(order)
+        assert found.asked(" stop") == []
+
+
+async def test_a_stream_that_is_stopped_leaves_no_mark() -> None:
+    async with talking() as (found, call):
+        order = found.order(call.uuid)
+        await found.pbx.attach(order)
+        await found.pbx.detach(order)
+        assert TAP_VARIABLE not in call.caller.variables
+
+
+async def test_a_module_that_is_loaded_later_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(freeswitch, "_LOOK_AGAIN_S", 0.0)
+    async with talking(SwitchKnobs(module=Loaded.NONE)) as (found, call):
+        with pytest.raises(PbxRefused):
+            await found.pbx.attach(found.order(call.uuid))
+        found.switch.knobs = replace(found.switch.knobs, module=Loaded.AUDIO_FORK)
+        await found.pbx.attach(found.order(call.uuid, 2))
+        found.switch.knobs = replace(found.switch.knobs, module=Loaded.AUDIO_STREAM)
+        with pytest.raises(PbxRefused):
+            await found.pbx.attach(found.order(call.callee.uuid, 3))
+        await found.pbx.attach(found.order(call.callee.uuid, 4))
 
 
 async def test_a_channel_that_is_gone_has_no_voice() -> None:
