@@ -79,7 +79,7 @@ class Desk(Protocol):
 
 @dataclass(slots=True)
 class Counts:
-    """What desks count; the fates are those of RTP packets."""
+    """What desks count; the fates are those of RTP packets, and of connections to the media servers."""
 
     sessions_open: int = 0
     sessions_opened: int = 0
@@ -277,6 +277,8 @@ class LocalDesks:
         self.unix = unix
         self.fates = Counter[str]()
         """Since `counts` was asked."""
+        self._met = Counter[str]()
+        """At the media servers, when it was asked."""
         self._sessions = sessions
         self._door = door
         self._desks: dict[LegId, LocalDesk] = {}
@@ -318,6 +320,8 @@ class LocalDesks:
         for desk in self._desks.values():
             desk.count()
         fates, self.fates = self.fates, Counter[str]()
+        before, self._met = self._met, self.inlets.met()
+        fates += self._met - before
         opened = self._sessions()
         return Counts(opened[0], opened[1], fates)
 

@@ -175,6 +175,8 @@ class AudioStreamServer(MediaServer[AudioStreamInlet]):
     max_size = 1 << 19
     key = re.compile(r"[A-Za-z0-9_-]{32,128}")
     key_is = "32 to 128 letters, digits and _-"
+    patience_s = 2.0
+    """mod_audio_stream gives up after 1 s (mas-12)."""
 
     def expect(
         self,
