@@ -82,7 +82,7 @@ class Tap:
             self._begun.set()
         self._hung_up = asyncio.Event()
         self._over = asyncio.Event()
-        self._told = False
+        self._told = self._told_left = False
         self._closed_in_order = False
         """Whether the last stream was, by whoever sent it."""
         self._attached = False
@@ -232,7 +232,9 @@ class Tap:
         try:
             await self._pbx.detach(order)
         except (PbxRefused, PbxUnreachable) as error:
-            _log.warning("tap left to the PBX", reason=str(error))
+            log = _log.debug if self._told_left else _log.warning
+            log("tap left to the PBX", reason=str(error))
+            self._told_left = True
 
     async def _rest(self, attempt: int) -> None:
         """A pause before the next try, cut short by the hang-up."""

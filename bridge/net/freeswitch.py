@@ -86,6 +86,7 @@ class FreeSwitch:
         self._random01 = random01
         self._live: EslConnection | None = None
         self._module: Module | None = None
+        self._looking = asyncio.Lock()
         self._look_again_s = 0.0
         self._marked: dict[str, str] = {}
         """The mark that we have left on each channel."""
@@ -273,10 +274,11 @@ class FreeSwitch:
 
     async def _media_module(self) -> Module:
         """The one that streams; it may have been loaded since it was looked for. Raises PbxRefused."""
-        now_s = asyncio.get_running_loop().time()
-        if self._module is None and now_s >= self._look_again_s:
-            self._look_again_s = now_s + _LOOK_AGAIN_S
-            self._choose([module for module in Module if await _has(self._connected(), module)])
+        async with self._looking:
+            now_s = asyncio.get_running_loop().time()
+            if self._module is None and now_s >= self._look_again_s:
+                self._look_again_s = now_s + _LOOK_AGAIN_S
+                self._choose([module for module in Module if await _has(self._connected(), module)])
         if self._module is None:
             raise PbxRefused(f"no media module is loaded; {_NO_MODULE}")
         return self._module
