@@ -178,8 +178,8 @@ class FreeSwitch:
 
     async def channels(self) -> tuple[Channel, ...]:
         """The channels, and for each stream that is up one of our own, so that it is not taken for gone."""
-        rows = wire.rows_of(await self._api("show", "channels", "as", "json"))
-        bridged = {id_ for bridge in await self.bridges() for id_ in bridge.channels}
+        rows = await self._rows("channels")
+        bridged = {id_ for bridge in await self._bridges(rows) for id_ in bridge.channels}
         found = await asyncio.gather(*(self._listed(row, bridged) for row in rows))
         return *found, *self._streams.channels()
 
@@ -187,13 +187,21 @@ class FreeSwitch:
         id_ = row.get("uuid", "")
         outbound = row.get("direction") == "outbound"
         originator = await self.variable(id_, "originator") if outbound else None
-        announced = not originator and await self.variable(id_, wire.MARK) is not None
-        channel = wire.listed(row, up=id_ in bridged or announced, called=bool(originator))
+        up = id_ in bridged or (not originator and await self.variable(id_, wire.MARK) is not None)
+        if not up:  # whoever was heard before waits alone now, as in a park
+            up = await self.variable(id_, mediastream.TAP_VARIABLE) is not None
+        channel = wire.listed(row, up=up, called=bool(originator))
         self._follower.adopt(channel, originator or "")
         return channel
 
     async def bridges(self) -> tuple[Bridge, ...]:
-        return wire.bridges_of(wire.rows_of(await self._api("show", "calls", "as", "json")))
+        return await self._bridges(await self._rows("channels"))
+
+    async def _bridges(self, channels: list[dict[str, str]]) -> tuple[Bridge, ...]:
+        return *wire.bridges_of(await self._rows("calls")), *wire.conferences_of(channels)
+
+    async def _rows(self, what: str) -> list[dict[str, str]]:
+        return wire.rows_of(await self._api("show", what, "as", "json"))
 
     async def variable(self, channel: str, name: str) -> str | None:
         if name == LINKEDID:

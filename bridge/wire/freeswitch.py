@@ -9,6 +9,7 @@ dialplan and answered. A stream that is started sooner would cost the caller its
 """
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -274,7 +275,7 @@ class Follower:
         if action not in ("add-member", "del-member") or "Unique-ID" not in headers:
             return []
         known = self._see(headers)
-        bridge = f"conference.{headers.get('Conference-Unique-ID') or headers.get('Conference-Name', '')}"
+        bridge = conference_id(headers.get("Conference-Name", ""))
         if action == "del-member":
             return [ChannelLeftBridge(at, known.channel, bridge)]
         return [*self._up(known, at), ChannelEnteredBridge(at, known.channel, bridge)]
@@ -302,6 +303,11 @@ class Follower:
 def bridge_id(one: str, other: str) -> str:
     """FreeSWITCH's bridges have no id of their own: two channels are together."""
     return f"{one}+{other}"
+
+
+def conference_id(name: str) -> str:
+    """By its name, which one has at a time: of the id in its events no list tells."""
+    return f"conference.{name}"
 
 
 # What is asked for.
@@ -354,3 +360,20 @@ def bridges_of(rows: list[dict[str, str]]) -> tuple[Bridge, ...]:
     """Who is with whom, by `show calls`."""
     pairs = [(row.get("uuid", ""), row.get("b_uuid", "")) for row in rows]
     return tuple(Bridge(bridge_id(a, b), frozenset((a, b))) for a, b in pairs if a and b)
+
+
+def conferences_of(rows: list[dict[str, str]]) -> tuple[Bridge, ...]:
+    """Who is in a conference with whom, or alone, by `show channels`.
+
+    Source: mod_conference.c: its arguments are `name@profile+pin+flags{...}`, or `bridge:name:...`.
+    """
+    members: dict[str, set[str]] = {}
+    for row in rows:
+        if row.get("application") != "conference":
+            continue
+        arguments = row.get("application_data", "")
+        bare = arguments.removeprefix("bridge:")
+        end = r"[@+]" if bare == arguments else ":"
+        if name := re.split(end, bare, maxsplit=1)[0]:
+            members.setdefault(name, set()).add(row.get("uuid", ""))
+    return tuple(Bridge(conference_id(name), frozenset(ids)) for name, ids in members.items())

@@ -313,6 +313,31 @@ async def test_after_a_reconnect_whose_call_a_channel_is_of_is_known_again() -> 
         assert await found.pbx.variable(call.callee.uuid, LINKEDID) == call.uuid
 
 
+async def test_who_was_heard_before_and_waits_alone_is_up() -> None:
+    async with talking() as (found, call):
+        await found.pbx.attach(found.order(call.uuid))
+        await call.park()
+        found.switch.close_esl()
+        await until(lambda: len(found.of(Connected)) == 2)
+        parked = next(one for one in await found.pbx.channels() if one.id == call.uuid)
+        assert parked.up
+
+
+async def test_members_of_a_conference_are_up_and_together() -> None:
+    async with talking() as (found, call):
+        await call.park()
+        other = found.switch.call("1003", "3000")
+        await other._pick_up(other.caller)
+        members = (call.caller, other.caller)
+        for member in members:
+            member.application = ("conference", "3000@default")
+        ids = {member.uuid for member in members}
+        found.switch.close_esl()
+        await until(lambda: len(found.of(Connected)) == 2)
+        assert {one.id for one in await found.pbx.channels() if one.up} == ids
+        assert [(one.id, one.channels) for one in await found.pbx.bridges()] == [("conference.3000", ids)]
+
+
 async def test_text_goes_back_as_an_event() -> None:
     async with talking() as (found, call):
         await found.pbx.tell("rtzr::final", call.uuid, {"Role": "caller", "Text": "안녕하세요"})

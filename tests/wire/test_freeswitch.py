@@ -15,6 +15,7 @@ from bridge.wire.freeswitch import (
     Follower,
     bridges_of,
     cause_of,
+    conferences_of,
     listed,
     rows_of,
     tone_call,
@@ -274,6 +275,30 @@ def test_no_channels_are_no_rows() -> None:
 def test_calls_are_pairs() -> None:
     rows = [{"uuid": "a", "b_uuid": "b"}, {"uuid": "c", "b_uuid": ""}]
     assert bridges_of(rows) == (Bridge("a+b", frozenset("ab")),)
+
+
+def test_who_executes_a_conference_is_with_the_others_in_it_as_its_events_say() -> None:
+    arguments = (
+        "room@default",
+        "room@wideband+1234+flags{mute}",
+        "room",
+        "bridge:room:user/1001",
+        "other@x",
+        "",
+    )
+    rows = [
+        {"uuid": str(number), "application": "conference", "application_data": each}
+        for number, each in enumerate(arguments)
+    ]
+    parked = {"uuid": "p", "application": "park", "application_data": "room@default"}
+    assert conferences_of([*rows, parked]) == (
+        Bridge("conference.room", frozenset("0123")),
+        Bridge("conference.other", frozenset("4")),
+    )
+    headers = {"Action": "add-member", "Conference_Name": "room", "Conference_Unique_ID": "c0ffee"}
+    _, entered = Follower().take(event("CUSTOM", subclass=CONFERENCE, **headers))
+    assert isinstance(entered, ChannelEnteredBridge)
+    assert entered.bridge == "conference.room"
 
 
 def test_a_call_with_a_tone_is_one_that_nobody_follows() -> None:
