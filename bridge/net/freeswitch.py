@@ -155,7 +155,7 @@ class FreeSwitch:
         if self._module not in loaded:
             _log.error("no call can be heard: its media module is not loaded", mend=_NO_MODULE)
         modules = frozenset(one.label for one in loaded)
-        return Connected(PbxInfo(version, "", 0.0, modules))
+        return Connected(PbxInfo(version, "", 0.0, modules, clock=await _clock(connection)))
 
     def _read(self, event: EslEvent) -> list[PbxEvent]:
         try:
@@ -321,6 +321,14 @@ class FreeSwitch:
             raise
         finally:
             self._breaker.observe(now_s(), now_s() - began_s)
+
+
+async def _clock(connection: EslConnection) -> float | None:
+    """In whole seconds; None where it is not told."""
+    try:
+        return whole_seconds((await connection.api("strepoch")).strip())
+    except (PbxRefused, PbxError):
+        return None
 
 
 async def _has(connection: EslConnection, module: Module) -> bool:

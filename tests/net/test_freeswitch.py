@@ -1,6 +1,7 @@
 """bridge/net/freeswitch.py against the emulated FreeSWITCH, whose streams reach a media server of ours."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -121,6 +122,12 @@ async def test_who_answers_and_what_is_loaded_is_told() -> None:
         (connected,) = found.of(Connected)
         assert connected.pbx.version.startswith("FreeSWITCH Version 1.10.12")
         assert connected.pbx.modules == {"mod_audio_fork"}
+
+
+async def test_what_its_clock_shows_is_told_if_it_says() -> None:
+    async with site(SwitchKnobs(ahead_s=300)) as found:
+        (connected,) = found.of(Connected)
+        assert connected.pbx.clock == pytest.approx(time.time() + 300, abs=5)
 
 
 async def test_a_wrong_password_is_told_once_with_the_mend() -> None:
@@ -331,7 +338,7 @@ async def test_members_of_a_conference_are_up_and_together() -> None:
         members = (call.caller, other.caller)
         for member in members:
             member.application = ("conference", "3000@default")
-        ids = {member.uuid for member in members}
+        ids = frozenset(member.uuid for member in members)
         found.switch.close_esl()
         await until(lambda: len(found.of(Connected)) == 2)
         assert {one.id for one in await found.pbx.channels() if one.up} == ids
