@@ -20,6 +20,7 @@ from bridge.net.lasting import Lost, Telling, lasting
 from bridge.net.streams import LOST, Streams
 from bridge.types import CallId
 from bridge.wire import freeswitch as wire
+from bridge.wire import freeswitchlists as lists
 from bridge.wire import mediastream
 from bridge.wire.breaker import Breaker
 from bridge.wire.esl import EslEvent
@@ -181,16 +182,18 @@ class FreeSwitch:
         rows = await self._rows("channels")
         bridged = {id_ for bridge in await self._bridges(rows) for id_ in bridge.channels}
         found = await asyncio.gather(*(self._listed(row, bridged) for row in rows))
-        return *found, *self._streams.channels()
+        return *(one for one in found if one.person), *self._streams.channels()
 
     async def _listed(self, row: Mapping[str, str], bridged: set[str]) -> Channel:
         id_ = row.get("uuid", "")
         outbound = row.get("direction") == "outbound"
         originator = await self.variable(id_, "originator") if outbound else None
+        if wire.far_half(row.get("name", "")):
+            originator = await self.variable(id_, wire.OTHER_HALF)
         up = id_ in bridged or (not originator and await self.variable(id_, wire.MARK) is not None)
         if not up:  # whoever was heard before waits alone now, as in a park
             up = await self.variable(id_, mediastream.TAP_VARIABLE) is not None
-        channel = wire.listed(row, up=up, called=bool(originator))
+        channel = lists.listed(row, up=up, called=bool(originator))
         self._follower.adopt(channel, originator or "")
         return channel
 
@@ -198,10 +201,10 @@ class FreeSwitch:
         return await self._bridges(await self._rows("channels"))
 
     async def _bridges(self, channels: list[dict[str, str]]) -> tuple[Bridge, ...]:
-        return *wire.bridges_of(await self._rows("calls")), *wire.conferences_of(channels)
+        return *lists.bridges_of(await self._rows("calls")), *lists.conferences_of(channels)
 
     async def _rows(self, what: str) -> list[dict[str, str]]:
-        return wire.rows_of(await self._api("show", what, "as", "json"))
+        return lists.rows_of(await self._api("show", what, "as", "json"))
 
     async def variable(self, channel: str, name: str) -> str | None:
         if name == LINKEDID:

@@ -345,6 +345,25 @@ async def test_members_of_a_conference_are_up_and_together() -> None:
         assert [(one.id, one.channels) for one in await found.pbx.bridges()] == [("conference.3000", ids)]
 
 
+async def test_halves_of_a_loopback_are_not_listed_and_lead_to_whom_they_dial() -> None:
+    async with talking() as (found, call):
+        a, b = call.caller, call.callee
+        near, far = (
+            found.switch.open_channel(
+                name=f"loopback/2000-{half}", direction=direction, number="1001", caller_name="",
+                destination="2000", context="default",
+            )
+            for half, direction in (("a", "outbound"), ("b", "inbound"))
+        )  # fmt: skip
+        near.variables["originator"], b.variables["originator"] = a.uuid, far.uuid
+        near.variables["other_loopback_leg_uuid"] = far.uuid
+        far.variables["other_loopback_leg_uuid"] = near.uuid
+        found.switch.close_esl()
+        await until(lambda: len(found.of(Connected)) == 2)
+        assert {one.id for one in await found.pbx.channels()} == {a.uuid, b.uuid}
+        assert await found.pbx.variable(b.uuid, LINKEDID) == a.uuid
+
+
 async def test_text_goes_back_as_an_event() -> None:
     async with talking() as (found, call):
         await found.pbx.tell("rtzr::final", call.uuid, {"Role": "caller", "Text": "안녕하세요"})
