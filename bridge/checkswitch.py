@@ -178,7 +178,7 @@ async def _clock(pbx: FreeSwitch) -> Finding:
     except _FAILED as error:
         why = f"the PBX's is not known: {type(error).__name__} {error}".strip()
         return Finding("pbx clock", Verdict.WARNING, why, "compare 'date' on both machines")
-    harm = "times of calls that are live at a start go wrong"
+    harm = "times of calls that are live at a start are off by up to half a second"
     return clock("pbx clock", ahead_s(second, asked_s, time.time()), harm)
 
 
