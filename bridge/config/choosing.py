@@ -22,7 +22,7 @@ class Match(Section):
     caller: Patterns = ()
     channel: Patterns = ()
     direction: Annotated[tuple[Literal["in", "out", "internal"], ...], Field(strict=False)] = ()
-    variables: dict[Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$")], Patterns] = Field(
+    variables: dict[Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.-]{0,63}$")], Patterns] = Field(
         default_factory=dict
     )
 

@@ -20,6 +20,7 @@ from bridge.net.lasting import Lost, Telling, lasting
 from bridge.net.streams import LOST, Stream, Streams
 from bridge.types import CallId
 from bridge.wire import freeswitch as wire
+from bridge.wire import freeswitchlists as lists
 from bridge.wire import mediastream
 from bridge.wire.breaker import Breaker
 from bridge.wire.esl import EslEvent
@@ -161,7 +162,7 @@ class FreeSwitch:
         if self._module is None:
             _log.error("no call can be heard: its media module is not loaded", mend=_NO_MODULE)
         modules = frozenset(one.label for one in loaded)
-        return Connected(PbxInfo(version, "", 0.0, modules))
+        return Connected(PbxInfo(version, "", 0.0, modules, clock=await _clock(connection)))
 
     def _read(self, event: EslEvent) -> list[PbxEvent]:
         try:
@@ -186,22 +187,32 @@ class FreeSwitch:
 
     async def channels(self) -> tuple[Channel, ...]:
         """The channels, and for each stream that is up one of our own, so that it is not taken for gone."""
-        rows = wire.rows_of(await self._api("show", "channels", "as", "json"))
-        bridged = {id_ for bridge in await self.bridges() for id_ in bridge.channels}
+        rows = await self._rows("channels")
+        bridged = {id_ for bridge in await self._bridges(rows) for id_ in bridge.channels}
         found = await asyncio.gather(*(self._listed(row, bridged) for row in rows))
-        return *found, *self._streams.channels()
+        return *(one for one in found if one.person), *self._streams.channels()
 
     async def _listed(self, row: Mapping[str, str], bridged: set[str]) -> Channel:
         id_ = row.get("uuid", "")
         outbound = row.get("direction") == "outbound"
         originator = await self.variable(id_, "originator") if outbound else None
-        announced = not originator and await self.variable(id_, wire.MARK) is not None
-        channel = wire.listed(row, up=id_ in bridged or announced, called=bool(originator))
+        if wire.far_half(row.get("name", "")):
+            originator = await self.variable(id_, wire.OTHER_HALF)
+        up = id_ in bridged or (not originator and await self.variable(id_, wire.MARK) is not None)
+        if not up:  # whoever was heard before waits alone now, as in a park
+            up = await self.variable(id_, mediastream.TAP_VARIABLE) is not None
+        channel = lists.listed(row, up=up, called=bool(originator))
         self._follower.adopt(channel, originator or "")
         return channel
 
     async def bridges(self) -> tuple[Bridge, ...]:
-        return wire.bridges_of(wire.rows_of(await self._api("show", "calls", "as", "json")))
+        return await self._bridges(await self._rows("channels"))
+
+    async def _bridges(self, channels: list[dict[str, str]]) -> tuple[Bridge, ...]:
+        return *lists.bridges_of(await self._rows("calls")), *lists.conferences_of(channels)
+
+    async def _rows(self, what: str) -> list[dict[str, str]]:
+        return lists.rows_of(await self._api("show", what, "as", "json"))
 
     async def variable(self, channel: str, name: str) -> str | None:
         if name == LINKEDID:
@@ -349,6 +360,14 @@ class FreeSwitch:
             raise
         finally:
             self._breaker.observe(now_s(), now_s() - began_s)
+
+
+async def _clock(connection: EslConnection) -> float | None:
+    """In whole seconds; None where it is not told."""
+    try:
+        return whole_seconds((await connection.api("strepoch")).strip())
+    except (PbxRefused, PbxError):
+        return None
 
 
 async def _has(connection: EslConnection, module: Module) -> bool:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
 from bridge.config import Config, ConfigError, load
+from bridge.config.choosing import Match
 from bridge.config.sections import Media
 from bridge.credentials import DEFAULT_PASSWORD, Secrets
 from bridge.types import Codec
@@ -688,3 +689,14 @@ class TestTextForThePbx:
         assert len(told) == 1
         assert told[0].startswith(fault)
         assert bool(told[0]) == bool(fault)
+
+
+@pytest.mark.parametrize("name", ["TENANT", "_x1", "sip_h_X-Tenant", "a.b"])
+def test_rules_look_at_variables_of_any_usual_name(name: str) -> None:
+    assert Match.model_validate({"variables": {name: "acme"}}).conditions()[0].key == f"variables.{name}"
+
+
+@pytest.mark.parametrize("name", ["", "1x", "-x", "a b", "a,b", "x" * 65])
+def test_a_variables_name_is_a_name(name: str) -> None:
+    with pytest.raises(ValidationError):
+        Match.model_validate({"variables": {name: "acme"}})
