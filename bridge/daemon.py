@@ -18,6 +18,7 @@ from rich.console import Console
 from bridge.catchup import CatchUp
 from bridge.config import Config, ConfigError
 from bridge.desk import Desks, LocalDesks
+from bridge.groups import first_of
 from bridge.inlets import Inlets
 from bridge.load import collect_seldom, raise_file_limit, watch_load
 from bridge.meter import Meter
@@ -62,14 +63,10 @@ async def run(config: Config, console: Console | None = None) -> int:
         raise _fault(group) from None
 
 
-def _fault(group: ExceptionGroup) -> Exception:
+def _fault(group: ExceptionGroup) -> BaseException:
     """The configuration's fault, if nothing else went wrong."""
     faults, others = group.split(ConfigError)
-    return group if faults is None or others is not None else _first(faults)
-
-
-def _first(error: Exception) -> Exception:
-    return _first(error.exceptions[0]) if isinstance(error, ExceptionGroup) else error
+    return group if faults is None or others is not None else first_of(faults)
 
 
 async def _run(config: Config, console: Console | None) -> int:

@@ -13,6 +13,7 @@ from typing import Any, Literal
 from bridge import demo_rtp, demo_stream
 from bridge.demoscript import HOST, Utterance, compare
 from bridge.emulator.server import Emulator, Knobs
+from bridge.groups import first_of
 from bridge.net.rtp import PortsExhausted
 from bridge.types import Event
 
@@ -97,11 +98,7 @@ async def run(publish: Callable[[Event], None], pbx: Pbx = "asterisk") -> Summar
         expected, unexpected = group.split((OSError, PortsExhausted))
         if expected is None or unexpected is not None:
             raise
-        raise DemoError(_why(_first(expected))) from None
-
-
-def _first(error: BaseException) -> BaseException:
-    return _first(error.exceptions[0]) if isinstance(error, BaseExceptionGroup) else error
+        raise DemoError(_why(first_of(expected))) from None
 
 
 def _why(error: BaseException) -> str:

@@ -19,6 +19,7 @@ from bridge.call import Leg, LegReport, LegSettings
 from bridge.config import Config, ConfigError, Secrets
 from bridge.conversation import Session
 from bridge.emulator.server import Emulator, Knobs
+from bridge.groups import first_of
 from bridge.permit import Ungoverned
 from bridge.quota import Opener
 from bridge.ring import Ring
@@ -132,11 +133,7 @@ async def run(
         expected, unexpected = group.split(TranscribeError)
         if expected is None or unexpected is not None:
             raise
-        raise _first(expected) from None
-
-
-def _first(error: BaseException) -> BaseException:
-    return _first(error.exceptions[0]) if isinstance(error, BaseExceptionGroup) else error
+        raise first_of(expected) from None
 
 
 async def _run(

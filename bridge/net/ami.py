@@ -9,7 +9,7 @@ import random
 import ssl
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import aclosing, suppress
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, Self
@@ -124,13 +124,9 @@ class Ami:
 
     # Events.
 
-    async def events(self) -> AsyncGenerator[Connected | Disconnected | PbxEvent]:
+    def events(self) -> AsyncGenerator[Connected | Disconnected | PbxEvent]:
         """As `Pbx.events`."""
-        async with aclosing(lasting(self._one_connection, self._random01)) as events:
-            async for event in events:
-                if isinstance(event, Disconnected):
-                    self.counters.disconnected += 1
-                yield event
+        return lasting(self._one_connection, self._random01, self.counters)
 
     async def _one_connection(self, lost: Lost) -> AsyncGenerator[Connected | PbxEvent]:
         """The events of one connection; ends when it does, leaving the reason in `lost`."""
@@ -161,7 +157,7 @@ class Ami:
             if pinging is not None:
                 pinging.cancel()
         self._telling.lost(lost)
-        self.counters.refused = self._telling.refused
+        self.counters.refused += lost.forbidden
 
     async def _greet(self, connection: ManagerConnection) -> Connected:
         """Log in, and learn who answers and what we may do."""

@@ -146,7 +146,7 @@ class Ari:
     ) -> None:
         await self._http.aclose()
 
-    async def events(self) -> AsyncGenerator[Connected | Disconnected | PbxEvent]:
+    def events(self) -> AsyncGenerator[Connected | Disconnected | PbxEvent]:
         """Events in order, for ever: `Connected`, events, `Disconnected`, `Connected`, ...; never an
         exception.
 
@@ -154,11 +154,7 @@ class Ari:
         has taken our application name. It reads nothing while its consumer does not ask for the next
         event.
         """
-        async with aclosing(lasting(self._one_connection, self._random01)) as events:
-            async for event in events:
-                if isinstance(event, Disconnected):
-                    self.counters.disconnected += 1
-                yield event
+        return lasting(self._one_connection, self._random01, self.counters)
 
     async def _one_connection(self, lost: Lost) -> AsyncGenerator[Connected | PbxEvent]:
         """The events of one connection; ends when it does, leaving the reason in `lost`."""

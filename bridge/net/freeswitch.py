@@ -8,7 +8,7 @@ is kept for a client that is away.
 import asyncio
 import random
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from contextlib import aclosing, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
@@ -113,13 +113,9 @@ class FreeSwitch:
 
     # Events.
 
-    async def events(self) -> AsyncGenerator[Connected | Disconnected | PbxEvent]:
+    def events(self) -> AsyncGenerator[Connected | Disconnected | PbxEvent]:
         """As `Pbx.events`."""
-        async with aclosing(lasting(self._one_connection, self._random01)) as events:
-            async for event in events:
-                if isinstance(event, Disconnected):
-                    self.counters.disconnected += 1
-                yield event
+        return lasting(self._one_connection, self._random01, self.counters)
 
     async def _one_connection(self, lost: Lost) -> AsyncGenerator[Connected | PbxEvent]:
         """The events of one connection; ends when it does, leaving the reason in `lost`."""
@@ -145,7 +141,7 @@ class FreeSwitch:
             self._follower.forget()
             connection.close()
         self._telling.lost(lost)
-        self.counters.refused = self._telling.refused
+        self.counters.refused += lost.forbidden
 
     async def _greet(self, connection: EslConnection) -> Connected:
         """Learn who answers and by which module it streams, and ask for events."""

@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import structlog
 
@@ -46,8 +46,6 @@ class Telling:
     def __init__(self, pbx: str, address: str) -> None:
         self.why = ""
         """Why there is no connection."""
-        self.refused = 0
-        """How often it did not let us in."""
         self._pbx = pbx
         self._address = address
         self._told_absent = self._told_refused = False
@@ -59,7 +57,6 @@ class Telling:
         """A connection, or a try, has ended."""
         self.why = f"{lost.reason}; {lost.mend}".removesuffix("; ")
         if lost.forbidden:
-            self.refused += 1
             tell = _log.info if self._told_refused else _log.error
             self._told_refused = True
             tell(f"{self._pbx} refuses us", reason=lost.reason, mend=lost.mend, retry_s=HOPELESS_S)
@@ -71,8 +68,14 @@ class Telling:
         tell(f"{self._pbx} {event}", reason=lost.reason, address=self._address)
 
 
+class Counts(Protocol):
+    """The part of a PBX's counters that is kept here."""
+
+    disconnected: int
+
+
 async def lasting(
-    one: Callable[[Lost], AsyncGenerator[E]], random01: Callable[[], float]
+    one: Callable[[Lost], AsyncGenerator[E]], random01: Callable[[], float], counters: Counts
 ) -> AsyncGenerator[E | Disconnected]:
     """What each connection gives, for ever, with a `Disconnected` after each that stood; never an exception.
 
@@ -88,6 +91,7 @@ async def lasting(
                 yield event
         lived_s = asyncio.get_running_loop().time() - began
         if lost.was_connected:
+            counters.disconnected += 1
             yield Disconnected(lost.reason)
         attempt = 0 if lost.was_connected and lived_s >= _STABLE_S else attempt + 1
         await asyncio.sleep(_wait_s(lost, attempt, random01))

@@ -7,6 +7,7 @@ from contextlib import aclosing
 import pytest
 
 from bridge.net import lasting
+from bridge.net.ami import AmiCounters
 from bridge.net.lasting import Lost
 from bridge.wire.pbxevents import Disconnected
 
@@ -35,13 +36,15 @@ async def test_events_between_connections_and_longer_pauses(pauses: list[float])
             yield number
 
     seen: list[object] = []
-    async with aclosing(lasting.lasting(one, lambda: 1.0)) as events:
+    counters = AmiCounters()
+    async with aclosing(lasting.lasting(one, lambda: 1.0, counters)) as events:
         async for event in events:
             seen.append(event)
             if len(seen) == 4:
                 break
     assert seen == [2, Disconnected("end 2"), 4, Disconnected("end 4")]
     assert pauses == [0.5, 1.0, 2.0]  # none of them stood for long
+    assert counters.disconnected == 2  # a try that failed is none
 
 
 async def test_what_is_hopeless_is_tried_seldom(pauses: list[float]) -> None:
@@ -54,7 +57,7 @@ async def test_what_is_hopeless_is_tried_seldom(pauses: list[float]) -> None:
         if tries == 3:
             yield 3
 
-    async with aclosing(lasting.lasting(one, lambda: 0.0)) as events:
+    async with aclosing(lasting.lasting(one, lambda: 0.0, AmiCounters())) as events:
         assert await anext(events) == 3
     assert pauses == [lasting.HOPELESS_S] * 2
 
@@ -66,7 +69,7 @@ async def test_a_line_that_is_cut_again_and_again_is_followed_within_seconds(pau
         lost.was_connected = True
         yield 1
 
-    async with aclosing(lasting.lasting(one, lambda: 1.0)) as events:
+    async with aclosing(lasting.lasting(one, lambda: 1.0, AmiCounters())) as events:
         async for _ in events:
             if len(pauses) == 100:
                 break
