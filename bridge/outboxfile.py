@@ -9,7 +9,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -51,8 +51,10 @@ SELECT COUNT(DISTINCT seq) FROM waiting WHERE endpoint IN (SELECT number FROM en
 AND seq IN (SELECT value FROM json_each(?))
 """
 _ERASED = (
-    "DELETE FROM waiting WHERE endpoint IN (SELECT number FROM endpoints)"
-    " AND seq IN (SELECT value FROM json_each(?))",
+    """
+    DELETE FROM waiting WHERE endpoint IN (SELECT number FROM endpoints)
+    AND seq IN (SELECT value FROM json_each(?))
+    """,
     "DELETE FROM delivered WHERE seq IN (SELECT value FROM json_each(?))",
     "DELETE FROM events WHERE seq IN (SELECT value FROM json_each(?))",
 )
@@ -123,8 +125,9 @@ class OutboxFile:
         """Forget what was not committed; never raises."""
         self._numbers.clear()
         self._rule_of.clear()
-        if self._db.in_transaction:
-            self._db.rollback()
+        with suppress(sqlite3.Error):
+            if self._db.in_transaction:
+                self._db.rollback()
 
     def close(self) -> None:
         self._db.close()
