@@ -1,8 +1,8 @@
 """What waits for one endpoint goes to it: in order for each call, calls independent of each other.
 
-An event is done once the endpoint has it, so what dies in between is sent again. What fails rests while other
-calls go on; when it is tried again is `bridge.wire.retry`'s, how it is sent the sender's. What rests, and why,
-is kept in memory only: a restart tries everything at once.
+An event is done once the endpoint has it, so what dies in between is sent again. What fails rests while
+other calls go on; when it is tried again is `bridge.wire.retry`'s, how it is sent the sender's. What rests,
+and why, is kept in memory only: a restart tries everything at once.
 """
 
 import asyncio
@@ -30,6 +30,8 @@ _LONGEST_SEND_S = 120.0
 _LOOK_S = 5.0
 """So often the outbox is asked unbidden: it may have been unreadable for a while."""
 _MOST_RESTING = 10_000
+_TELL_S = 60.0
+"""An endpoint that fails every other time shall not fill the log."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +71,7 @@ class _Rest:
     """Refusals of this very event."""
     until_s: float = 0.0
     alone: bool = False
-    """It was refused together with others: who of them is to blame shows only when each comes alone."""
+    """It failed together with others: who of them is to blame shows only when each comes alone."""
 
 
 class Delivery:
@@ -95,6 +97,9 @@ class Delivery:
         self._circuit = Circuit(self._settings)
         self._gone = False
         self._error = ""
+        self._told_s = float("-inf")
+        self._told = False
+        self._drops = 0
         self._rests: dict[str, _Rest] = {}
         self._ready: deque[Sequence[Stored]] = deque()
         """Read and not begun: each of one call, in order."""
@@ -128,7 +133,8 @@ class Delivery:
         self._wake.set()
 
     async def drop(self) -> int:
-        """Give up all that waits; what is under way still goes out. How many."""
+        """Give up all that waits; what is under way at this moment still goes out. How many."""
+        self._drops += 1
         self._forget_ready()
         self._rests.clear()
         return await self._outbox.drop(self.name)
@@ -169,18 +175,23 @@ class Delivery:
     async def _next(self, *, probe: bool) -> Sequence[Stored]:
         """What is to be sent next: one batch, or some of one call that go one by one."""
         if probe:
-            self._forget_ready()
-            # The oldest, though it rest: it is the endpoint's turn to show itself, not the call's.
-            return await self._outbox.waiting(self.name, 1, frozenset(self._taken))
+            return await self._probe()
         if self._ready:
             return self._ready.popleft()
-        now_s = self._clock()
-        resting = {call for call, rest in self._rests.items() if rest.until_s > now_s}
         most = max(self._sender.batch, 1)
-        rows = await self._outbox.waiting(
-            self.name, most if most > 1 else _AHEAD, frozenset(resting | self._taken)
-        )
+        rows = await self._outbox.waiting(self.name, most if most > 1 else _AHEAD, self._not_now())
         return self._batch(rows) if most > 1 else self._split(rows)
+
+    def _not_now(self) -> frozenset[str]:
+        now_s = self._clock()
+        return frozenset(call for call, rest in self._rests.items() if rest.until_s > now_s) | self._taken
+
+    async def _probe(self) -> Sequence[Stored]:
+        """One event, of a call that did not fail: one at which a receiver dies must not stand for all."""
+        self._forget_ready()
+        return await self._outbox.waiting(self.name, 1, self._not_now()) or await self._outbox.waiting(
+            self.name, 1, frozenset(self._taken)
+        )
 
     def _batch(self, rows: Sequence[Stored]) -> Sequence[Stored]:
         alone = {call for call, rest in self._rests.items() if rest.alone}
@@ -202,10 +213,10 @@ class Delivery:
 
     async def _deliver(self, load: Sequence[Stored]) -> None:
         """Send it, as one batch or one by one, until something fails."""
-        step = max(self._sender.batch, 1)
+        step, drops = max(self._sender.batch, 1), self._drops
         try:
             for first in range(0, len(load), step):
-                if not await self._send(load[first : first + step]):
+                if drops != self._drops or not await self._send(load[first : first + step]):
                     break
         finally:
             self._sending -= 1
@@ -235,9 +246,10 @@ class Delivery:
         self._answered()
         for one in events:
             self._rests.pop(one.call, None)
-        if self._error:
+        if self._told:
             _log.info("delivered again", endpoint=self.name)
-            self._tell("")
+            self._told = False
+        self._note("")
 
     def _answered(self) -> None:
         """The endpoint is there, whatever it thinks of one event."""
@@ -277,18 +289,20 @@ class Delivery:
             rest = self._resting(call)
             rest.failures += 1
             rest.until_s = now_s + rest_s(rest.failures, self._settings, self._random01())
-            rest.alone = len(events) > 1
+            rest.alone = rest.alone or not counts or rest.failures > 1
         if counts:
             self._circuit.failed(now_s, self._random01(), asked_s)
-        if not self._error or self._gone:
+        if now_s - self._told_s >= _TELL_S or self._gone:
             _log.warning("not delivered", endpoint=self.name, reason=reason, gone=self._gone)
-        self._tell(reason)
+            self._told, self._told_s = True, now_s
+        self._note(reason)
 
     def _resting(self, call: str) -> _Rest:
         if call not in self._rests and len(self._rests) >= _MOST_RESTING:
             del self._rests[next(iter(self._rests))]
         return self._rests.setdefault(call, _Rest())
 
-    def _tell(self, error: str) -> None:
-        self._error = error
-        self._outbox.note(self.name, error)
+    def _note(self, error: str) -> None:
+        if error != self._error:
+            self._error = error
+            self._outbox.note(self.name, error)

@@ -18,7 +18,7 @@ from typing import Literal
 from bridge.stored import Stored
 
 _CALLS_KNOWN = 10_000
-_CHUNK = 256
+_CHUNK = 32
 _LOOKED_AT = 2000
 _SPARED = 0.98
 """What is kept of a full outbox, so that not every commit has to make room."""
@@ -43,8 +43,9 @@ INSERT OR IGNORE INTO delivered SELECT seq FROM events WHERE seq = ?1 AND NOT EX
     SELECT 1 FROM endpoints n CROSS JOIN waiting w ON w.endpoint = n.number AND w.seq = ?1)
 """
 _BACKLOGS = """
-SELECT n.name, COUNT(w.seq), (SELECT at FROM events WHERE seq = MIN(w.seq))
-FROM endpoints n LEFT JOIN waiting w ON w.endpoint = n.number GROUP BY n.number
+SELECT name, number_waiting, (SELECT at FROM events WHERE seq = oldest) FROM (
+    SELECT n.name AS name, COUNT(w.seq) AS number_waiting, MIN(w.seq) AS oldest
+    FROM endpoints n LEFT JOIN waiting w ON w.endpoint = n.number GROUP BY n.number)
 """
 _WAITED = """
 SELECT COUNT(DISTINCT seq) FROM waiting WHERE endpoint IN (SELECT number FROM endpoints)
