@@ -97,6 +97,7 @@ class Delivery:
         self._circuit = Circuit(self._settings)
         self._gone = False
         self._error = ""
+        self._looked_s = float("-inf")
         self._told_s = float("-inf")
         self._told = False
         self._drops = 0
@@ -152,16 +153,18 @@ class Delivery:
                         await self._wake.wait()
 
     def _wait_s(self) -> float:
-        now_s = self._clock()
-        due = [rest.until_s for rest in self._rests.values() if rest.until_s > now_s]
-        if self._circuit.until_s > now_s:
+        """Until there may be something to begin that there was not at the last look."""
+        due = [rest.until_s for rest in self._rests.values() if rest.until_s > self._looked_s]
+        if self._circuit.until_s > self._looked_s:
             due = [self._circuit.until_s]
-        return min([_LOOK_S, *(until_s - now_s for until_s in due)])
+        return max(0.0, min([self._looked_s + _LOOK_S, *due]) - self._clock())
 
     async def _begin(self, sends: asyncio.TaskGroup) -> None:
         """Begin as many sends as may be."""
+        self._looked_s = self._clock()
         while not self._gone and self._sending < self._side_by_side:
-            state = self._circuit.state(self._clock())
+            self._looked_s = self._clock()
+            state = self._circuit.state(self._looked_s)
             if state is State.OPEN or (state is State.HALF_OPEN and self._sending):
                 return
             load = await self._next(probe=state is State.HALF_OPEN)
@@ -183,8 +186,8 @@ class Delivery:
         return self._batch(rows) if most > 1 else self._split(rows)
 
     def _not_now(self) -> frozenset[str]:
-        now_s = self._clock()
-        return frozenset(call for call, rest in self._rests.items() if rest.until_s > now_s) | self._taken
+        resting = (call for call, rest in self._rests.items() if rest.until_s > self._looked_s)
+        return frozenset(resting) | self._taken
 
     async def _probe(self) -> Sequence[Stored]:
         """One event, of a call that did not fail: one at which a receiver dies must not stand for all."""
