@@ -109,8 +109,7 @@ class Delivery:
         self._sending = 0
         self._wake = outbox.news(sender.name)
         self.counters = DeliveryCounters()
-        self.settled = asyncio.Event()
-        """Set while nothing is under way and nothing can be sent now."""
+        self._settled = asyncio.Event()
 
     @property
     def name(self) -> str:
@@ -140,14 +139,20 @@ class Delivery:
         self._rests.clear()
         return await self._outbox.drop(self.name)
 
+    async def settle(self) -> None:
+        """Wait until nothing is under way, and nothing is left that can be sent now."""
+        self._settled.clear()
+        self._wake.set()
+        await self._settled.wait()
+
     async def run(self) -> None:
         """Deliver until cancelled."""
         async with asyncio.TaskGroup() as sends:
             while True:
                 self._wake.clear()
                 await self._begin(sends)
-                if not self._sending:
-                    self.settled.set()
+                if not self._sending and not self._wake.is_set():
+                    self._settled.set()
                 with suppress(TimeoutError):
                     async with asyncio.timeout(self._wait_s()):
                         await self._wake.wait()
@@ -170,7 +175,7 @@ class Delivery:
             load = await self._next(probe=state is State.HALF_OPEN)
             if not load:
                 return
-            self.settled.clear()
+            self._settled.clear()
             self._sending += 1
             self._taken.update(one.call for one in load)
             sends.create_task(self._deliver(load))

@@ -50,6 +50,7 @@ class Outbox:
     def __init__(
         self, path: Path, settings: OutboxSettings, *, unix: Callable[[], float] = time.time
     ) -> None:
+        self.settings = settings
         self._unix = unix
         self.counters = OutboxCounters()
         self._writer = OutboxWriter(path, settings, self.counters, unix=unix)

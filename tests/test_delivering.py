@@ -95,7 +95,20 @@ async def test_all_goes_out_in_order_and_is_done(tmp_path: Path, batch: int) -> 
         assert (delivery.counters.sent, delivery.counters.failed) == (60, 0)
         assert delivery.status.state == "delivering"
         async with asyncio.timeout(5):
-            await delivery.settled.wait()
+            await delivery.settle()
+
+
+async def test_one_that_ends_may_wait_for_what_can_still_go_out(tmp_path: Path) -> None:
+    receiver = Receiver()
+    receiver.answer = refusing("x/1", Rejected("500"))
+    slow = RetrySettings(base_s=3600)
+    async with opened(tmp_path / "o.db") as outbox, delivering(outbox, receiver, slow) as delivery:
+        for n in range(3):
+            await outbox.add([event(n, call) for call in "xyz"])
+            async with asyncio.timeout(5):
+                await delivery.settle()
+            assert receiver.of("y") == receiver.of("z") == list(range(n + 1))
+        assert receiver.of("x") == [0]
 
 
 async def test_batches_are_what_waits_and_no_more_than_wanted(tmp_path: Path) -> None:
