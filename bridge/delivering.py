@@ -172,13 +172,14 @@ class Delivery:
             state = self._circuit.state(self._looked_s)
             if state is State.OPEN or (state is State.HALF_OPEN and self._sending):
                 return
+            drops = self._drops
             load = await self._next(probe=state is State.HALF_OPEN)
             if not load:
                 return
             self._settled.clear()
             self._sending += 1
             self._taken.update(one.call for one in load)
-            sends.create_task(self._deliver(load))
+            sends.create_task(self._deliver(load, drops))
 
     async def _next(self, *, probe: bool) -> Sequence[Stored]:
         """What is to be sent next: one batch, or some of one call that go one by one."""
@@ -219,12 +220,16 @@ class Delivery:
         self._taken.difference_update(rows[0].call for rows in self._ready)
         self._ready.clear()
 
-    async def _deliver(self, load: Sequence[Stored]) -> None:
-        """Send it, as one batch or one by one, until something fails."""
-        step, drops = max(self._sender.batch, 1), self._drops
+    async def _deliver(self, load: Sequence[Stored], drops: int) -> None:
+        """Send it, as one batch or one by one, until something fails. `drops`: as it was before the read."""
+        step = max(self._sender.batch, 1)
         try:
             for first in range(0, len(load), step):
-                if drops != self._drops or not await self._send(load[first : first + step]):
+                # What another send was answered meanwhile holds for this one too.
+                allowed = (State.CLOSED,) if first else (State.CLOSED, State.HALF_OPEN)
+                if self._gone or drops != self._drops or self._circuit.state(self._clock()) not in allowed:
+                    break
+                if not await self._send(load[first : first + step]):
                     break
         finally:
             self._sending -= 1

@@ -10,8 +10,9 @@ from bridge import metrics
 from bridge.deliveries import Deliveries
 from bridge.outbox import Outbox
 from bridge.stored import Rejected
-from tests.outboxes import A, B, event, ids, opened, started
-from tests.test_delivering import QUICK, Receiver, refusing
+from tests.outboxes import QUICK, A, B, event, ids, killed, opened, started
+from tests.scale import scaled
+from tests.test_delivering import Receiver, refusing
 
 
 class Second(Receiver):
@@ -89,3 +90,62 @@ async def test_the_metrics_are_told_what_grew(tmp_path: Path) -> None:
     assert value("rtzr_bridge_outbox_total", fate="written") - written == 5
     assert value("rtzr_bridge_deliveries_waiting", endpoint=A) == 4
     assert value("rtzr_bridge_outbox_degraded") == 0
+
+
+_KILLED = """
+import asyncio, random, structlog, sys
+from pathlib import Path
+from bridge.deliveries import Deliveries
+from bridge.sinks.outbox import OutboxSink
+from bridge.stored import Unreachable
+from tests.outboxes import QUICK, A, B, event, opened
+
+structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(60))  # the pipe is the receivers'
+
+class Printing:
+    def __init__(self, name, batch):
+        self.name, self.batch = name, batch
+
+    async def send(self, events):
+        await asyncio.sleep(random.choice([0, 0.001]))
+        if random.random() < 0.1:
+            raise Unreachable("away")
+        for one in events:
+            print("-", self.name, one.id, flush=True)
+        if random.random() < 0.1:
+            raise Unreachable("the answer was lost")
+
+async def main(life):
+    async with opened(Path(sys.argv[1])) as outbox, asyncio.TaskGroup() as tasks:
+        deliveries = Deliveries(outbox, [(Printing(A, 1), None), (Printing(B, 20), None)], QUICK)
+        tasks.create_task(deliveries.run())
+        for n in range(0, 10**9, 3):
+            for call in "xyz":
+                if await outbox.add([event(n + m, life + call) for m in range(3)]):
+                    print("+", life + call, n + 2, flush=True)
+
+asyncio.run(main(sys.argv[2]))
+"""
+
+
+async def test_kills_cost_no_receiver_anything_that_was_committed(tmp_path: Path) -> None:
+    """The receivers are pipes of the process that is killed: what it wrote to them they have."""
+    added: dict[str, int] = {}
+    has: dict[tuple[str, str], list[int]] = {}
+    for life in range(scaled(200, 5)):
+        for sign, name, what in killed(_KILLED, tmp_path / "o.db", life, 1 + life * 37 % 400):
+            if sign == "+":
+                added[name] = int(what)
+            else:
+                call, number = what.split("/")
+                has.setdefault((name, call), []).append(int(number))
+    async with opened(tmp_path / "o.db") as outbox:
+        for name in (A, B):
+            for one in await outbox.waiting(name, 10**6):
+                has.setdefault((name, one.call), []).append(int(one.id.split("/")[1]))
+        assert outbox.counters.moved_aside == 0
+    for call, last in added.items():
+        for name in (A, B):
+            once = list(dict.fromkeys(has[name, call]))
+            assert once == list(range(len(once))), "in order, and none left out"
+            assert len(once) > last, "all that were committed"

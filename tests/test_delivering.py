@@ -13,10 +13,8 @@ from bridge.delivering import Delivery
 from bridge.outbox import Outbox
 from bridge.stored import Rejected, Stored, Unreachable
 from bridge.wire.retry import RetrySettings
-from tests.outboxes import A, event, ids, opened
+from tests.outboxes import QUICK, A, event, ids, opened
 from tests.scale import scaled
-
-QUICK = RetrySettings(base_s=0.001, cap_s=0.004, tries=4, probe_cap_s=0.004)
 
 
 class Receiver:
