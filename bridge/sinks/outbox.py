@@ -23,14 +23,36 @@ class OutboxSink(QueuedSink):
         super().__init__()
         self._outbox = outbox
         self._ending = asyncio.Event()
+        self._taken = 0
+        self._progress = asyncio.Condition()
 
     def deliver(self, event: Event) -> None:
         if event.type != _PARTIAL:
+            self._taken += 1
             super().deliver(event)
+
+    async def written(self) -> bool:
+        """Wait until all that was delivered here is on the disk; False if some of it will never be.
+
+        For whoever has a copy that may go then, such as audio whose transcript this is.
+        """
+        taken, lost = self._taken, self._lost
+        async with self._progress:
+            await self._progress.wait_for(lambda: self.delivered + self._lost >= taken)
+        return self._lost == lost
+
+    @property
+    def _lost(self) -> int:
+        return self.dropped + self.failed
 
     def close(self) -> None:
         self._ending.set()
         super().close()
+
+    async def _try(self, batch: Sequence[Event]) -> None:
+        await super()._try(batch)
+        async with self._progress:
+            self._progress.notify_all()
 
     async def put(self, events: Sequence[Event]) -> bool:
         while not await self._outbox.add(events):

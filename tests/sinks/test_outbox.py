@@ -68,3 +68,22 @@ async def test_an_end_waits_for_no_disk(tmp_path: Path) -> None:
                 await sink.run()
         assert (sink.delivered, sink.failed) == (0, 1)
         assert [line["event"] for line in logs] == ["events not written"]
+
+
+async def test_who_has_a_copy_learns_when_it_may_go(tmp_path: Path) -> None:
+    async with opened(tmp_path / "o.db", kind=Fickle) as outbox:
+        assert isinstance(outbox, Fickle)
+        outbox.refuses = False
+        sink = OutboxSink(outbox)
+        running = asyncio.create_task(sink.run())
+        assert await sink.written(), "nothing is all of it"
+        for n in range(5):
+            sink.deliver(event(n))
+        assert await sink.written()
+        assert len(await ids(outbox)) == 5
+        outbox.refuses = True
+        sink.deliver(event(5))
+        waiting = asyncio.create_task(sink.written())
+        sink.close()
+        await running
+        assert not await waiting
