@@ -32,9 +32,10 @@ class OutboxSink(QueuedSink):
             super().deliver(event)
 
     async def written(self) -> bool:
-        """Wait until all that was delivered here is on the disk; False if some of it will never be.
+        """Wait until all that was delivered here is on the disk; False if something will never be.
 
-        For whoever has a copy that may go then, such as audio whose transcript this is.
+        For whoever has a copy that may go then, such as audio whose transcript this is: to be awaited at
+        once, for what was lost before is not told again.
         """
         taken, lost = self._taken, self._lost
         async with self._progress:

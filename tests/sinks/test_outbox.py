@@ -84,6 +84,7 @@ async def test_who_has_a_copy_learns_when_it_may_go(tmp_path: Path) -> None:
         outbox.refuses = True
         sink.deliver(event(5))
         waiting = asyncio.create_task(sink.written())
+        await asyncio.sleep(0)  # it begins before the end
         sink.close()
         await running
         assert not await waiting
