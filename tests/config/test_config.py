@@ -630,7 +630,14 @@ class TestSinksOfRules:
         text = "rules: [{name: a, sinks: [jsonl]}, {name: b}]\nsinks: {jsonl: {path: /tmp/x}}"
         read = config(text)
         assert read.sinks_of_rules == {"a": frozenset({"jsonl"})}
-        assert read.sinks.on == {"console", "jsonl"}
+        assert read.sinks_on == {"console", "jsonl"}
+
+    def test_the_outbox_is_one_of_them(self, config: Callable[[str], Config], faults: Check) -> None:
+        read = config("rules: [{name: a, sinks: [outbox]}]\noutbox: {path: /tmp/o}")
+        assert read.sinks_on == {"console", "outbox"}
+        assert faults("rules: [{name: a, sinks: [outbox]}]") == [
+            "FILE:1: rules[0].sinks: names outbox, which is off; set outbox.path, or leave it out here"
+        ]
 
     def test_what_is_wrong_with_a_rules_name_is_told_once(self, faults: Check) -> None:
         assert faults("rules: [{name: a}, {name: a}]") == [
@@ -654,7 +661,8 @@ rules:
             f"FILE:5: rules[1].sinks: names pbx, {off} sinks.pbx.user_event or sinks.pbx.variable, {out}",
         ]
         assert faults("rules: [{name: a, sinks: [mail]}]") == [
-            "FILE:1: rules[0].sinks[0]: is not one of its choices; write 'console', 'jsonl' or 'pbx'",
+            "FILE:1: rules[0].sinks[0]: is not one of its choices; "
+            "write 'console', 'jsonl', 'pbx' or 'outbox'",
         ]
 
 
