@@ -118,8 +118,10 @@ class Delivery:
 
     @property
     def status(self) -> DeliveryStatus:
-        wait_s = max(0.0, self._circuit.until_s - self._clock())
-        state: Literal["delivering", "waiting", "gone"] = "waiting" if wait_s else "delivering"
+        now_s = self._clock()
+        wait_s = max(0.0, self._circuit.until_s - now_s)
+        closed = self._circuit.state(now_s) is State.CLOSED
+        state: Literal["delivering", "waiting", "gone"] = "delivering" if closed else "waiting"
         if self._gone:
             state, wait_s = "gone", 0.0
         return DeliveryStatus(state, self._error, wait_s, self._sending, len(self._rests))
