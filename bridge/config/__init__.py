@@ -32,6 +32,7 @@ from bridge.config.sections import (
     Hangup,
     Log,
     Media,
+    Outbox,
     Overload,
     Quota,
     Rtzr,
@@ -51,6 +52,7 @@ _MENDS_OF_SINKS = {
     "console": ("sinks.console.enabled",),
     "jsonl": ("sinks.jsonl.path",),
     "pbx": ("sinks.pbx.user_event", "sinks.pbx.variable"),
+    "outbox": ("outbox.path",),
 }
 """Which keys turn a sink on."""
 
@@ -69,6 +71,7 @@ class Config(Section):
     quota: Quota = Quota()
     cost: Cost = Cost()
     spool: Spool = Spool()
+    outbox: Outbox = Outbox()
     workers: WorkerNumber = 1
     overload: Overload = Overload()
     drain_s: Annotated[float, Field(ge=0, le=3600)] = 30
@@ -191,7 +194,7 @@ class Config(Section):
             for sink in rule.sinks or ():
                 mends = _MENDS_OF_SINKS[sink]
                 text = f"names {sink}, which is off; set {' or '.join(mends)}, or leave it out here"
-                yield Rule(sink in self.sinks.on, (f"rules.{number}.sinks", *mends), text)
+                yield Rule(sink in self.sinks_on, (f"rules.{number}.sinks", *mends), text)
 
     def _fitting(self, number: int, name: str) -> Rule:
         """Whether what a rule changes goes together with what it does not."""
@@ -206,6 +209,11 @@ class Config(Section):
     def trunk_contexts(self) -> tuple[str, ...]:
         """Patterns of the contexts in which calls come from outside, of the PBX that is followed."""
         return self.freeswitch.trunk_contexts if self.pbx == "freeswitch" else self.asterisk.trunk_contexts
+
+    @property
+    def sinks_on(self) -> frozenset[str]:
+        """The names of the sinks that are on, the outbox being one."""
+        return self.sinks.on | ({"outbox"} if self.outbox.path is not None else frozenset())
 
     @property
     def sinks_of_rules(self) -> dict[str, frozenset[str]]:

@@ -153,5 +153,5 @@ Steps = Annotated[
     tuple[Annotated[float, Field(strict=True, ge=0, le=10_000_000)], ...], Field(strict=False, max_length=20)
 ]
 Patterns = Annotated[tuple[str, ...], BeforeValidator(_patterns)]
-SinkNames = Annotated[tuple[Literal["console", "jsonl", "pbx"], ...], Field(strict=False)]
+SinkNames = Annotated[tuple[Literal["console", "jsonl", "pbx", "outbox"], ...], Field(strict=False)]
 RuleName = Annotated[str, Field(pattern=r"^[^\x00-\x1f/\x7f]{1,64}$")]

@@ -138,7 +138,7 @@ ONE_FAULT = {
     ),
     "1: 2": (
         "FILE:1: 1: is not a key; the keys here are rtzr, pbx, asterisk, freeswitch, media, rules, gate, "
-        "hangup, quota, cost, spool, workers, overload, drain_s, sinks, log"
+        "hangup, quota, cost, spool, outbox, workers, overload, drain_s, sinks, log"
     ),
     # does not go together
     "workers: 2\nasterisk:\n  transport: websocket_client": (
@@ -170,6 +170,10 @@ ONE_FAULT = {
     "- gate": "FILE:1: is not a mapping; write 'section:' and 'key: value' lines",
     "gate": "FILE:1: is not a mapping; write 'section:' and 'key: value' lines",
     # impossible values
+    "outbox: {max_mb: 0}": "FILE:1: outbox.max_mb: is too small; give 1 or more",
+    "outbox: {keep_days: 0}": "FILE:1: outbox.keep_days: is too small; give more than 0",
+    "outbox: {sync: off}": "FILE:1: outbox.sync: is not one of its choices; write 'normal' or 'full'",
+    "outbox: {path: ''}": "FILE:1: outbox.path: is empty; write something, or null",
     "gate: {mode: vda}": "FILE:1: gate.mode: is not one of its choices; write 'immediate', 'vad' or 'hybrid'",
     "log: {level: INFO}": (
         "FILE:1: log.level: is not one of its choices; write 'debug', 'info', 'warning' or 'error'"
@@ -626,7 +630,14 @@ class TestSinksOfRules:
         text = "rules: [{name: a, sinks: [jsonl]}, {name: b}]\nsinks: {jsonl: {path: /tmp/x}}"
         read = config(text)
         assert read.sinks_of_rules == {"a": frozenset({"jsonl"})}
-        assert read.sinks.on == {"console", "jsonl"}
+        assert read.sinks_on == {"console", "jsonl"}
+
+    def test_the_outbox_is_one_of_them(self, config: Callable[[str], Config], faults: Check) -> None:
+        read = config("rules: [{name: a, sinks: [outbox]}]\noutbox: {path: /tmp/o}")
+        assert read.sinks_on == {"console", "outbox"}
+        assert faults("rules: [{name: a, sinks: [outbox]}]") == [
+            "FILE:1: rules[0].sinks: names outbox, which is off; set outbox.path, or leave it out here"
+        ]
 
     def test_what_is_wrong_with_a_rules_name_is_told_once(self, faults: Check) -> None:
         assert faults("rules: [{name: a}, {name: a}]") == [
@@ -650,7 +661,10 @@ rules:
             f"FILE:5: rules[1].sinks: names pbx, {off} sinks.pbx.user_event or sinks.pbx.variable, {out}",
         ]
         assert faults("rules: [{name: a, sinks: [mail]}]") == [
-            "FILE:1: rules[0].sinks[0]: is not one of its choices; write 'console', 'jsonl' or 'pbx'",
+            (
+                "FILE:1: rules[0].sinks[0]: is not one of its choices; "
+                "write 'console', 'jsonl', 'pbx' or 'outbox'"
+            ),
         ]
 
 
