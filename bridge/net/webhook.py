@@ -6,6 +6,7 @@ own words never reach an exception's text.
 """
 
 import asyncio
+import os
 import socket
 import ssl
 import time
@@ -35,6 +36,15 @@ _REST_S = 1.0
 _MOST_ADDRESSES = 4
 _SINGLES_AFTER = 100
 """Posts of one event after a batch was refused, before another batch is tried."""
+
+
+_FAILURES = (
+    httpcore.NetworkError,
+    httpcore.ProtocolError,
+    httpcore.TimeoutException,
+    httpcore.UnsupportedProtocol,
+    OSError,
+)
 
 
 class WebhookSender:
@@ -87,7 +97,7 @@ class WebhookSender:
             raise Unreachable(f"no answer within {self._timeout_s:g} s") from None
         except _Forbidden as error:
             raise Unreachable(str(error)) from None
-        except (httpcore.NetworkError, httpcore.ProtocolError, httpcore.TimeoutException, OSError) as error:
+        except _FAILURES as error:
             raise Unreachable(_told(error)) from None
         try:
             judge(status, retry_after, len(events), self._unix())
@@ -160,7 +170,7 @@ class Pinned(httpcore.AsyncNetworkBackend):
             raise _Forbidden("the host is written as no address and no name is") from None
         addresses = [given] if given is not None else list(await self._resolve(host, port))
         if not addresses:
-            raise OSError("the host's name has no address")
+            raise socket.gaierror(socket.EAI_NONAME, "the host's name has no address")
         for address in addresses:
             if why := refusal(address, self._reach):
                 raise _Forbidden(f"the host's address is not to be called ({why}); see allow_private")
@@ -172,7 +182,7 @@ async def _look_up(host: str, port: int) -> Sequence[Address]:
     try:
         found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except UnicodeError:  # from a label that is too long, or empty
-        raise OSError("the host's name is none") from None
+        raise socket.gaierror(socket.EAI_NONAME, "the host's name is none") from None
     return [ip_address(where[0]) for *_, where in found if "%" not in str(where[0])]
 
 
@@ -184,7 +194,9 @@ def _told(error: Exception) -> str:
             return f"its certificate is not to be trusted: {cause.verify_message}"
         if isinstance(cause, ssl.SSLError):
             return f"TLS: {cause.reason or 'failed'}"
-        if isinstance(cause, OSError) and cause.strerror:
-            return cause.strerror
+        if isinstance(cause, socket.gaierror):
+            return str(cause.strerror)
+        if isinstance(cause, OSError) and cause.errno:
+            return os.strerror(cause.errno)  # asyncio's own text holds the address
         cause = cause.__cause__ or cause.__context__
     return f"{type(error).__name__}: the connection ended without an answer"
