@@ -67,7 +67,7 @@ class WebhookSender:
         one request. `timeout_s`: for one request, from the name's look-up to the answer's headers."""
         self.name = name
         self.batch = batch
-        """Most events in one send; 1 for a while after a batch was refused."""
+        """Most events in one send; 1 after a batch was refused, for a while or for good."""
         self._url = url
         self._keys = tuple(keys)
         self._most = batch
@@ -101,8 +101,10 @@ class WebhookSender:
             raise Unreachable(_told(error)) from None
         try:
             judge(status, retry_after, len(events), self._unix())
-        except BatchRefused:
+        except BatchRefused as refused:
             self._singles, self.batch = _SINGLES_AFTER, 1
+            if refused.for_good:
+                self._most = 1
             raise
         self._singles = max(0, self._singles - 1)
         self.batch = 1 if self._singles else self._most

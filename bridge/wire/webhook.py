@@ -29,7 +29,8 @@ _OK = range(200, 300)
 _REDIRECT = range(300, 400)
 _GONE = 410
 _NOT_THIS = (400, 413, 422)
-_NO_BATCH = (400, 413, 415, 422)
+_NO_SUCH_TYPE = 415
+_NO_BATCH = (*_NOT_THIS, _NO_SUCH_TYPE)
 
 
 class SecretFault(ValueError):
@@ -38,6 +39,11 @@ class SecretFault(ValueError):
 
 class BatchRefused(Rejected):
     """The receiver did not take a batch; it may take its events one by one."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(f"answered {status} to a batch", poison=True)
+        self.for_good = status == _NO_SUCH_TYPE
+        """It is not about these events: batches are nothing that it reads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +110,7 @@ def judge(status: int, retry_after: str | None, events: int, now_unix: float) ->
     if status in _REDIRECT:
         raise Rejected(f"answered {status}: redirects are not followed; give the address it leads to")
     if events > 1 and status in _NO_BATCH:
-        raise BatchRefused(f"answered {status} to a batch", retry_after_s=0.0)
+        raise BatchRefused(status)
     raise Rejected(f"answered {status}", retry_after_s=wait_s, poison=status in _NOT_THIS)
 
 

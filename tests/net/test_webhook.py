@@ -156,13 +156,15 @@ class TestAReceiverThatFlaps:
         async with receiving(says("422 What")) as receiver, sender(receiver.url) as one:
             assert (await rejected(one)).poison
 
-    async def test_a_batch_it_does_not_take_comes_one_by_one_for_a_while(self) -> None:
-        async with receiving(says("415 What")) as receiver, sender(receiver.url) as one:
+    @pytest.mark.parametrize(("status", "then"), [(400, 100), (413, 100), (422, 100), (415, 1)])
+    async def test_a_batch_it_does_not_take_comes_one_by_one(self, status: int, then: int) -> None:
+        """For a while; for good if it reads no batches."""
+        async with receiving(says(f"{status} What")) as receiver, sender(receiver.url) as one:
             assert isinstance(await rejected(one, stored(1), stored(2)), BatchRefused)
             for number in range(100):
                 assert one.batch == 1
                 await one.send([stored(number)])
-            assert one.batch == 100
+            assert one.batch == then
 
     async def test_no_answer(self) -> None:
         async with receiving(hangs) as receiver, sender(receiver.url, timeout_s=0.2) as one:
