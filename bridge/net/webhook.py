@@ -112,7 +112,10 @@ class WebhookSender:
     async def _ask(self, headers: Iterable[tuple[str, str]], body: bytes) -> tuple[int, str | None]:
         """The status of the answer, and its Retry-After."""
         given = [("user-agent", _AGENT), ("accept", "*/*"), *headers]
-        async with self._http.stream("POST", self._url, headers=given, content=body) as answer:
+        how = {"timeout": {"connect": self._timeout_s / 2}}  # the whole has its own, in `send`
+        async with self._http.stream(
+            "POST", self._url, headers=given, content=body, extensions=how
+        ) as answer:
             asked = next((value for name, value in answer.headers if name.lower() == b"retry-after"), None)
             await _finish(answer)
             return answer.status, None if asked is None else asked.decode("latin-1")
@@ -153,7 +156,8 @@ class Pinned(httpcore.AsyncNetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.AsyncNetworkStream:
-        """Raises _Forbidden before any connection is made, OSError, httpcore.ConnectError."""
+        """`timeout` is for all addresses together. Raises _Forbidden before any connection is made, OSError,
+        httpcore.ConnectError, httpcore.ConnectTimeout."""
         if host != self._host:
             raise _Forbidden("another host than the URL's is never called")
         addresses = await self._judged(host, port)
@@ -190,6 +194,8 @@ async def _look_up(host: str, port: int) -> Sequence[Address]:
 
 def _told(error: Exception) -> str:
     """The system's own reason, without an address or a path."""
+    if isinstance(error, httpcore.ConnectTimeout):
+        return "no connection in time"
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, ssl.SSLCertVerificationError):

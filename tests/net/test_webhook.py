@@ -389,6 +389,29 @@ class TestWhoMayBeCalled:
                 await one.send([stored(1)])
         assert dialled.hosts == ["127.77.0.1", "127.0.0.1"]
 
+    async def test_a_first_address_that_hangs_leaves_time_for_the_second(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        real = httpcore.AnyIOBackend.connect_tcp
+
+        async def connect_tcp(
+            backend: httpcore.AnyIOBackend, host: str, port: int, timeout: float, *given: Any
+        ) -> Any:
+            if host == "127.0.0.1":
+                return await real(backend, host, port, timeout, *given)
+            await asyncio.sleep(timeout)
+            raise httpcore.ConnectTimeout
+
+        monkeypatch.setattr(httpcore.AnyIOBackend, "connect_tcp", connect_tcp)
+        name = Name(["127.77.0.1", "127.0.0.1"], ["127.77.0.1"])
+        async with receiving() as receiver:
+            url = f"http://crm.example:{receiver.port}/hook"
+            async with sender(url, resolve=name, timeout_s=1) as one:
+                await one.send([stored(1)])
+            async with sender(url, resolve=name, timeout_s=0.2) as one:
+                assert await unreachable(one) == "no connection in time"
+        assert len(receiver.got) == 1
+
     async def test_a_network_that_is_allowed(self) -> None:
         here = Reach(networks=(ip_network("127.0.0.0/24"),))
         async with receiving() as receiver, sender(receiver.url, reach=here) as one:
