@@ -160,13 +160,12 @@ class Pinned(httpcore.AsyncNetworkBackend):
         httpcore.ConnectError, httpcore.ConnectTimeout."""
         if host != self._host:
             raise _Forbidden("another host than the URL's is never called")
-        addresses = await self._judged(host, port)
-        for address in addresses[:-1]:
+        *others, last = await self._judged(host, port)
+        share = None if timeout is None else timeout / (len(others) + 1)
+        for address in others:
             with suppress(httpcore.ConnectError, httpcore.ConnectTimeout):
-                return await self._dial.connect_tcp(
-                    str(address), port, timeout, local_address, socket_options
-                )
-        return await self._dial.connect_tcp(str(addresses[-1]), port, timeout, local_address, socket_options)
+                return await self._dial.connect_tcp(str(address), port, share, local_address, socket_options)
+        return await self._dial.connect_tcp(str(last), port, share, local_address, socket_options)
 
     async def _judged(self, host: str, port: int) -> Sequence[Address]:
         """Where to, in order. One address that may not be called is enough: nobody has it by mistake."""

@@ -361,6 +361,15 @@ class TestWhoMayBeCalled:
             await unreachable(one)
         assert dialled.hosts == []
 
+    @pytest.mark.parametrize("host", ["0x7f000001", "2130706433", "127.1", "0177.0.0.1"])
+    async def test_nor_by_a_number_whatever_a_resolver_makes_of_it(
+        self, host: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        dialled, name = Dialled(monkeypatch), Name(["8.8.8.8"])
+        async with sender(f"http://{host}/", resolve=name) as one:
+            await unreachable(one)
+        assert (dialled.hosts, name.asked) == ([], [])
+
     @pytest.mark.parametrize("url", ["unix:///run/docker.sock", "file:///etc/passwd", "gopher://127.0.0.1/"])
     async def test_nor_otherwise_than_by_http(self, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
         dialled = Dialled(monkeypatch)
@@ -403,7 +412,7 @@ class TestWhoMayBeCalled:
             raise httpcore.ConnectTimeout
 
         monkeypatch.setattr(httpcore.AnyIOBackend, "connect_tcp", connect_tcp)
-        name = Name(["127.77.0.1", "127.0.0.1"], ["127.77.0.1"])
+        name = Name(["127.77.0.1", "127.77.0.2", "127.77.0.3", "127.0.0.1"], ["127.77.0.1"])
         async with receiving() as receiver:
             url = f"http://crm.example:{receiver.port}/hook"
             async with sender(url, resolve=name, timeout_s=1) as one:
