@@ -6,6 +6,7 @@ Nothing here prints, logs or exits.
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -24,6 +25,7 @@ from bridge.config.faults import (
     secret_keys,
     without,
 )
+from bridge.config.section import Section
 from bridge.config.sections import (
     Asterisk,
     Cost,
@@ -36,12 +38,12 @@ from bridge.config.sections import (
     Overload,
     Quota,
     Rtzr,
-    Section,
     Sinks,
     Spool,
 )
 from bridge.config.values import WorkerNumber, loopback
 from bridge.credentials import DEFAULT_PASSWORD, Secrets
+from bridge.wire.webhook import SecretFault, key
 
 __all__ = ["DEFAULT_CONFIG", "Config", "ConfigError", "Secrets", "load"]
 
@@ -122,6 +124,7 @@ class Config(Section):
             *self._for_freeswitch(),
             *self._text_for_the_pbx(),
             *self._rules_between_rules(),
+            *self._rules_of_webhooks(),
         )
 
     def _for_freeswitch(self) -> Iterator[Rule]:
@@ -196,6 +199,21 @@ class Config(Section):
                 text = f"names {sink}, which is off; set {' or '.join(mends)}, or leave it out here"
                 yield Rule(sink in self.sinks_on, (f"rules.{number}.sinks", *mends), text)
 
+    def _rules_of_webhooks(self) -> Iterator[Rule]:
+        yield Rule(
+            self.outbox.path is not None or not self.sinks.webhooks,
+            ("outbox.path", "sinks.webhooks"),
+            "is missing: events wait there until the webhooks have them; give a file on a local disk, "
+            "such as /var/lib/rtzr-bridge/outbox.db",
+        )
+        known = {rule.name for rule in self.rules}
+        for number, webhook in enumerate(self.sinks.webhooks):
+            yield Rule(
+                known.issuperset(webhook.rules or ()),
+                (f"sinks.webhooks.{number}.rules", "rules"),
+                "names a rule that is not there; name those under rules:, or leave it out for every call",
+            )
+
     def _fitting(self, number: int, name: str) -> Rule:
         """Whether what a rule changes goes together with what it does not."""
         try:
@@ -220,6 +238,11 @@ class Config(Section):
         """The names of the sinks that the calls of a rule go to, where it names some."""
         return {rule.name: frozenset(rule.sinks) for rule in self.rules if rule.sinks is not None}
 
+    @property
+    def secret_variables(self) -> tuple[str, ...]:
+        """The environment variables that the YAML names for secrets."""
+        return tuple(variable for webhook in self.sinks.webhooks for variable in webhook.secret_env)
+
     def ruled(self, name: str) -> "Config":
         """The same configuration with what the rule `name` changes. Raises ValidationError."""
         for rule in self.rules:
@@ -242,7 +265,7 @@ class Config(Section):
 
 def load(path: Path, environ: Mapping[str, str], *, pbx: bool = True, rtzr: bool = True) -> Config:
     """The configuration in `path`, with the secrets of `environ` (the PBX's only if `pbx`, RTZR's only if
-    `rtzr`).
+    `rtzr`, those that the YAML names only if both).
 
     Raises ConfigError, whose text is one line a fault: every fault of the file and the environment at once.
     """
@@ -257,6 +280,9 @@ def load(path: Path, environ: Mapping[str, str], *, pbx: bool = True, rtzr: bool
     lines += _environment(missing)
     if config is not None:
         lines += _environment(_known_to_all(config, secrets))
+        if pbx and rtzr:
+            secrets, missing = _with_named(config, secrets, environ)
+            lines += _environment(missing)
     if lines or config is None:
         raise ConfigError(lines)
     return config.with_secrets(secrets)
@@ -271,6 +297,17 @@ def _known_to_all(config: Config, secrets: Secrets) -> list[str]:
         return []
     mend = "set another in event_socket.conf.xml, or freeswitch.default_password_allowed: true"
     return [f"ESL_PASSWORD: is the one that every FreeSWITCH has at first; {mend}"]
+
+
+def _with_named(config: Config, secrets: Secrets, environ: Mapping[str, str]) -> tuple[Secrets, list[str]]:
+    """Also the secrets whose variables the YAML names, and what is wrong with them."""
+    named, faults = credentials.read_named(environ, config.secret_variables)
+    for variable, secret in named.items():
+        try:
+            key(secret)
+        except SecretFault as fault:
+            faults.append(f"{variable}: {fault}")
+    return replace(secrets, named=named), faults
 
 
 def _needed(tree: object, *, pbx: bool, rtzr: bool) -> tuple[str, ...]:

@@ -4,11 +4,12 @@ The whole, and how it is read, is the package's own `__init__`; what a single va
 """
 
 import ipaddress
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from bridge.config.faults import Rule, keep
+from bridge.config.section import Section
 from bridge.config.values import (
     Address,
     AnyHttp,
@@ -27,19 +28,9 @@ from bridge.config.values import (
     Steps,
     Threshold,
 )
+from bridge.config.webhooks import Webhooks
 from bridge.types import Codec, Transport
 from bridge.wire.taporder import TapKind
-
-
-class Section(BaseModel):
-    """What all sections share: nothing unknown, nothing converted, nothing changed afterwards."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _empty_is_default(cls, value: Any) -> Any:
-        return {} if value is None else value  # `sinks:` with every key under it commented out
 
 
 class Rtzr(Section):
@@ -357,6 +348,14 @@ class Sinks(Section):
     console: Console = Console()
     jsonl: Jsonl = Jsonl()
     pbx: PbxText = PbxText()
+    webhooks: Webhooks = ()
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        names = [webhook.name for webhook in self.webhooks]
+        text = "is another webhook's name; give it one of its own"
+        once = [Rule(name not in names[:at], (f"webhooks.{at}.name",), text) for at, name in enumerate(names)]
+        return keep(self, *once)
 
     @property
     def on(self) -> frozenset[str]:
