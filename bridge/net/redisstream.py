@@ -84,10 +84,10 @@ class RedisSender:
 
     async def send(self, events: Sequence[Stored]) -> None:
         """Append them in order, all in one transaction. Raises Rejected, Unreachable."""
-        streams = [await self._stream(event) for event in events]
+        entries = [(await self._stream(event), event) for event in events]
         try:
             async with asyncio.timeout(self._settings.timeout_s):
-                await self._append(zip(streams, events, strict=True))
+                await self._append(entries)
         except BaseException as error:
             await self._hang_up()
             told = _told(error)
@@ -95,16 +95,17 @@ class RedisSender:
                 raise
             raise told from None
 
-    async def _append(self, entries: "zip[tuple[str, Stored]]") -> None:
+    async def _append(self, entries: Sequence[tuple[str, Stored]]) -> None:
         # Without the transaction a failure in the middle would leave a later event before an earlier one.
         async with self._client.pipeline(transaction=True) as pipeline:
             for stream, event in entries:
-                pipeline.xadd(
-                    stream,
-                    {"id": event.id, "type": event.type, "call": event.call, "event": event.body},
-                    maxlen=self._settings.maxlen or None,
-                    approximate=True,
-                )
+                fields = {"id": event.id, "type": event.type, "call": event.call, "event": event.body}
+                pipeline.xadd(stream, fields)
+            # Not by XADD's own MAXLEN: Redis writes that down as an exact length, and where a kill tore a
+            # transaction in its file it drops the oldest entries of a stream that is far from full (seen).
+            if self._settings.maxlen:
+                for stream in dict.fromkeys(stream for stream, _ in entries):
+                    pipeline.xtrim(stream, maxlen=self._settings.maxlen, approximate=True)
             await pipeline.execute()
 
     async def _stream(self, event: Stored) -> str:
@@ -165,7 +166,7 @@ def _told(error: BaseException) -> Rejected | Unreachable | None:
         case AuthenticationError():
             return Rejected("Redis wants another password; set REDIS_PASSWORD, or sinks.redis.username")
         case NoPermissionError():
-            return Rejected("Redis forbids it this user; allow XADD, MULTI and EXEC on the stream")
+            return Rejected("Redis forbids it this user; allow XADD, XTRIM, MULTI and EXEC on the stream")
         case ReadOnlyError():
             return Rejected("Redis is a replica, which cannot be written; give its master's address")
         case OutOfMemoryError():

@@ -194,10 +194,10 @@ class TestWhatRedisRefuses:
     async def test_a_user_who_may_not(self, redis: RedisServer) -> None:
         await command(redis, "ACL", "SETUSER", "bridge", "on", f">{SECRET}", "~other:*", "+xadd")
         settings = RedisSettings(redis.url, username="bridge", password=SECRET)
-        assert "allow XADD, MULTI and EXEC" in await refused(settings)
+        assert "allow XADD, XTRIM, MULTI and EXEC" in await refused(settings)
 
     async def test_a_user_who_may_no_more_than_is_needed(self, redis: RedisServer) -> None:
-        allowed = ["~rtzr:*", "resetchannels", "+xadd", "+multi", "+exec"]
+        allowed = ["~rtzr:*", "resetchannels", "+xadd", "+xtrim", "+multi", "+exec"]
         await command(redis, "ACL", "SETUSER", "bridge", "on", f">{SECRET}", *allowed)
         settings = RedisSettings(redis.url, username="bridge", password=SECRET)
         async with RedisSender(settings) as sender:
