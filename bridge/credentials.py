@@ -35,6 +35,8 @@ class Secrets:
     ari_password: str = field(default="", repr=False)
     ami_secret: str = field(default="", repr=False)
     esl_password: str = field(default="", repr=False)
+    redis_password: str = field(default="", repr=False)
+    """The YAML names its variable."""
 
 
 class _Unusable(ValueError):
@@ -56,6 +58,14 @@ def read(environ: Mapping[str, str], needed: tuple[str, ...]) -> tuple[Secrets, 
         except _Unusable as error:
             faults.append(str(error))
     return Secrets(**values), faults
+
+
+def named(environ: Mapping[str, str], variable: str) -> tuple[str, list[str]]:
+    """What `variable`, or the file that `<variable>_FILE` names, holds; and a line where it cannot be had."""
+    try:
+        return _one(environ, variable), []
+    except _Unusable as error:
+        return "", [str(error)]
 
 
 def _one(environ: Mapping[str, str], variable: str) -> str:

@@ -7,7 +7,7 @@ import asyncio
 import os
 import ssl
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from random import random
@@ -23,12 +23,13 @@ from bridge.net.ami import Ami
 from bridge.net.ari import Ari
 from bridge.net.filestt import FileStt
 from bridge.net.freeswitch import FreeSwitch
+from bridge.net.redisstream import RedisSender, RedisSettings
 from bridge.net.rtzr import Rtzr, Session, Tokens, TokenSource
 from bridge.pbx import Pbx
 from bridge.permit import Speech
 from bridge.quota import Governor
 from bridge.sinks.console import ConsoleSink
-from bridge.sinks.jsonl import JsonlSink
+from bridge.sinks.jsonl import JsonlSettings, JsonlSink
 from bridge.sinks.pbx import PbxSink, as_event, as_variable
 from bridge.sinks.queued import QueuedSink
 from bridge.spool import Spool, SpoolSettings
@@ -51,8 +52,25 @@ def build_sinks(config: Config, console: Console | None = None) -> list[QueuedSi
     if config.sinks.console.enabled:
         sinks.append(ConsoleSink(partials=config.sinks.console.partials, console=console))
     if config.sinks.jsonl.path is not None:
-        sinks.append(JsonlSink(Path(config.sinks.jsonl.path)))
+        sinks.append(JsonlSink(Path(config.sinks.jsonl.path), jsonl_settings(config)))
     return sinks
+
+
+def jsonl_settings(config: Config) -> JsonlSettings:
+    """How the file of events is kept."""
+    jsonl = config.sinks.jsonl
+    return JsonlSettings(
+        max_bytes=round(jsonl.max_mb * 1_000_000), keep=jsonl.keep, sync=jsonl.sync == "batch"
+    )
+
+
+def build_redis(config: Config, rule_of: Callable[[str], Awaitable[str]] | None = None) -> RedisSender | None:
+    """The Redis streams, if they are asked for, not entered; `rule_of` says which rule chose a call."""
+    redis = config.sinks.redis
+    if redis.url is None:
+        return None
+    given = redis.model_dump(exclude={"password_env"})
+    return RedisSender(RedisSettings(**given, password=config.secrets.redis_password), rule_of)
 
 
 def build_pbx_sink(config: Config, pbx: Pbx) -> PbxSink | None:

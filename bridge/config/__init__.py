@@ -6,6 +6,7 @@ Nothing here prints, logs or exits.
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -51,6 +52,7 @@ _MENDS_OF_SINKS = {
     "console": ("sinks.console.enabled",),
     "jsonl": ("sinks.jsonl.path",),
     "pbx": ("sinks.pbx.user_event", "sinks.pbx.variable"),
+    "redis": ("sinks.redis.url",),
 }
 """Which keys turn a sink on."""
 
@@ -249,6 +251,11 @@ def load(path: Path, environ: Mapping[str, str], *, pbx: bool = True, rtzr: bool
     lines += _environment(missing)
     if config is not None:
         lines += _environment(_known_to_all(config, secrets))
+        redis = config.sinks.redis
+        if pbx and rtzr and redis.url is not None and redis.password_env is not None:  # the daemon's alone
+            password, fault = credentials.named(environ, redis.password_env)
+            secrets = replace(secrets, redis_password=password)
+            lines += _environment(fault)
     if lines or config is None:
         raise ConfigError(lines)
     return config.with_secrets(secrets)

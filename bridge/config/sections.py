@@ -19,13 +19,16 @@ from bridge.config.values import (
     Name,
     Patterns,
     Port,
+    RedisUrl,
     RtpRange,
     Seconds,
     SecuredHttp,
     SecuredWs,
     Silence,
     Steps,
+    StreamName,
     Threshold,
+    Variable,
 )
 from bridge.types import Codec, Transport
 from bridge.wire.taporder import TapKind
@@ -267,9 +270,12 @@ class Console(Section):
 
 
 class Jsonl(Section):
-    """Events as lines of JSON in a file."""
+    """Events as lines of JSON in a file, and in older ones beside it where it is rotated."""
 
     path: FilePath | None = None
+    max_mb: Annotated[float, Field(ge=0, le=1_000_000)] = 0
+    keep: Annotated[int, Field(ge=1, le=1000)] = 5
+    sync: Literal["none", "batch"] = "none"
 
 
 class Quota(Section):
@@ -342,17 +348,35 @@ class PbxText(Section):
         )
 
 
+class RedisStream(Section):
+    """Events in a Redis stream, or in one for each rule. Off without a URL."""
+
+    url: RedisUrl | None = None
+    username: Name | None = None
+    password_env: Variable | None = None
+    stream: StreamName = "rtzr:events"
+    maxlen: Annotated[int, Field(ge=0, le=1_000_000_000)] = 1_000_000
+    timeout_s: Seconds = 5
+    ca_file: CaFile | None = None
+
+
 class Sinks(Section):
     """Where events go."""
 
     console: Console = Console()
     jsonl: Jsonl = Jsonl()
     pbx: PbxText = PbxText()
+    redis: RedisStream = RedisStream()
 
     @property
     def on(self) -> frozenset[str]:
         """The names of those that are."""
-        found = {"console": self.console.enabled, "jsonl": self.jsonl.path is not None, "pbx": self.pbx.named}
+        found = {
+            "console": self.console.enabled,
+            "jsonl": self.jsonl.path is not None,
+            "pbx": self.pbx.named,
+            "redis": self.redis.url is not None,
+        }
         return frozenset(name for name, is_on in found.items() if is_on)
 
 

@@ -17,6 +17,7 @@ from bridge.wire.rules import PatternError, compiled
 _VAD_TAIL_MS = 180
 _MOST_WORKERS = 256
 _LONGEST_PATTERN = 200
+_LONGEST_STREAM = 200
 
 
 def loopback(host: str) -> bool:
@@ -78,6 +79,34 @@ def _ca_file(value: str) -> str:
 def _path(value: str) -> str:
     if not value.isprintable():
         raise refuse("is no path; write one without control characters")
+    return value
+
+
+def _variable(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,99}", value):
+        raise refuse("is no environment variable's name; write the name, not what it holds")
+    return value
+
+
+def _redis(value: str) -> str:
+    try:
+        parts = urlsplit(value)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        raise refuse("is not a URL; write it as redis://host:port/0") from None
+    if "@" in parts.netloc or parts.query or parts.fragment:
+        raise refuse("carries a user, a password or a query; give username and password_env instead")
+    local = parts.scheme == "unix" and not host and re.fullmatch(r"/[^\s%]+", parts.path)
+    far = parts.scheme in ("redis", "rediss") and host and re.fullmatch(r"(/\d{0,5})?", parts.path)
+    if not (local or far) or not value.isprintable() or " " in value:
+        raise refuse("is not Redis' kind of URL; write redis://host:port/0, rediss:// or unix:///path")
+    return value
+
+
+def _stream(value: str) -> str:
+    plain = value.replace("{rule}", "")
+    if not value or len(value) > _LONGEST_STREAM or not re.fullmatch(r"[!-z|~]*", plain) or "{" in plain:
+        raise refuse("is no stream's name; use letters, digits, signs, and {{rule}} for the name of the rule")
     return value
 
 
@@ -153,5 +182,8 @@ Steps = Annotated[
     tuple[Annotated[float, Field(strict=True, ge=0, le=10_000_000)], ...], Field(strict=False, max_length=20)
 ]
 Patterns = Annotated[tuple[str, ...], BeforeValidator(_patterns)]
-SinkNames = Annotated[tuple[Literal["console", "jsonl", "pbx"], ...], Field(strict=False)]
+Variable = Annotated[str, AfterValidator(_variable)]
+RedisUrl = Annotated[str, AfterValidator(_redis)]
+StreamName = Annotated[str, AfterValidator(_stream)]
+SinkNames = Annotated[tuple[Literal["console", "jsonl", "pbx", "redis"], ...], Field(strict=False)]
 RuleName = Annotated[str, Field(pattern=r"^[^\x00-\x1f/\x7f]{1,64}$")]

@@ -99,7 +99,12 @@ class RedisSender:
         # Without the transaction a failure in the middle would leave a later event before an earlier one.
         async with self._client.pipeline(transaction=True) as pipeline:
             for stream, event in entries:
-                fields = {"id": event.id, "type": event.type, "call": event.call, "event": event.body}
+                fields: dict[Any, Any] = {
+                    "id": event.id,
+                    "type": event.type,
+                    "call": event.call,
+                    "event": event.body,
+                }
                 pipeline.xadd(stream, fields)
             # Not by XADD's own MAXLEN: Redis writes that down as an exact length, and where a kill tore a
             # transaction in its file it drops the oldest entries of a stream that is far from full (seen).
