@@ -7,7 +7,7 @@ import asyncio
 import os
 import ssl
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from random import random
@@ -23,7 +23,7 @@ from bridge.net.ami import Ami
 from bridge.net.ari import Ari
 from bridge.net.filestt import FileStt
 from bridge.net.freeswitch import FreeSwitch
-from bridge.net.redisstream import RedisSender, RedisSettings
+from bridge.net.redisstream import RedisSender, RedisSettings, RulesOf
 from bridge.net.rtzr import Rtzr, Session, Tokens, TokenSource
 from bridge.pbx import Pbx
 from bridge.permit import Speech
@@ -64,13 +64,13 @@ def jsonl_settings(config: Config) -> JsonlSettings:
     )
 
 
-def build_redis(config: Config, rule_of: Callable[[str], Awaitable[str]] | None = None) -> RedisSender | None:
-    """The Redis streams, if they are asked for, not entered; `rule_of` says which rule chose a call."""
+def build_redis(config: Config, rules_of: RulesOf | None = None) -> RedisSender | None:
+    """The Redis streams, if they are asked for, not entered; `rules_of` says which rule chose a call."""
     redis = config.sinks.redis
     if redis.url is None:
         return None
     given = redis.model_dump(exclude={"password_env"})
-    return RedisSender(RedisSettings(**given, password=config.secrets.redis_password), rule_of)
+    return RedisSender(RedisSettings(**given, password=config.secrets.redis_password), rules_of)
 
 
 def build_pbx_sink(config: Config, pbx: Pbx) -> PbxSink | None:

@@ -11,7 +11,7 @@ import asyncio
 import json
 import os
 import ssl
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
@@ -41,6 +41,9 @@ _REMEMBERED = 10_000
 """Calls whose rule is known without asking; the oldest is forgotten."""
 
 
+RulesOf = Callable[[Collection[str]], Awaitable[Mapping[str, str]]]
+
+
 @dataclass(frozen=True, slots=True)
 class RedisSettings:
     """Where the entries go."""
@@ -65,13 +68,12 @@ class RedisSender:
     name = "redis"
     batch = BATCH
 
-    def __init__(
-        self, settings: RedisSettings, rule_of: Callable[[str], Awaitable[str]] | None = None
-    ) -> None:
-        """`rule_of`: the rule of a call, empty if it has none. It is asked, with a `{rule}` in `stream`, for
-        calls whose start did not pass here: the process may be younger than they."""
+    def __init__(self, settings: RedisSettings, rules_of: RulesOf | None = None) -> None:
+        """`rules_of`: of some calls those that are known, and the rule that chose each, "" where none did. It
+        is asked, with a `{rule}` in `stream`, for calls whose start did not pass here: the process may be
+        younger than they."""
         self._settings = settings
-        self._rules = _Rules(rule_of)
+        self._rules = _Rules(rules_of)
         self._client = _client(settings)
 
     async def __aenter__(self) -> Self:
@@ -84,7 +86,7 @@ class RedisSender:
 
     async def send(self, events: Sequence[Stored]) -> None:
         """Append them in order, all in one transaction. Raises Rejected, Unreachable."""
-        entries = [(await self._stream(event), event) for event in events]
+        entries = list(zip(await self._streams(events), events, strict=True))
         try:
             async with asyncio.timeout(self._settings.timeout_s):
                 await self._append(entries)
@@ -113,11 +115,13 @@ class RedisSender:
                     pipeline.xtrim(stream, maxlen=self._settings.maxlen, approximate=True)
             await pipeline.execute()
 
-    async def _stream(self, event: Stored) -> str:
+    async def _streams(self, events: Sequence[Stored]) -> list[str]:
+        """The stream of each."""
         stream = self._settings.stream
         if _PLACE not in stream:
-            return stream
-        return stream.replace(_PLACE, await self._rules.of(event) or NO_RULE)
+            return [stream] * len(events)
+        rules = await self._rules.of(events)
+        return [stream.replace(_PLACE, rules[event.call] or NO_RULE) for event in events]
 
     async def _hang_up(self) -> None:
         """A connection whose answers were not all read, or that leads to a replica by now, is of no use."""
@@ -127,22 +131,28 @@ class RedisSender:
 class _Rules:
     """Which rule chose a call, as its `call.started` said."""
 
-    def __init__(self, ask: Callable[[str], Awaitable[str]] | None) -> None:
+    def __init__(self, ask: RulesOf | None) -> None:
         self._ask = ask
         self._of: dict[str, str] = {}
 
-    async def of(self, event: Stored) -> str:
-        if event.type == _STARTED:
-            self._learn(event.call, str(json.loads(event.body)["data"].get("rule", "")))
-        elif event.call not in self._of:
-            self._learn(event.call, await self._ask(event.call) if self._ask else "")
-        return self._of[event.call]
+    async def of(self, events: Sequence[Stored]) -> dict[str, str]:
+        """The rule of every call among the events."""
+        for event in events:
+            if event.type == _STARTED:
+                self._learn(event.call, str(json.loads(event.body)["data"].get("rule", "")))
+        calls = {event.call for event in events}
+        if unknown := [call for call in calls if call not in self._of]:
+            told = await self._ask(unknown) if self._ask else {}
+            for call in unknown:
+                self._learn(call, told.get(call, ""))
+        found = {call: self._of[call] for call in calls}
+        while len(self._of) > _REMEMBERED:
+            del self._of[next(iter(self._of))]
+        return found
 
     def _learn(self, call: str, rule: str) -> None:
         self._of.pop(call, None)
         self._of[call] = rule
-        if len(self._of) > _REMEMBERED:
-            del self._of[next(iter(self._of))]
 
 
 def _client(settings: RedisSettings) -> Redis:

@@ -7,7 +7,7 @@ call is kept once they are dropped.
 import asyncio
 import json
 import subprocess
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -128,21 +128,23 @@ class TestOneStreamForEachRule:
     ) -> None:
         asked = []
 
-        async def rule_of(call: str) -> str:
-            asked.append(call)
-            return "sales" if call == "old" else ""
+        async def rules_of(calls: Collection[str]) -> dict[str, str]:
+            asked.append(sorted(calls))
+            return {"old": "sales", "bare": ""}
 
-        async with RedisSender(RedisSettings(redis.url, "{rule}"), rule_of) as sender:
-            await sender.send([stored(1, "old"), stored(2, "old"), stored(3, "other")])
-        assert [one["id"] for one in await entries(redis, "sales")] == ["old/leg/1", "old/leg/2"]
-        assert len(await entries(redis, NO_RULE)) == 1
-        assert asked == ["old", "other"]
+        async with RedisSender(RedisSettings(redis.url, "{rule}"), rules_of) as sender:
+            await sender.send([stored(1, "old"), stored(2, "old"), stored(3, "lost"), stored(4, "bare")])
+            await sender.send([stored(5, "lost"), stored(6, "new", "call.started", rule="sales")])
+        sales = [one["id"] for one in await entries(redis, "sales")]
+        assert sales == ["old/leg/1", "old/leg/2", "new/leg/6"]
+        assert [one["call"] for one in await entries(redis, NO_RULE)] == ["lost", "bare", "lost"]
+        assert asked == [["bare", "lost", "old"]]
 
     async def test_with_one_stream_nobody_is_asked(self, redis: RedisServer) -> None:
-        async def rule_of(call: str) -> str:
+        async def rules_of(calls: Collection[str]) -> dict[str, str]:
             raise AssertionError
 
-        async with RedisSender(RedisSettings(redis.url), rule_of) as sender:
+        async with RedisSender(RedisSettings(redis.url), rules_of) as sender:
             await sender.send([stored(1)])
         assert len(await entries(redis)) == 1
 
