@@ -162,7 +162,8 @@ def _rtp_range(value: object) -> tuple[int, int]:
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
 Seconds = Annotated[float, Field(gt=0, le=60)]
-RtpRange = Annotated[tuple[int, int], BeforeValidator(_rtp_range)]
+_TwoPorts = Annotated[list[Annotated[int, Field(ge=1, le=65535)]], Field(min_length=2, max_length=2)]
+RtpRange = Annotated[tuple[int, int], BeforeValidator(_rtp_range, json_schema_input_type=_TwoPorts)]
 Port = Annotated[int, Field(ge=1024, le=65535)]
 Threshold = Annotated[float, Field(ge=0, le=1)]
 Keywords = Annotated[
@@ -176,12 +177,16 @@ CaFile = Annotated[str, AfterValidator(_ca_file)]
 SecuredHttp = Annotated[str, _url("http", "https", plain_far=False)]
 SecuredWs = Annotated[str, _url("ws", "wss", plain_far=False)]
 AnyHttp = Annotated[str, _url("http", "https", plain_far=True)]
-WorkerNumber = Annotated[int | Literal["auto"], PlainValidator(_workers)]
+_Workers = Annotated[int, Field(ge=1, le=_MOST_WORKERS)] | Literal["auto"]
+WorkerNumber = Annotated[int | Literal["auto"], PlainValidator(_workers, json_schema_input_type=_Workers)]
 FilePath = Annotated[str, Field(min_length=1), AfterValidator(_path)]
 Steps = Annotated[
     tuple[Annotated[float, Field(strict=True, ge=0, le=10_000_000)], ...], Field(strict=False, max_length=20)
 ]
-Patterns = Annotated[tuple[str, ...], BeforeValidator(_patterns)]
+_Pattern = Annotated[str, Field(min_length=1, max_length=_LONGEST_PATTERN)]
+Patterns = Annotated[
+    tuple[str, ...], BeforeValidator(_patterns, json_schema_input_type=_Pattern | list[_Pattern])
+]
 Variable = Annotated[str, AfterValidator(_variable)]
 RedisUrl = Annotated[str, AfterValidator(_redis)]
 StreamName = Annotated[str, AfterValidator(_stream)]
