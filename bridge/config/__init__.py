@@ -199,6 +199,12 @@ class Config(Section):
                 yield Rule(sink in self.sinks.on, (f"rules.{number}.sinks", *mends), text)
 
     def _rules_of_webhooks(self) -> Iterator[Rule]:
+        yield Rule(
+            self.outbox.path is not None or not self.sinks.webhooks,
+            ("outbox.path", "sinks.webhooks"),
+            "is missing: events wait there until the webhooks have them; give a file on a local disk, "
+            "such as /var/lib/rtzr-bridge/outbox.db",
+        )
         known = {rule.name for rule in self.rules}
         for number, webhook in enumerate(self.sinks.webhooks):
             yield Rule(

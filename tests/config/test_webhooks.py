@@ -23,10 +23,16 @@ Read = Callable[..., Config]
 def read(tmp_path: Path) -> Read:
     """The configuration with these webhooks; or the lines that it is refused with, as a ConfigError."""
 
-    def reading(*webhooks: str, environ: dict[str, str] = KNOWN, more: str = "", rtzr: bool = True) -> Config:
+    def reading(
+        *webhooks: str,
+        environ: dict[str, str] = KNOWN,
+        more: str = "",
+        outbox: str = "outbox: {path: /x/outbox.db}\n",
+        rtzr: bool = True,
+    ) -> Config:
         file = tmp_path / "bridge.yaml"
         items = "".join(f"    - {{{webhook}}}\n" for webhook in webhooks)
-        file.write_text(f"sinks:\n  webhooks:\n{items}{more}")
+        file.write_text(f"sinks:\n  webhooks:\n{items}{more}{outbox}")
         return load(file, environ, rtzr=rtzr)
 
     return reading
@@ -36,9 +42,9 @@ def read(tmp_path: Path) -> Read:
 def fault(read: Read) -> Callable[..., str]:
     """The one line that a configuration is refused with, from its key on."""
 
-    def refused(*webhooks: str, environ: dict[str, str] = KNOWN, more: str = "") -> str:
+    def refused(*webhooks: str, environ: dict[str, str] = KNOWN, **parts: str) -> str:
         with pytest.raises(ConfigError) as error:
-            read(*webhooks, environ=environ, more=more)
+            read(*webhooks, environ=environ, **parts)
         (line,) = error.value.lines
         return line.partition(": ")[2]
 
@@ -131,6 +137,13 @@ def test_what_is_private_is_no_machine_s_own_passwords(fault: Callable[..., str]
 def test_a_secret_in_clear_is_told_where_it_belongs(fault: Callable[..., str]) -> None:
     told = fault(f"name: crm, {CRM}, secret: hunter2")
     assert told.endswith("take it out and set the environment variable that secret_env names")
+
+
+def test_they_need_an_outbox(fault: Callable[..., str]) -> None:
+    told = fault(f"name: crm, {CRM}", outbox="")
+    assert told.startswith(
+        "outbox.path: is missing: events wait there until the webhooks have them; give a file"
+    )
 
 
 def test_a_name_is_for_one(fault: Callable[..., str]) -> None:
