@@ -4,9 +4,10 @@ Nothing here puts a secret's value into an exception, a repr or a log.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 VARIABLES = {
     "client_id": "RTZR_CLIENT_ID",
@@ -35,8 +36,8 @@ class Secrets:
     ari_password: str = field(default="", repr=False)
     ami_secret: str = field(default="", repr=False)
     esl_password: str = field(default="", repr=False)
-    redis_password: str = field(default="", repr=False)
-    """The YAML names its variable."""
+    named: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Those whose variables the YAML names, by variable."""
 
 
 class _Unusable(ValueError):
@@ -50,7 +51,7 @@ def looks_secret(key: str) -> bool:
 
 def read(environ: Mapping[str, str], needed: tuple[str, ...]) -> tuple[Secrets, list[str]]:
     """The `needed` fields of `Secrets`, and a line for each that cannot be had; an empty variable is none."""
-    values: dict[str, str] = {}
+    values: dict[str, Any] = {}
     faults: list[str] = []
     for name in needed:
         try:
@@ -60,12 +61,16 @@ def read(environ: Mapping[str, str], needed: tuple[str, ...]) -> tuple[Secrets, 
     return Secrets(**values), faults
 
 
-def named(environ: Mapping[str, str], variable: str) -> tuple[str, list[str]]:
-    """What `variable`, or the file that `<variable>_FILE` names, holds; and a line where it cannot be had."""
-    try:
-        return _one(environ, variable), []
-    except _Unusable as error:
-        return "", [str(error)]
+def read_named(environ: Mapping[str, str], variables: Iterable[str]) -> tuple[dict[str, str], list[str]]:
+    """The secrets in variables that the YAML names, and a line for each that cannot be had; as `read`."""
+    values: dict[str, str] = {}
+    faults: list[str] = []
+    for variable in dict.fromkeys(variables):
+        try:
+            values[variable] = _one(environ, variable)
+        except _Unusable as error:
+            faults.append(str(error))
+    return values, faults
 
 
 def _one(environ: Mapping[str, str], variable: str) -> str:

@@ -16,6 +16,7 @@ from rich.console import Console
 
 from bridge.call import LegSettings
 from bridge.config import Config, ConfigError
+from bridge.config.webhooks import Webhook
 from bridge.conversation import SessionSettings
 from bridge.desk import Desks, DeskSettings, LocalDesks
 from bridge.inlets import Inlets, Ports
@@ -23,8 +24,8 @@ from bridge.net.ami import Ami
 from bridge.net.ari import Ari
 from bridge.net.filestt import FileStt
 from bridge.net.freeswitch import FreeSwitch
-from bridge.net.redisstream import RedisSender, RedisSettings, RulesOf
 from bridge.net.rtzr import Rtzr, Session, Tokens, TokenSource
+from bridge.net.webhook import WebhookSender
 from bridge.outbox import Outbox, OutboxSettings
 from bridge.pbx import Pbx
 from bridge.permit import Speech
@@ -46,6 +47,7 @@ from bridge.wire.gate import GateSettings, Mode
 from bridge.wire.mediastream import Module
 from bridge.wire.rtpbudget import RtpBudget
 from bridge.wire.taporder import TapKind
+from bridge.wire.webhook import key
 
 
 def build_sinks(config: Config, console: Console | None = None) -> list[QueuedSink]:
@@ -65,15 +67,6 @@ def jsonl_settings(config: Config) -> JsonlSettings:
     )
 
 
-def build_redis(config: Config, rules_of: RulesOf | None = None) -> RedisSender | None:
-    """The Redis streams, if they are asked for, not entered; `rules_of` says which rule chose a call."""
-    redis = config.sinks.redis
-    if redis.url is None:
-        return None
-    given = redis.model_dump(exclude={"password_env"})
-    return RedisSender(RedisSettings(**given, password=config.secrets.redis_password), rules_of)
-
-
 def build_pbx_sink(config: Config, pbx: Pbx) -> PbxSink | None:
     """Where the PBX is told what was said, if it is to be."""
     told = config.sinks.pbx
@@ -82,6 +75,34 @@ def build_pbx_sink(config: Config, pbx: Pbx) -> PbxSink | None:
     if told.user_event is not None and isinstance(pbx, Ami | Ari | FreeSwitch):
         return PbxSink(as_event(pbx, told.user_event))
     return None
+
+
+def build_webhooks(config: Config) -> list[WebhookSender]:
+    """An endpoint for each webhook, not entered."""
+    return [
+        WebhookSender(
+            _endpoint(webhook),
+            webhook.url,
+            [key(config.secrets.named[variable]) for variable in webhook.secret_env],
+            batch=webhook.batch,
+            timeout_s=webhook.timeout_s,
+            reach=webhook.reach,
+            tls=ssl.create_default_context(cafile=webhook.ca_file),
+        )
+        for webhook in config.sinks.webhooks
+    ]
+
+
+def rules_of_webhooks(config: Config) -> dict[str, frozenset[str] | None]:
+    """Of which rules' calls each webhook is told, by its endpoint's name; None for every call's."""
+    return {
+        _endpoint(webhook): None if webhook.rules is None else frozenset(webhook.rules)
+        for webhook in config.sinks.webhooks
+    }
+
+
+def _endpoint(webhook: Webhook) -> str:
+    return f"webhook:{webhook.name}"
 
 
 def build_tokens(config: Config) -> Tokens:

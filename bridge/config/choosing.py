@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import Field, model_validator
 
-from bridge.config.sections import Section
+from bridge.config.section import Section
 from bridge.config.values import Keywords, Name, Patterns, RuleName, Silence, SinkNames
 from bridge.wire.rules import KEYS, CallRule, Condition
 

@@ -4,11 +4,13 @@ The whole, and how it is read, is the package's own `__init__`; what a single va
 """
 
 import ipaddress
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from bridge.config.faults import Rule, keep
+from bridge.config.redis import RedisStream
+from bridge.config.section import Section
 from bridge.config.values import (
     Address,
     AnyHttp,
@@ -19,30 +21,17 @@ from bridge.config.values import (
     Name,
     Patterns,
     Port,
-    RedisUrl,
     RtpRange,
     Seconds,
     SecuredHttp,
     SecuredWs,
     Silence,
     Steps,
-    StreamName,
     Threshold,
-    Variable,
 )
+from bridge.config.webhooks import Webhooks
 from bridge.types import Codec, Transport
 from bridge.wire.taporder import TapKind
-
-
-class Section(BaseModel):
-    """What all sections share: nothing unknown, nothing converted, nothing changed afterwards."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _empty_is_default(cls, value: Any) -> Any:
-        return {} if value is None else value  # `sinks:` with every key under it commented out
 
 
 class Rtzr(Section):
@@ -357,18 +346,6 @@ class PbxText(Section):
         )
 
 
-class RedisStream(Section):
-    """Events in a Redis stream, or in one for each rule. Off without a URL."""
-
-    url: RedisUrl | None = None
-    username: Name | None = None
-    password_env: Variable | None = None
-    stream: StreamName = "rtzr:events"
-    maxlen: Annotated[int, Field(ge=0, le=1_000_000_000)] = 1_000_000
-    timeout_s: Seconds = 5
-    ca_file: CaFile | None = None
-
-
 class Sinks(Section):
     """Where events go."""
 
@@ -376,6 +353,19 @@ class Sinks(Section):
     jsonl: Jsonl = Jsonl()
     pbx: PbxText = PbxText()
     redis: RedisStream = RedisStream()
+    webhooks: Webhooks = ()
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        names = [webhook.name for webhook in self.webhooks]
+        text = "is another webhook's name; give it one of its own"
+        once = [Rule(name not in names[:at], (f"webhooks.{at}.name",), text) for at, name in enumerate(names)]
+        return keep(self, *once)
+
+    @property
+    def keys_of_webhooks(self) -> frozenset[str]:
+        """The environment variables that hold the keys with which webhooks are signed."""
+        return frozenset(variable for webhook in self.webhooks for variable in webhook.secret_env)
 
     @property
     def on(self) -> frozenset[str]:
@@ -384,7 +374,6 @@ class Sinks(Section):
             "console": self.console.enabled,
             "jsonl": self.jsonl.path is not None,
             "pbx": self.pbx.named,
-            "redis": self.redis.url is not None,
         }
         return frozenset(name for name, is_on in found.items() if is_on)
 

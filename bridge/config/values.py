@@ -12,12 +12,14 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator
 
 from bridge.config.faults import refuse
+from bridge.wire.address import literal
 from bridge.wire.rules import PatternError, compiled
 
 _VAD_TAIL_MS = 180
 _MOST_WORKERS = 256
 _LONGEST_PATTERN = 200
 _LONGEST_STREAM = 200
+_MOST_VARIABLES = 5
 
 
 def loopback(host: str) -> bool:
@@ -82,10 +84,8 @@ def _path(value: str) -> str:
     return value
 
 
-def _variable(value: str) -> str:
-    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,99}", value):
-        raise refuse("is no environment variable's name; write the name, not what it holds")
-    return value
+def _variable(value: object) -> str:
+    return _variables([value])[0]
 
 
 def _redis(value: str) -> str:
@@ -160,6 +160,47 @@ def _rtp_range(value: object) -> tuple[int, int]:
     return whole[0], whole[1]
 
 
+def _called(value: str) -> str:
+    """A URL whose host everybody reads alike."""
+    if not value.isascii():
+        raise refuse("is not in ASCII; write its host as xn--... and its path with %..")
+    try:
+        literal(urlsplit(value).hostname or "")
+    except ValueError:
+        raise refuse(
+            "has a host that is no name and no address as usual; write 192.0.2.1 or [2001:db8::1]"
+        ) from None
+    return value
+
+
+def _variables(value: object) -> tuple[str, ...]:
+    """One name of an environment variable or a list of them."""
+    given = tuple(value) if isinstance(value, list | tuple) else (value,)
+    if not 1 <= len(given) <= _MOST_VARIABLES:
+        raise refuse("names no secret, or more than {}; give the variables that hold them", _MOST_VARIABLES)
+    for one in given:
+        if not isinstance(one, str) or not re.fullmatch(r"[A-Z][A-Z0-9_]{0,99}", one):
+            raise refuse("is no name of an environment variable; give the name, such as CRM_WEBHOOK_SECRET")
+    return given
+
+
+def _allow_private(value: object) -> bool | tuple[str, ...]:
+    """true, false or a list of networks."""
+    if isinstance(value, bool):
+        return value
+    try:
+        return tuple(str(ipaddress.ip_network(one)) for one in _texts(value))
+    except ValueError:
+        raise refuse("is neither true, false nor a list of networks; write [10.1.0.0/16]") from None
+
+
+def _texts(value: object) -> list[str]:
+    """Raises ValueError for what is no list of some texts."""
+    if not isinstance(value, list | tuple) or not value or not all(isinstance(one, str) for one in value):
+        raise ValueError
+    return list(value)
+
+
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
 Seconds = Annotated[float, Field(gt=0, le=60)]
 _TwoPorts = Annotated[list[Annotated[int, Field(ge=1, le=65535)]], Field(min_length=2, max_length=2)]
@@ -179,6 +220,11 @@ SecuredWs = Annotated[str, _url("ws", "wss", plain_far=False)]
 AnyHttp = Annotated[str, _url("http", "https", plain_far=True)]
 _Workers = Annotated[int, Field(ge=1, le=_MOST_WORKERS)] | Literal["auto"]
 WorkerNumber = Annotated[int | Literal["auto"], PlainValidator(_workers, json_schema_input_type=_Workers)]
+Called = Annotated[str, _url("http", "https", plain_far=True), AfterValidator(_called)]
+Variables = Annotated[tuple[str, ...], BeforeValidator(_variables, json_schema_input_type=str | list[str])]
+AllowPrivate = Annotated[
+    bool | tuple[str, ...], PlainValidator(_allow_private, json_schema_input_type=bool | list[str])
+]
 FilePath = Annotated[str, Field(min_length=1), AfterValidator(_path)]
 Steps = Annotated[
     tuple[Annotated[float, Field(strict=True, ge=0, le=10_000_000)], ...], Field(strict=False, max_length=20)
@@ -187,8 +233,8 @@ _Pattern = Annotated[str, Field(min_length=1, max_length=_LONGEST_PATTERN)]
 Patterns = Annotated[
     tuple[str, ...], BeforeValidator(_patterns, json_schema_input_type=_Pattern | list[_Pattern])
 ]
-Variable = Annotated[str, AfterValidator(_variable)]
+Variable = Annotated[str, PlainValidator(_variable, json_schema_input_type=str)]
 RedisUrl = Annotated[str, AfterValidator(_redis)]
 StreamName = Annotated[str, AfterValidator(_stream)]
-SinkNames = Annotated[tuple[Literal["console", "jsonl", "pbx", "redis"], ...], Field(strict=False)]
+SinkNames = Annotated[tuple[Literal["console", "jsonl", "pbx"], ...], Field(strict=False)]
 RuleName = Annotated[str, Field(pattern=r"^[^\x00-\x1f/\x7f]{1,64}$")]

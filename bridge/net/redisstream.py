@@ -63,7 +63,10 @@ class RedisSettings:
 
 
 class RedisSender:
-    """The endpoint `redis` (`bridge.stored.Sender`). It connects when there is something to send."""
+    """The endpoint `redis` (`bridge.stored.Sender`). It connects when there is something to send.
+
+    Several sends may be under way at once, each on a connection of its own.
+    """
 
     name = "redis"
     batch = BATCH
@@ -124,8 +127,11 @@ class RedisSender:
         return [stream.replace(_PLACE, rules[event.call] or NO_RULE) for event in events]
 
     async def _hang_up(self) -> None:
-        """A connection whose answers were not all read, or that leads to a replica by now, is of no use."""
-        await self._client.connection_pool.disconnect()
+        """A connection whose answers were not all read, or that leads to a replica by now, is of no use.
+
+        Those on which another send is under way are left alone.
+        """
+        await self._client.connection_pool.disconnect(inuse_connections=False)
 
 
 class _Rules:
@@ -141,18 +147,19 @@ class _Rules:
             if event.type == _STARTED:
                 self._learn(event.call, str(json.loads(event.body)["data"].get("rule", "")))
         calls = {event.call for event in events}
-        if unknown := [call for call in calls if call not in self._of]:
+        found = {call: self._of[call] for call in calls if call in self._of}
+        if unknown := calls - found.keys():
             told = await self._ask(unknown) if self._ask else {}
             for call in unknown:
-                self._learn(call, told.get(call, ""))
-        found = {call: self._of[call] for call in calls}
-        while len(self._of) > _REMEMBERED:
-            del self._of[next(iter(self._of))]
+                found[call] = told.get(call, "")
+                self._learn(call, found[call])
         return found
 
     def _learn(self, call: str, rule: str) -> None:
         self._of.pop(call, None)
         self._of[call] = rule
+        if len(self._of) > _REMEMBERED:
+            del self._of[next(iter(self._of))]
 
 
 def _client(settings: RedisSettings) -> Redis:
@@ -179,7 +186,7 @@ def _told(error: BaseException) -> Rejected | Unreachable | None:
         case BusyLoadingError():
             return Unreachable("Redis is loading its data; it is tried again")
         case AuthenticationError():
-            return Rejected("Redis wants another password; set REDIS_PASSWORD, or sinks.redis.username")
+            return Rejected("Redis wants another password; see sinks.redis.username and password_env")
         case NoPermissionError():
             return Rejected("Redis forbids it this user; allow XADD, XTRIM, MULTI and EXEC on the stream")
         case ReadOnlyError():
@@ -198,7 +205,7 @@ def _told(error: BaseException) -> Rejected | Unreachable | None:
 _REFUSALS = {
     "WRONGTYPE": "the key is no stream in Redis; give another sinks.redis.stream",
     "MISCONF": "Redis cannot save its data and takes none; see its log",
-    "NOAUTH": "Redis wants a password; set REDIS_PASSWORD",
+    "NOAUTH": "Redis wants a password; give sinks.redis.password_env",
     "NOREPLICAS": "Redis has too few replicas to write to",
     "MASTERDOWN": "Redis is a replica whose master is down",
 }

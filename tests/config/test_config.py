@@ -654,7 +654,7 @@ rules:
             f"FILE:5: rules[1].sinks: names pbx, {off} sinks.pbx.user_event or sinks.pbx.variable, {out}",
         ]
         (line,) = faults("rules: [{name: a, sinks: [mail]}]")
-        choices = "'console', 'jsonl', 'pbx' or 'redis'"
+        choices = "'console', 'jsonl' or 'pbx'"
         assert line == f"FILE:1: rules[0].sinks[0]: is not one of its choices; write {choices}"
 
 

@@ -185,7 +185,7 @@ class TestWhatRedisRefuses:
     async def test_a_wrong_password_and_none(self, redis: RedisServer, given: str) -> None:
         await command(redis, "CONFIG", "SET", "requirepass", SECRET)
         text = await refused(RedisSettings(redis.url, password=given))
-        assert "REDIS_PASSWORD" in text
+        assert "password_env" in text
 
     async def test_the_right_password_is_taken(self, redis: RedisServer) -> None:
         await command(redis, "CONFIG", "SET", "requirepass", SECRET)
@@ -345,3 +345,19 @@ class TestEncrypted:
             ) as sender:
                 assert "mismatch" in (await unreachable(sender)).lower()
             assert len(await entries(server)) == 1
+
+
+async def test_a_send_that_fails_ends_no_other(redis: RedisServer) -> None:
+    """As a delivery makes them: several at once, each of other calls."""
+    async with RedisSender(RedisSettings(redis.url, timeout_s=2)) as sender:
+        await sender.send([stored(0)])
+        await command(redis, "SET", "taken", "1")
+        redis.freeze()
+        sends = [asyncio.create_task(sender.send([stored(1, f"c{number}")])) for number in range(4)]
+        await asyncio.sleep(0.05)  # they are all under way
+        sends[0].cancel()
+        await asyncio.sleep(0)
+        redis.freeze(frozen=False)
+        ends = await asyncio.gather(*sends, return_exceptions=True)
+    assert isinstance(ends[0], asyncio.CancelledError)
+    assert ends[1:] == [None, None, None]

@@ -71,7 +71,7 @@ rules: [{name: a, match: {did: ['1', '2'], direction: [in, out], variables: {T: 
 rules: [{name: a, match: , gate: {mode: vad}, rtzr: {keywords: []}, sinks: [console]}]
 cost: {won_per_h: [1, 2.5], up_to_h: [10]}
 sinks: {jsonl: {path: /x, max_mb: 0.5, keep: 3, sync: batch}, console: }
-sinks: {redis: {url: 'redis://db', stream: 'a:{rule}', maxlen: 0}}
+sinks: {redis: {stream: 'a:{rule}', maxlen: 0, password_env: P}}
 media: {bind: '::1', codec: alaw}
 """.strip().splitlines()
 
