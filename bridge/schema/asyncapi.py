@@ -67,7 +67,6 @@ def _channels() -> dict[str, Schema]:
             "title": "Live feed, server-sent events",
             "description": "Partials too. Last-Event-ID, or after=, goes on behind an event.",
             "messages": _of(feed),
-            "bindings": {"ws": {"method": "GET", "query": _query()}},
         },
         "socket": {
             "address": "/ws",
@@ -98,7 +97,9 @@ def _operations() -> dict[str, Schema]:
     return {
         "post": _sending("webhook", bindings={"http": {"method": "POST"}}),
         "append": _sending("redis"),
-        "stream": _sending("feed", security=security, bindings={"http": {"method": "GET"}}),
+        "stream": _sending(
+            "feed", security=security, bindings={"http": {"method": "GET", "query": _query()}}
+        ),
         "push": _sending("socket", security=security),
     }
 
