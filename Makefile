@@ -39,6 +39,7 @@ demo: $(RUN)
 
 test: $(DEV)
 	$(BIN)/python -m tests.asterisk.install
+	$(BIN)/python -m tests.redisserver
 ifdef ARGS
 	$(PYTEST) $(ARGS)
 else

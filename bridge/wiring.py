@@ -31,7 +31,7 @@ from bridge.pbx import Pbx
 from bridge.permit import Speech
 from bridge.quota import Governor
 from bridge.sinks.console import ConsoleSink
-from bridge.sinks.jsonl import JsonlSink
+from bridge.sinks.jsonl import JsonlSettings, JsonlSink
 from bridge.sinks.pbx import PbxSink, as_event, as_variable
 from bridge.sinks.queued import QueuedSink
 from bridge.spool import Spool, SpoolSettings
@@ -55,8 +55,16 @@ def build_sinks(config: Config, console: Console | None = None) -> list[QueuedSi
     if config.sinks.console.enabled:
         sinks.append(ConsoleSink(partials=config.sinks.console.partials, console=console))
     if config.sinks.jsonl.path is not None:
-        sinks.append(JsonlSink(Path(config.sinks.jsonl.path)))
+        sinks.append(JsonlSink(Path(config.sinks.jsonl.path), jsonl_settings(config)))
     return sinks
+
+
+def jsonl_settings(config: Config) -> JsonlSettings:
+    """How the file of events is kept."""
+    jsonl = config.sinks.jsonl
+    return JsonlSettings(
+        max_bytes=round(jsonl.max_mb * 1_000_000), keep=jsonl.keep, sync=jsonl.sync == "batch"
+    )
 
 
 def build_pbx_sink(config: Config, pbx: Pbx) -> PbxSink | None:

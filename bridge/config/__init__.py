@@ -125,6 +125,7 @@ class Config(Section):
             *self._text_for_the_pbx(),
             *self._rules_between_rules(),
             *self._rules_of_webhooks(),
+            *self._rules_of_redis(),
         )
 
     def _for_freeswitch(self) -> Iterator[Rule]:
@@ -214,6 +215,20 @@ class Config(Section):
                 "names a rule that is not there; name those under rules:, or leave it out for every call",
             )
 
+    def _rules_of_redis(self) -> Iterator[Rule]:
+        redis = self.sinks.redis
+        yield Rule(
+            self.outbox.path is not None or redis.url is None,
+            ("outbox.path", "sinks.redis.url"),
+            "is missing: events wait there until Redis has them; give a file on a local disk, "
+            "such as /var/lib/rtzr-bridge/outbox.db",
+        )
+        yield Rule(
+            {rule.name for rule in self.rules}.issuperset(redis.rules or ()),
+            ("sinks.redis.rules", "rules"),
+            "names a rule that is not there; name those under rules:, or leave it out for every call",
+        )
+
     def _fitting(self, number: int, name: str) -> Rule:
         """Whether what a rule changes goes together with what it does not."""
         try:
@@ -241,7 +256,7 @@ class Config(Section):
     @property
     def secret_variables(self) -> tuple[str, ...]:
         """The environment variables that the YAML names for secrets."""
-        return tuple(variable for webhook in self.sinks.webhooks for variable in webhook.secret_env)
+        return (*sorted(self.sinks.keys_of_webhooks), *self.sinks.redis.variables)
 
     def ruled(self, name: str) -> "Config":
         """The same configuration with what the rule `name` changes. Raises ValidationError."""
@@ -302,9 +317,9 @@ def _known_to_all(config: Config, secrets: Secrets) -> list[str]:
 def _with_named(config: Config, secrets: Secrets, environ: Mapping[str, str]) -> tuple[Secrets, list[str]]:
     """Also the secrets whose variables the YAML names, and what is wrong with them."""
     named, faults = credentials.read_named(environ, config.secret_variables)
-    for variable, secret in named.items():
+    for variable in sorted(config.sinks.keys_of_webhooks & named.keys()):
         try:
-            key(secret)
+            key(named[variable])
         except SecretFault as fault:
             faults.append(f"{variable}: {fault}")
     return replace(secrets, named=named), faults

@@ -9,6 +9,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from bridge.config.faults import Rule, keep
+from bridge.config.redis import RedisStream
 from bridge.config.section import Section
 from bridge.config.values import (
     Address,
@@ -258,9 +259,12 @@ class Console(Section):
 
 
 class Jsonl(Section):
-    """Events as lines of JSON in a file."""
+    """Events as lines of JSON in a file, and in older ones beside it where it is rotated."""
 
     path: FilePath | None = None
+    max_mb: Annotated[float, Field(ge=0, le=1_000_000)] = 0
+    keep: Annotated[int, Field(ge=1, le=1000)] = 5
+    sync: Literal["none", "batch"] = "none"
 
 
 class Quota(Section):
@@ -348,6 +352,7 @@ class Sinks(Section):
     console: Console = Console()
     jsonl: Jsonl = Jsonl()
     pbx: PbxText = PbxText()
+    redis: RedisStream = RedisStream()
     webhooks: Webhooks = ()
 
     @model_validator(mode="after")
@@ -358,9 +363,18 @@ class Sinks(Section):
         return keep(self, *once)
 
     @property
+    def keys_of_webhooks(self) -> frozenset[str]:
+        """The environment variables that hold the keys with which webhooks are signed."""
+        return frozenset(variable for webhook in self.webhooks for variable in webhook.secret_env)
+
+    @property
     def on(self) -> frozenset[str]:
         """The names of those that are."""
-        found = {"console": self.console.enabled, "jsonl": self.jsonl.path is not None, "pbx": self.pbx.named}
+        found = {
+            "console": self.console.enabled,
+            "jsonl": self.jsonl.path is not None,
+            "pbx": self.pbx.named,
+        }
         return frozenset(name for name, is_on in found.items() if is_on)
 
 

@@ -18,6 +18,7 @@ from bridge.wire.rules import PatternError, compiled
 _VAD_TAIL_MS = 180
 _MOST_WORKERS = 256
 _LONGEST_PATTERN = 200
+_LONGEST_STREAM = 200
 _MOST_VARIABLES = 5
 
 
@@ -80,6 +81,32 @@ def _ca_file(value: str) -> str:
 def _path(value: str) -> str:
     if not value.isprintable():
         raise refuse("is no path; write one without control characters")
+    return value
+
+
+def _variable(value: object) -> str:
+    return _variables([value])[0]
+
+
+def _redis(value: str) -> str:
+    try:
+        parts = urlsplit(value)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        raise refuse("is not a URL; write it as redis://host:port/0") from None
+    if "@" in parts.netloc or parts.query or parts.fragment:
+        raise refuse("carries a user, a password or a query; give username and password_env instead")
+    local = parts.scheme == "unix" and not host and re.fullmatch(r"/[^\s%]+", parts.path)
+    far = parts.scheme in ("redis", "rediss") and host and re.fullmatch(r"(/\d{0,5})?", parts.path)
+    if not (local or far) or not value.isprintable() or " " in value:
+        raise refuse("is not Redis' kind of URL; write redis://host:port/0, rediss:// or unix:///path")
+    return value
+
+
+def _stream(value: str) -> str:
+    plain = value.replace("{rule}", "")
+    if not value or len(value) > _LONGEST_STREAM or not re.fullmatch(r"[!-z|~]*", plain) or "{" in plain:
+        raise refuse("is no stream's name; use letters, digits, signs, and {{rule}} for the name of the rule")
     return value
 
 
@@ -176,7 +203,8 @@ def _texts(value: object) -> list[str]:
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
 Seconds = Annotated[float, Field(gt=0, le=60)]
-RtpRange = Annotated[tuple[int, int], BeforeValidator(_rtp_range)]
+_TwoPorts = Annotated[list[Annotated[int, Field(ge=1, le=65535)]], Field(min_length=2, max_length=2)]
+RtpRange = Annotated[tuple[int, int], BeforeValidator(_rtp_range, json_schema_input_type=_TwoPorts)]
 Port = Annotated[int, Field(ge=1024, le=65535)]
 Threshold = Annotated[float, Field(ge=0, le=1)]
 Keywords = Annotated[
@@ -190,16 +218,23 @@ CaFile = Annotated[str, AfterValidator(_ca_file)]
 SecuredHttp = Annotated[str, _url("http", "https", plain_far=False)]
 SecuredWs = Annotated[str, _url("ws", "wss", plain_far=False)]
 AnyHttp = Annotated[str, _url("http", "https", plain_far=True)]
+_Workers = Annotated[int, Field(ge=1, le=_MOST_WORKERS)] | Literal["auto"]
+WorkerNumber = Annotated[int | Literal["auto"], PlainValidator(_workers, json_schema_input_type=_Workers)]
 Called = Annotated[str, _url("http", "https", plain_far=True), AfterValidator(_called)]
-Variables = Annotated[tuple[str, ...], BeforeValidator(_variables)]
+Variables = Annotated[tuple[str, ...], BeforeValidator(_variables, json_schema_input_type=str | list[str])]
 AllowPrivate = Annotated[
     bool | tuple[str, ...], PlainValidator(_allow_private, json_schema_input_type=bool | list[str])
 ]
-WorkerNumber = Annotated[int | Literal["auto"], PlainValidator(_workers)]
 FilePath = Annotated[str, Field(min_length=1), AfterValidator(_path)]
 Steps = Annotated[
     tuple[Annotated[float, Field(strict=True, ge=0, le=10_000_000)], ...], Field(strict=False, max_length=20)
 ]
-Patterns = Annotated[tuple[str, ...], BeforeValidator(_patterns)]
+_Pattern = Annotated[str, Field(min_length=1, max_length=_LONGEST_PATTERN)]
+Patterns = Annotated[
+    tuple[str, ...], BeforeValidator(_patterns, json_schema_input_type=_Pattern | list[_Pattern])
+]
+Variable = Annotated[str, PlainValidator(_variable, json_schema_input_type=str)]
+RedisUrl = Annotated[str, AfterValidator(_redis)]
+StreamName = Annotated[str, AfterValidator(_stream)]
 SinkNames = Annotated[tuple[Literal["console", "jsonl", "pbx", "outbox"], ...], Field(strict=False)]
 RuleName = Annotated[str, Field(pattern=r"^[^\x00-\x1f/\x7f]{1,64}$")]

@@ -660,12 +660,9 @@ rules:
             f"FILE:3: rules[0].sinks: names jsonl, {off} sinks.jsonl.path, {out}",
             f"FILE:5: rules[1].sinks: names pbx, {off} sinks.pbx.user_event or sinks.pbx.variable, {out}",
         ]
-        assert faults("rules: [{name: a, sinks: [mail]}]") == [
-            (
-                "FILE:1: rules[0].sinks[0]: is not one of its choices; "
-                "write 'console', 'jsonl', 'pbx' or 'outbox'"
-            ),
-        ]
+        (line,) = faults("rules: [{name: a, sinks: [mail]}]")
+        choices = "'console', 'jsonl', 'pbx' or 'outbox'"
+        assert line == f"FILE:1: rules[0].sinks[0]: is not one of its choices; write {choices}"
 
 
 class TestTextForThePbx:
