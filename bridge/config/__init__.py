@@ -6,6 +6,7 @@ Nothing here prints, logs or exits.
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -25,6 +26,7 @@ from bridge.config.faults import (
     without,
 )
 from bridge.config.sections import (
+    Admin,
     Asterisk,
     Cost,
     FreeSwitch,
@@ -51,6 +53,7 @@ _MENDS_OF_SINKS = {
     "console": ("sinks.console.enabled",),
     "jsonl": ("sinks.jsonl.path",),
     "pbx": ("sinks.pbx.user_event", "sinks.pbx.variable"),
+    "feed": ("sinks.feed.port",),
 }
 """Which keys turn a sink on."""
 
@@ -73,6 +76,7 @@ class Config(Section):
     overload: Overload = Overload()
     drain_s: Annotated[float, Field(ge=0, le=3600)] = 30
     sinks: Sinks = Sinks()
+    admin: Admin = Admin()
     log: Log = Log()
 
     _secrets: Secrets = PrivateAttr(default_factory=Secrets)
@@ -249,6 +253,10 @@ def load(path: Path, environ: Mapping[str, str], *, pbx: bool = True, rtzr: bool
     lines += _environment(missing)
     if config is not None:
         lines += _environment(_known_to_all(config, secrets))
+        if pbx and rtzr and config.sinks.feed.port:  # the daemon, and nothing less, opens it
+            token, fault = credentials.read_token(environ, config.sinks.feed.token_env)
+            secrets = replace(secrets, feed_token=token)
+            lines += _environment(fault)
     if lines or config is None:
         raise ConfigError(lines)
     return config.with_secrets(secrets)

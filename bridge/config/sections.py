@@ -17,6 +17,7 @@ from bridge.config.values import (
     Host,
     Keywords,
     Name,
+    Origin,
     Patterns,
     Port,
     RtpRange,
@@ -24,8 +25,10 @@ from bridge.config.values import (
     SecuredHttp,
     SecuredWs,
     Silence,
+    SocketPath,
     Steps,
     Threshold,
+    Variable,
 )
 from bridge.types import Codec, Transport
 from bridge.wire.taporder import TapKind
@@ -342,18 +345,39 @@ class PbxText(Section):
         )
 
 
+class Feed(Section):
+    """Live events over HTTP, to whoever shows the token. Off without a port."""
+
+    bind: Address = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 0
+    token_env: Variable = "RTZR_FEED_TOKEN"  # noqa: S105 - where it is, not what it is
+    origins: Annotated[tuple[Origin, ...], Field(strict=False, max_length=100)] = ()
+
+
 class Sinks(Section):
     """Where events go."""
 
     console: Console = Console()
     jsonl: Jsonl = Jsonl()
     pbx: PbxText = PbxText()
+    feed: Feed = Feed()
 
     @property
     def on(self) -> frozenset[str]:
         """The names of those that are."""
-        found = {"console": self.console.enabled, "jsonl": self.jsonl.path is not None, "pbx": self.pbx.named}
+        found = {
+            "console": self.console.enabled,
+            "jsonl": self.jsonl.path is not None,
+            "pbx": self.pbx.named,
+            "feed": self.feed.port != 0,
+        }
         return frozenset(name for name, is_on in found.items() if is_on)
+
+
+class Admin(Section):
+    """How commands reach the running daemon. Off without a socket."""
+
+    socket: SocketPath | None = None
 
 
 class Log(Section):

@@ -16,6 +16,8 @@ from bridge.wire.rules import PatternError, compiled
 
 _VAD_TAIL_MS = 180
 _MOST_WORKERS = 256
+_LONGEST_SOCKET_PATH = 100
+"""Bytes; the kernel takes 107."""
 _LONGEST_PATTERN = 200
 
 
@@ -78,6 +80,33 @@ def _ca_file(value: str) -> str:
 def _path(value: str) -> str:
     if not value.isprintable():
         raise refuse("is no path; write one without control characters")
+    return value
+
+
+def _socket_path(value: str) -> str:
+    if not value.startswith("/") or len(value.encode()) > _LONGEST_SOCKET_PATH:
+        raise refuse(
+            "is no path for a socket; write one from / on, of {} bytes at most, such as "
+            "/run/rtzr-bridge/admin.sock",
+            _LONGEST_SOCKET_PATH,
+        )
+    return _path(value)
+
+
+def _origin(value: str) -> str:
+    try:
+        parts = urlsplit(value)
+        whole = parts.scheme in ("http", "https") and value == f"{parts.scheme}://{parts.netloc}"
+    except ValueError:
+        whole = False
+    if not whole or not parts.netloc or not re.fullmatch(r"[a-z0-9.:\[\]-]+", parts.netloc):
+        raise refuse("is no origin; write a page's https://host or https://host:port, in small letters")
+    return value
+
+
+def _variable(value: str) -> str:
+    if not re.fullmatch(r"[A-Z_][A-Z0-9_]{0,63}", value):
+        raise refuse("is no name of an environment variable; write one in capitals, not what it holds")
     return value
 
 
@@ -153,5 +182,8 @@ Steps = Annotated[
     tuple[Annotated[float, Field(strict=True, ge=0, le=10_000_000)], ...], Field(strict=False, max_length=20)
 ]
 Patterns = Annotated[tuple[str, ...], BeforeValidator(_patterns)]
-SinkNames = Annotated[tuple[Literal["console", "jsonl", "pbx"], ...], Field(strict=False)]
+SocketPath = Annotated[str, AfterValidator(_socket_path)]
+Origin = Annotated[str, AfterValidator(_origin)]
+Variable = Annotated[str, AfterValidator(_variable)]
+SinkNames = Annotated[tuple[Literal["console", "jsonl", "pbx", "feed"], ...], Field(strict=False)]
 RuleName = Annotated[str, Field(pattern=r"^[^\x00-\x1f/\x7f]{1,64}$")]

@@ -650,7 +650,7 @@ rules:
             f"FILE:5: rules[1].sinks: names pbx, {off} sinks.pbx.user_event or sinks.pbx.variable, {out}",
         ]
         assert faults("rules: [{name: a, sinks: [mail]}]") == [
-            "FILE:1: rules[0].sinks[0]: is not one of its choices; write 'console', 'jsonl' or 'pbx'",
+            "FILE:1: rules[0].sinks[0]: is not one of its choices; write 'console', 'jsonl', 'pbx' or 'feed'",
         ]
 
 
