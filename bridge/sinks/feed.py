@@ -182,7 +182,7 @@ class FeedSink(QueuedSink):
 
     async def put(self, events: Sequence[Event]) -> bool:
         for event in events:
-            item = Item(event, self._rules.of(event))
+            item = Item(event, self._rules.of(event) or "")
             if event.type == PARTIAL:
                 self._recent.mark(event.id)
             else:
@@ -233,10 +233,13 @@ class FeedSink(QueuedSink):
         while kept is None:
             page = await self._past.since(last, _PAGE) if self._past is not None else None
             if not page:
-                known = page is not None or last != after
+                known &= page is not None or last != after
                 break
-            for item in (self._stored(stored, rules) for stored in page):
-                if item.rule not in self._hidden and reader.wanted.fits(item):
+            for stored in page:
+                item, ruled = self._stored(stored, rules)
+                if not ruled and (self._hidden or reader.wanted.rules):
+                    known = False  # better one transcript less than one for the wrong eyes, and that is told
+                elif item.rule not in self._hidden and reader.wanted.fits(item):
                     yield item
             last = page[-1].id
             kept = self._since_any_of(page)
@@ -263,9 +266,13 @@ class FeedSink(QueuedSink):
                 later = self._recent.all()
             kept = later
 
-    def _stored(self, stored: Stored, rules: "_Rules") -> Item:
+    def _stored(self, stored: Stored, rules: "_Rules") -> tuple[Item, bool]:
+        """The event, and whether the rule of its call is known."""
         event = Event(stored.id, stored.type, stored.call, "", _data(stored.body))
-        return Item(event, rules.of(event) or self._rules.known(event.subject), stored.body.decode())
+        rule = rules.of(event)
+        if rule is None:
+            rule = self._rules.known(event.subject)
+        return Item(event, rule or "", stored.body.decode()), rule is not None
 
 
 class _Rules:
@@ -275,20 +282,20 @@ class _Rules:
         self._live: dict[CallId, str] = {}
         self._ended: dict[CallId, str] = {}
 
-    def of(self, event: Event) -> str:
-        """The rule of its call, "" where none chose it or nobody knows."""
+    def of(self, event: Event) -> str | None:
+        """The rule of its call, "" where none chose it, None where nobody knows."""
         call = event.subject
-        if event.type == "rtzr.call.started" and event.data.get("rule"):
-            self._live[call] = event.data["rule"]
+        if event.type == "rtzr.call.started":
+            self._live[call] = event.data.get("rule", "")
         rule = self.known(call)
-        if event.type == "rtzr.call.ended" and self._live.pop(call, ""):
-            self._ended[call] = rule
+        if event.type == "rtzr.call.ended" and call in self._live:
+            self._ended[call] = self._live.pop(call)
             if len(self._ended) > _ENDED:
                 del self._ended[next(iter(self._ended))]
         return rule
 
-    def known(self, call: CallId) -> str:
-        return self._live.get(call) or self._ended.get(call, "")
+    def known(self, call: CallId) -> str | None:
+        return self._live.get(call, self._ended.get(call))
 
 
 def _data(body: bytes) -> dict[str, Any]:
