@@ -1,4 +1,4 @@
-"""`rtzr-bridge deliveries`: what waits for which receiver, since when and why; to try it now, or to drop it."""
+"""`rtzr-bridge deliveries`: what waits for which receiver, since when and why; try it now, or drop it."""
 
 import json
 import os

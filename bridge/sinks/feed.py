@@ -7,7 +7,7 @@ for: a reader that is too slow is dropped and counted, and may come back and go 
 import asyncio
 import json
 from collections import deque
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -37,6 +37,10 @@ class Past(Protocol):
 
     async def since(self, event_id: str, most: int) -> Sequence[Stored] | None:
         """The first `most` events after the one of this id, oldest first; None where it is not known."""
+        ...
+
+    async def rules(self, calls: Collection[CallId]) -> Mapping[CallId, str]:
+        """Of those of `calls` that are known, the rule that chose each, "" where none did."""
         ...
 
 
@@ -182,7 +186,7 @@ class FeedSink(QueuedSink):
 
     async def put(self, events: Sequence[Event]) -> bool:
         for event in events:
-            item = Item(event, self._rules.of(event) or "")
+            item = Item(event, self._rules.of(event))
             if event.type == PARTIAL:
                 self._recent.mark(event.id)
             else:
@@ -229,21 +233,22 @@ class FeedSink(QueuedSink):
 
     async def _again(self, reader: Reader, after: str) -> AsyncGenerator[Item]:
         """What `reader` missed; when this is at its end, nothing was said that it has not been given."""
-        kept, last, known, rules = self._recent.after(after), after, True, _Rules()
-        while kept is None:
-            page = await self._past.since(last, _PAGE) if self._past is not None else None
+        kept, last, known = self._recent.after(after), after, True
+        while kept is None and self._past is not None:
+            page = await self._past.since(last, _PAGE)
             if not page:
                 known &= page is not None or last != after
                 break
+            rules = await self._past.rules({stored.call for stored in page})
             for stored in page:
-                item, ruled = self._stored(stored, rules)
-                if not ruled and (self._hidden or reader.wanted.rules):
+                rule = rules.get(stored.call)
+                if rule is None and (self._hidden or reader.wanted.rules):
                     known = False  # better one transcript less than one for the wrong eyes, and that is told
-                elif item.rule not in self._hidden and reader.wanted.fits(item):
+                elif rule not in self._hidden and reader.wanted.fits(item := _stored(stored, rule or "")):
                     yield item
             last = page[-1].id
             kept = self._since_any_of(page)
-        if not known:
+        if not known or (kept is None and self._past is None):
             yield _missed(after)
         async for item in self._kept(reader, self._recent.all() if kept is None else kept):
             yield item
@@ -266,14 +271,6 @@ class FeedSink(QueuedSink):
                 later = self._recent.all()
             kept = later
 
-    def _stored(self, stored: Stored, rules: "_Rules") -> tuple[Item, bool]:
-        """The event, and whether the rule of its call is known."""
-        event = Event(stored.id, stored.type, stored.call, "", _data(stored.body))
-        rule = rules.of(event)
-        if rule is None:
-            rule = self._rules.known(event.subject)
-        return Item(event, rule or "", stored.body.decode()), rule is not None
-
 
 class _Rules:
     """Which rule chose a call, as its first event says it."""
@@ -282,20 +279,22 @@ class _Rules:
         self._live: dict[CallId, str] = {}
         self._ended: dict[CallId, str] = {}
 
-    def of(self, event: Event) -> str | None:
-        """The rule of its call, "" where none chose it, None where nobody knows."""
+    def of(self, event: Event) -> str:
+        """The rule of its call, "" where none chose it or nobody knows."""
         call = event.subject
-        if event.type == "rtzr.call.started":
-            self._live[call] = event.data.get("rule", "")
-        rule = self.known(call)
+        if event.type == "rtzr.call.started" and event.data.get("rule"):
+            self._live[call] = event.data["rule"]
+        rule = self._live.get(call) or self._ended.get(call, "")
         if event.type == "rtzr.call.ended" and call in self._live:
             self._ended[call] = self._live.pop(call)
             if len(self._ended) > _ENDED:
                 del self._ended[next(iter(self._ended))]
         return rule
 
-    def known(self, call: CallId) -> str | None:
-        return self._live.get(call, self._ended.get(call))
+
+def _stored(stored: Stored, rule: str) -> Item:
+    event = Event(stored.id, stored.type, stored.call, "", _data(stored.body))
+    return Item(event, rule, stored.body.decode())
 
 
 def _data(body: bytes) -> dict[str, Any]:

@@ -3,7 +3,7 @@ is waited for."""
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Collection, Sequence
 
 import pytest
 
@@ -41,19 +41,23 @@ class Book:
             for seq, event in enumerate(events)
             if event.type != "rtzr.transcript.partial"
         ]
-        self.asked = 0
+        self.ruled = {
+            event.subject: event.data["rule"] for event in events if event.type == "rtzr.call.started"
+        }
 
     async def since(self, event_id: str, most: int) -> list[Stored] | None:
-        self.asked += 1
         ids = [one.id for one in self.stored]
         if event_id not in ids:
             return None
         return self.stored[ids.index(event_id) + 1 :][: min(most, 3)]
 
+    async def rules(self, calls: Collection[str]) -> dict[str, str]:
+        return {call: rule for call, rule in self.ruled.items() if call in calls}
+
 
 async def now(items: AsyncGenerator[Item]) -> list[str]:
     """The ids of what can be had without anybody saying more; leaves `items` alone afterwards."""
-    found = []
+    found: list[str] = []
     while True:
         upcoming = asyncio.ensure_future(anext(items))
         for _ in range(20):
@@ -80,10 +84,10 @@ async def test_a_reader_gets_what_is_said_from_now_on_with_partials() -> None:
     await sink.put([final(1)])
     with sink.reading(ALL) as reader:
         items = sink.follow(reader)
-        assert await anext_after(items, sink, [partial(2), final(3)]) == ["c/x/2", "c/x/3"]
+        assert await heard(items, sink, [partial(2), final(3)]) == ["c/x/2", "c/x/3"]
 
 
-async def anext_after(items: AsyncGenerator[Item], sink: FeedSink, events: Sequence[Event]) -> list[str]:
+async def heard(items: AsyncGenerator[Item], sink: FeedSink, events: Sequence[Event]) -> list[str]:
     """What a reader that is there already gets of `events`."""
     first = asyncio.ensure_future(anext(items))
     await asyncio.sleep(0)
@@ -201,8 +205,8 @@ async def test_who_is_too_slow_is_dropped_and_counted_and_the_others_are_not() -
     with sink.reading(ALL) as slow, sink.reading(ALL) as quick:
         items = sink.follow(quick)
         slow.begin()
-        found = await anext_after(items, sink, [final(1), final(2), final(3)])
-        found += await anext_after(items, sink, [final(4), final(5)])
+        found = await heard(items, sink, [final(1), final(2), final(3)])
+        found += await heard(items, sink, [final(4), final(5)])
         assert (slow.too_slow, quick.too_slow, sink.slow) == (True, False, 1)
         await asyncio.wait_for(slow.slow(), 1)
     assert found == [f"c/x/{number}" for number in range(1, 6)]
