@@ -8,16 +8,12 @@ import os
 import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from pathlib import Path
 from random import random
 
 from rich.console import Console
 
-from bridge.admin.control import Control, Retries, Waits
-from bridge.admin.feed import Feed
-from bridge.admin.serving import Serving, tcp_listener
-from bridge.admin.unix import Taken, unix_listener
 from bridge.call import LegSettings
 from bridge.config import Config, ConfigError
 from bridge.conversation import SessionSettings
@@ -32,7 +28,6 @@ from bridge.pbx import Pbx
 from bridge.permit import Speech
 from bridge.quota import Governor
 from bridge.sinks.console import ConsoleSink
-from bridge.sinks.feed import FeedSink, Past
 from bridge.sinks.jsonl import JsonlSink
 from bridge.sinks.pbx import PbxSink, as_event, as_variable
 from bridge.sinks.queued import QueuedSink
@@ -68,53 +63,6 @@ def build_pbx_sink(config: Config, pbx: Pbx) -> PbxSink | None:
     if told.user_event is not None and isinstance(pbx, Ami | Ari | FreeSwitch):
         return PbxSink(as_event(pbx, told.user_event))
     return None
-
-
-def build_feed(config: Config, past: Past | None = None) -> FeedSink | None:
-    """The live feed, if one is asked for; `past` is the outbox, for readers that come back."""
-    if not config.sinks.feed.port:
-        return None
-    hidden = {rule for rule, names in config.sinks_of_rules.items() if "feed" not in names}
-    return FeedSink(past, hidden=frozenset(hidden))
-
-
-@asynccontextmanager
-async def open_feed(config: Config, sink: FeedSink) -> AsyncIterator[None]:
-    """Where it is read. Raises ConfigError when the port cannot be had."""
-    settings = config.sinks.feed
-    try:
-        listener = tcp_listener(settings.bind, settings.port)
-    except OSError as error:
-        fault = f"{settings.bind}:{settings.port} is not to be had ({error.strerror}); give another one"
-        raise ConfigError([f"sinks.feed.port: {fault}"]) from None
-    feed = Feed(sink, config.secrets.feed_token, frozenset(settings.origins))
-    async with Serving(feed.app(), listener) as serving:
-        feed.abort = serving.abort
-        yield
-
-
-@asynccontextmanager
-async def open_control(
-    config: Config, outbox: Waits | None, endpoints: Mapping[str, Retries]
-) -> AsyncIterator[None]:
-    """Where commands come, if anywhere. Raises ConfigError when the socket cannot be had."""
-    path = config.admin.socket
-    if path is None:
-        yield
-        return
-    with ExitStack() as held:
-        try:
-            listener = held.enter_context(unix_listener(Path(path)))
-        except Taken:
-            raise ConfigError(
-                [f"admin.socket: {path} is another daemon's; stop it, or give another"]
-            ) from None
-        except OSError as error:
-            mend = "give one in a folder of this user, such as /run/rtzr-bridge"
-            fault = f"{path} is not to be had ({error.strerror}); {mend}"
-            raise ConfigError([f"admin.socket: {fault}"]) from None
-        async with Serving(Control(outbox, endpoints).app(), listener):
-            yield
 
 
 def build_tokens(config: Config) -> Tokens:
