@@ -56,7 +56,7 @@ class Feed:
                 await ws.send_denial_response(refusal)
                 return
             try:
-                with self._sink.reading(wanted(ws)) as reader:
+                with self.reading(ws) as reader:
                     await ws.accept()
                     await self._talk(ws, reader)
             except Full:
@@ -64,7 +64,7 @@ class Feed:
 
     async def _talk(self, ws: WebSocket, reader: Reader) -> None:
         async def send_all() -> None:
-            async with aclosing(self.items(ws, reader)) as items:
+            async with aclosing(self.items(reader)) as items:
                 async for item in items:
                     async with asyncio.timeout(_STUCK_S):
                         await ws.send_text(item.text)
@@ -76,12 +76,12 @@ class Feed:
         if await self.attended(reader, ws.client, send_all(), hear()):
             await ws.close(_GOING_AWAY)
 
-    def reading(self, request: HTTPConnection) -> AbstractContextManager[Reader]:
+    def reading(self, asked: HTTPConnection) -> AbstractContextManager[Reader]:
         """As FeedSink.reading, of what was asked for."""
-        return self._sink.reading(wanted(request))
+        return self._sink.reading(wanted(asked), _after(asked))
 
-    def items(self, asked: HTTPConnection, reader: Reader) -> AsyncGenerator[Item]:
-        return self._sink.follow(reader, _after(asked))
+    def items(self, reader: Reader) -> AsyncGenerator[Item]:
+        return self._sink.follow(reader)
 
     async def attended(self, reader: Reader, client: Address | None, sending: _Work, *beside: _Work) -> bool:
         """Send until all is sent (True) or something `beside` ends; a reader that is too slow is cut."""
@@ -166,7 +166,7 @@ class _Stream(Response):
         async def send_all() -> None:
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
             await put(b"retry: 1000\n\n")
-            async with aclosing(self._feed.items(self._request, reader)) as items:
+            async with aclosing(self._feed.items(reader)) as items:
                 async for item in items:
                     await put(frame_of(item))
             await put(b"", more=False)

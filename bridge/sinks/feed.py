@@ -93,13 +93,14 @@ class Item:
 class Reader:
     """What waits for one who reads."""
 
-    def __init__(self, wanted: Wanted, behind: int) -> None:
+    def __init__(self, wanted: Wanted, behind: int, after: str = "") -> None:
         self.wanted = wanted
+        self.after = after
         self._slow = asyncio.Event()
         self._behind = behind
         self._waiting: deque[Item] = deque()
         self._changed = asyncio.Event()
-        self._live = False
+        self._live = not after
         self._over = False
 
     @property
@@ -112,7 +113,7 @@ class Reader:
         await self._slow.wait()
 
     def begin(self) -> None:
-        """From now on it is given what comes."""
+        """It has had what it missed: from now on it is given what comes."""
         self._live = True
 
     def offer(self, item: Item) -> bool:
@@ -204,11 +205,14 @@ class FeedSink(QueuedSink):
             metrics.FEED_DROPPED.inc()
 
     @contextmanager
-    def reading(self, wanted: Wanted) -> Iterator[Reader]:
-        """A place among the readers. Raises Full."""
+    def reading(self, wanted: Wanted, after: str = "") -> Iterator[Reader]:
+        """A place among the readers, for `follow`. Raises Full.
+
+        It gets what is said from now on, or since the event of the id `after`.
+        """
         if len(self._readers) >= self._most:
             raise Full
-        reader = Reader(wanted, self._behind)
+        reader = Reader(wanted, self._behind, after)
         if self._ended:
             reader.end()
         self._readers.add(reader)
@@ -219,15 +223,12 @@ class FeedSink(QueuedSink):
             self._readers.discard(reader)
             metrics.FEED_READERS.set(len(self._readers))
 
-    async def follow(self, reader: Reader, after: str = "") -> AsyncGenerator[Item]:
-        """What is said from now on, or since the event of the id `after`.
-
-        Where that id is not known any more, a MISSED comes first and then all that is.
-        """
-        if after:
-            async for item in self._again(reader, after):
+    async def follow(self, reader: Reader) -> AsyncGenerator[Item]:
+        """What it gets, until the end; after a long absence a MISSED where something may be missing."""
+        if reader.after:
+            async for item in self._again(reader, reader.after):
                 yield item
-        reader.begin()
+            reader.begin()
         while (one := await reader.next()) is not None:
             yield one
 

@@ -71,8 +71,8 @@ async def now(items: AsyncGenerator[Item]) -> list[str]:
 
 
 async def had(sink: FeedSink, wanted: Wanted = ALL, after: str = "") -> list[str]:
-    with sink.reading(wanted) as reader:
-        return await now(sink.follow(reader, after))
+    with sink.reading(wanted, after) as reader:
+        return await now(sink.follow(reader))
 
 
 def ids(events: Sequence[Event]) -> list[str]:
@@ -180,8 +180,8 @@ async def test_what_nobody_knows_any_more_is_told(book: Book | None) -> None:
 async def test_what_is_said_while_somebody_catches_up_slowly_is_not_left_out() -> None:
     sink = FeedSink(kept=6, behind=2)
     await sink.put([final(number) for number in range(4)])
-    with sink.reading(ALL) as reader:
-        items = sink.follow(reader, "c/x/0")
+    with sink.reading(ALL, "c/x/0") as reader:
+        items = sink.follow(reader)
         found = [(await anext(items)).event.id]
         await sink.put([final(number) for number in range(4, 9)])  # more than may wait, but it is not live
         found += await now(items)
@@ -192,8 +192,8 @@ async def test_what_is_said_while_somebody_catches_up_slowly_is_not_left_out() -
 async def test_memory_that_runs_away_from_who_catches_up_is_told() -> None:
     sink = FeedSink(kept=3)
     await sink.put([final(number) for number in range(3)])
-    with sink.reading(ALL) as reader:
-        items = sink.follow(reader, "c/x/0")
+    with sink.reading(ALL, "c/x/0") as reader:
+        items = sink.follow(reader)
         found = [(await anext(items)).event.id]
         await sink.put([final(number) for number in range(3, 9)])
         found += await now(items)
@@ -204,7 +204,6 @@ async def test_who_is_too_slow_is_dropped_and_counted_and_the_others_are_not() -
     sink = FeedSink(behind=3)
     with sink.reading(ALL) as slow, sink.reading(ALL) as quick:
         items = sink.follow(quick)
-        slow.begin()
         found = await heard(items, sink, [final(1), final(2), final(3)])
         found += await heard(items, sink, [final(4), final(5)])
         assert (slow.too_slow, quick.too_slow, sink.slow) == (True, False, 1)
@@ -216,7 +215,6 @@ async def test_who_is_too_slow_is_dropped_and_counted_and_the_others_are_not() -
 async def test_what_a_reader_does_not_want_does_not_make_it_slow() -> None:
     sink = FeedSink(behind=1)
     with sink.reading(Wanted(calls=frozenset({"other"}))) as reader:
-        reader.begin()
         await sink.put([final(number) for number in range(9)])
         assert not reader.too_slow
 
@@ -233,7 +231,6 @@ async def test_at_the_end_readers_get_what_waits_and_no_more() -> None:
     sink = FeedSink()
     running = asyncio.create_task(sink.run())
     with sink.reading(ALL) as reader:
-        reader.begin()
         sink.deliver(final(1))
         sink.close()
         await running
