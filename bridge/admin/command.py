@@ -61,7 +61,7 @@ def _socket(config: Path) -> Path:
 def _text(action: Action | None, answer: Mapping[str, Any]) -> str:
     match action:
         case Action.RETRY:
-            return f"{answer['retried']}: is tried now"
+            return f"{answer['name']}: is tried now"
         case Action.DROP:
             return f"{answer['name']}: {answer['dropped']} dropped"
     lines = [f"degraded: {answer['degraded']}"] if answer["degraded"] else []
@@ -81,7 +81,17 @@ def _table(deliveries: list[dict[str, Any]]) -> list[str]:
 
 def _row(one: Mapping[str, Any]) -> tuple[str, str, str, str]:
     since = "" if one["since"] is None else f"for {_age(one['since'])}"
-    return str(one["name"]), f"{one['waiting']} waiting", since, _printable(str(one["why"]))
+    return str(one["name"]), f"{one['waiting']} waiting", since, _printable(_why(one))
+
+
+def _why(one: Mapping[str, Any]) -> str:
+    """How the last try ended, and what comes next."""
+    parts = [str(one["why"])]
+    if one["state"] == "waiting":
+        parts.append(f"next try in {one['retry_in_s']:.0f} s")
+    elif one["state"] == "gone":
+        parts.append(f"it wants nothing any more; rtzr-bridge deliveries retry {one['name']}")
+    return "; ".join(filter(None, parts))
 
 
 def _age(since: str) -> str:

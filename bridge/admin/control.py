@@ -4,7 +4,7 @@ What a request means and how the answer is written. What waits is the outbox's, 
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
@@ -41,20 +41,42 @@ class Waits(Protocol):
     async def drop(self, endpoint: str) -> int: ...
 
 
-class Retries(Protocol):
+class Status(Protocol):
+    """How it goes with an endpoint."""
+
+    @property
+    def state(self) -> str:
+        """delivering; waiting: it failed, and is left alone for a while; gone: it wants nothing any more."""
+        ...
+
+    @property
+    def error(self) -> str: ...
+    @property
+    def retry_in_s(self) -> float: ...
+
+
+class Delivers(Protocol):
     """Who sends to an endpoint."""
 
+    @property
+    def name(self) -> str: ...
+    @property
+    def status(self) -> Status: ...
     def retry(self) -> None:
-        """Try at once, also where the receiver was given up."""
+        """Try everything now, also where the receiver wants nothing any more."""
+        ...
+
+    async def drop(self) -> int:
+        """Give up all that waits: how many."""
         ...
 
 
 class Control:
-    """The routes. `endpoints`: those that are sent to now, by name."""
+    """The routes."""
 
-    def __init__(self, outbox: Waits | None, endpoints: Mapping[str, Retries]) -> None:
+    def __init__(self, outbox: Waits | None, deliveries: Sequence[Delivers]) -> None:
         self._outbox = outbox
-        self._endpoints = endpoints
+        self._deliveries = {delivery.name: delivery for delivery in deliveries}
 
     def app(self) -> Starlette:
         return Starlette(
@@ -69,17 +91,17 @@ class Control:
         if self._outbox is None:
             return JSONResponse({"outbox": False, "degraded": "", "deliveries": []})
         counts = await self._outbox.counts()
-        shown = [_shown(name, counts[name], name in self._endpoints) for name in sorted(counts)]
+        shown = [_shown(name, counts[name], self._deliveries.get(name)) for name in sorted(counts)]
         return JSONResponse({"outbox": True, "degraded": self._outbox.degraded, "deliveries": shown})
 
     async def _retry(self, request: Request) -> Response:
         name = await _name(request)
         if name is None:
             return _unreadable()
-        if name not in self._endpoints:
-            return _unknown(name, self._endpoints)
-        self._endpoints[name].retry()
-        return JSONResponse({"retried": name})
+        if name not in self._deliveries:
+            return _unknown(name, self._deliveries)
+        self._deliveries[name].retry()
+        return JSONResponse({"name": name, "retried": True})
 
     async def _drop(self, request: Request) -> Response:
         name = await _name(request)
@@ -88,17 +110,21 @@ class Control:
         counts = await self._outbox.counts() if self._outbox is not None else {}
         if self._outbox is None or name not in counts:
             return _unknown(name, counts)
-        return JSONResponse({"name": name, "dropped": await self._outbox.drop(name)})
+        served = self._deliveries.get(name)
+        dropped = await (self._outbox.drop(name) if served is None else served.drop())
+        return JSONResponse({"name": name, "dropped": dropped})
 
 
-def _shown(name: str, backlog: Backlog, served: bool) -> dict[str, Any]:
+def _shown(name: str, backlog: Backlog, served: Delivers | None) -> dict[str, Any]:
     since = None if backlog.since is None else datetime.fromtimestamp(backlog.since, UTC)
+    status = None if served is None else served.status
     return {
         "name": name,
         "waiting": backlog.waiting,
         "since": None if since is None else since.isoformat(timespec="seconds").replace("+00:00", "Z"),
-        "why": backlog.error if served else "no such endpoint in the configuration",
-        "served": served,
+        "state": "unserved" if status is None else status.state,
+        "why": "no such endpoint in the configuration" if status is None else status.error or backlog.error,
+        "retry_in_s": 0 if status is None else round(status.retry_in_s, 1),
     }
 
 

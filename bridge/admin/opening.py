@@ -1,10 +1,10 @@
 """From configuration to what is served: the live feed on its port, the control channel on its socket."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 
-from bridge.admin.control import Control, Retries, Waits
+from bridge.admin.control import Control, Delivers, Waits
 from bridge.admin.feed import Feed
 from bridge.admin.serving import Serving, tcp_listener
 from bridge.admin.unix import Taken, unix_listener
@@ -40,7 +40,7 @@ async def open_feed(config: Config, sink: FeedSink) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def open_control(
-    config: Config, outbox: Waits | None, endpoints: Mapping[str, Retries]
+    config: Config, outbox: Waits | None, deliveries: Sequence[Delivers]
 ) -> AsyncIterator[None]:
     """Where commands come, if anywhere. Raises ConfigError when the socket cannot be had."""
     path = config.admin.socket
@@ -58,5 +58,5 @@ async def open_control(
             mend = "give one in a folder of this user, such as /run/rtzr-bridge"
             fault = f"{path} is not to be had ({error.strerror}); {mend}"
             raise ConfigError([f"admin.socket: {fault}"]) from None
-        async with Serving(Control(outbox, endpoints).app(), listener):
+        async with Serving(Control(outbox, deliveries).app(), listener):
             yield

@@ -5,7 +5,7 @@ import asyncio
 import json
 import socket
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,9 +15,15 @@ from typer.testing import CliRunner, Result
 
 from bridge import cli
 from bridge.admin.client import NoAnswer, ask
-from bridge.admin.control import Control
+from bridge.admin.control import Control, Delivers, Waits
 from bridge.admin.serving import Serving
 from bridge.admin.unix import unix_listener
+from bridge.delivering import Delivery as RealDelivery
+from bridge.delivering import DeliveryStatus
+from bridge.outbox import Outbox as RealOutbox
+from bridge.outbox import OutboxSettings
+from bridge.stored import Rejected, Stored
+from tests.sinks.test_feed import final
 
 
 @dataclass
@@ -42,12 +48,25 @@ class Outbox:
         return dropped
 
 
+FINE = DeliveryStatus("delivering", "", 0, 0, 0)
+
+
 @dataclass
-class Endpoint:
+class Delivery:
+    """To an endpoint."""
+
+    name: str
+    outbox: Outbox
+    status: DeliveryStatus = FINE
     retried: int = 0
+    dropped: int = 0
 
     def retry(self) -> None:
         self.retried += 1
+
+    async def drop(self) -> int:
+        self.dropped += 1
+        return await self.outbox.drop(self.name)
 
 
 @pytest.fixture
@@ -61,10 +80,9 @@ def outbox() -> Outbox:
 
 
 @asynccontextmanager
-async def served(path: Path, outbox: Outbox | None, **endpoints: Endpoint) -> AsyncIterator[None]:
-    named = {name.replace("_", ":"): endpoint for name, endpoint in endpoints.items()}
+async def served(path: Path, outbox: Waits | None, *deliveries: Delivers) -> AsyncIterator[None]:
     with unix_listener(path) as listener:
-        async with Serving(Control(outbox, named).app(), listener):
+        async with Serving(Control(outbox, deliveries).app(), listener):
             yield
 
 
@@ -76,19 +94,20 @@ async def said(path: Path, *arguments: str) -> Result:
 
 async def test_what_waits_is_told_with_since_when_and_why(tmp_path: Path, outbox: Outbox) -> None:
     path = tmp_path / "a.sock"
-    async with served(path, outbox, webhook_crm=Endpoint(), redis_calls=Endpoint()):
+    failed = DeliveryStatus("waiting", "answered 503\x1b[2J", 61.04, 0, 1)
+    async with served(path, outbox, Delivery("webhook:crm", outbox, failed), Delivery("redis:calls", outbox)):
         told = await said(path)
         shown = json.loads((await said(path, "--json")).output)
     assert told.exit_code == 0
     assert told.output.splitlines() == [
         "redis:calls  0 waiting",
-        "webhook:crm  12 waiting  for 2 min  answered 503 [2J",
+        "webhook:crm  12 waiting  for 2 min  answered 503 [2J; next try in 61 s",
         "webhook:old  3 waiting   for 2 d    no such endpoint in the configuration",
     ]
-    assert [(one["name"], one["waiting"], one["served"]) for one in shown["deliveries"]] == [
-        ("redis:calls", 0, True),
-        ("webhook:crm", 12, True),
-        ("webhook:old", 3, False),
+    assert [(one["name"], one["waiting"], one["state"]) for one in shown["deliveries"]] == [
+        ("redis:calls", 0, "delivering"),
+        ("webhook:crm", 12, "waiting"),
+        ("webhook:old", 3, "unserved"),
     ]
     assert shown["deliveries"][1]["why"] == "answered 503\x1b[2J"
     assert shown["deliveries"][0]["since"] is None
@@ -104,13 +123,14 @@ async def test_what_is_wrong_with_the_outbox_is_told_first(tmp_path: Path) -> No
 
 
 async def test_retry_and_drop_reach_the_one_that_is_named(tmp_path: Path, outbox: Outbox) -> None:
-    path, crm, calls = tmp_path / "a.sock", Endpoint(), Endpoint()
-    async with served(path, outbox, webhook_crm=crm, redis_calls=calls):
+    path, crm, calls = tmp_path / "a.sock", Delivery("webhook:crm", outbox), Delivery("redis:calls", outbox)
+    async with served(path, outbox, crm, calls):
         assert (await said(path, "retry", "webhook:crm")).output == "webhook:crm: is tried now\n"
         assert (crm.retried, calls.retried) == (1, 0)
         assert (await said(path, "drop", "webhook:old")).output == "webhook:old: 3 dropped\n"
         assert json.loads((await said(path, "drop", "webhook:crm", "--json")).output)["dropped"] == 12
     assert [one.waiting for one in outbox.waits.values()] == [0, 0, 0]
+    assert (crm.dropped, calls.dropped) == (1, 0)
 
 
 @pytest.mark.parametrize("action", ["retry", "drop"])
@@ -118,7 +138,7 @@ async def test_a_name_that_is_not_there_is_told_with_those_that_are(
     tmp_path: Path, outbox: Outbox, action: str
 ) -> None:
     path = tmp_path / "a.sock"
-    async with served(path, outbox, webhook_crm=Endpoint()):
+    async with served(path, outbox, Delivery("webhook:crm", outbox)):
         told = await said(path, action, "webhook:krm")
     assert told.exit_code == 1
     assert told.stderr.startswith("deliveries: webhook:krm: no such endpoint; there are ")
@@ -183,3 +203,46 @@ async def test_who_connects_and_says_nothing_holds_nobody_up(tmp_path: Path, out
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as silent:
             silent.connect(str(path))
             assert (await said(path)).exit_code == 0
+
+
+class Closed:
+    """An endpoint that wants nothing any more, until it does."""
+
+    name = "webhook:crm"
+    batch = 1
+
+    def __init__(self) -> None:
+        self.open = False
+        self.had: list[str] = []
+
+    async def send(self, events: Sequence[Stored]) -> None:
+        if not self.open:
+            raise Rejected("answered 410", gone=True)
+        self.had += [event.id for event in events]
+
+
+async def test_what_a_real_outbox_holds_is_shown_and_goes_out_when_told(tmp_path: Path) -> None:
+    outbox, receiver = RealOutbox(tmp_path / "outbox.db", OutboxSettings()), Closed()
+    await outbox.open()
+    outbox.endpoints({receiver.name: None, "webhook:old": None})
+    await outbox.add([final(1), final(2)])
+    delivery = RealDelivery(outbox, receiver)
+    running = asyncio.create_task(delivery.run())
+    path = tmp_path / "a.sock"
+    async with served(path, outbox, delivery), asyncio.timeout(10):
+        while delivery.status.state != "gone":  # noqa: ASYNC110 - nobody is told
+            await asyncio.sleep(0.001)
+        shown = (await said(path)).output.splitlines()
+        assert shown[0].startswith("webhook:crm  2 waiting  for ")
+        assert shown[0].endswith(
+            "answered 410; it wants nothing any more; rtzr-bridge deliveries retry webhook:crm"
+        )
+        receiver.open = True
+        assert (await said(path, "retry", "webhook:crm")).exit_code == 0
+        while (await outbox.counts())["webhook:crm"].waiting:  # noqa: ASYNC110 - nobody is told
+            await asyncio.sleep(0.001)
+        assert (await said(path, "drop", "webhook:old")).output == "webhook:old: 2 dropped\n"
+    assert receiver.had == [final(1).id, final(2).id]
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    await outbox.close()

@@ -240,7 +240,7 @@ class TestWhoIsLetIn:
             {},
             {"authorization": "Bearer wrong"},
             {"authorization": f"Basic {TOKEN}"},
-            {"authorization": "Bearer "},
+            {"authorization": "Bearer"},
             {"authorization": f"Bearer {TOKEN}x"},
         ]
         assert [await status(here, path, **headers) for headers in wrong] == [401] * 5
@@ -356,5 +356,4 @@ async def test_who_connects_and_asks_nothing_is_cut(here: Here, monkeypatch: pyt
     with socket.create_connection(here.address) as silent:
         silent.sendall(b"GET /ev")
         silent.setblocking(False)
-        with pytest.raises(ConnectionResetError):
-            await asyncio.wait_for(asyncio.get_running_loop().sock_recv(silent, 1), 5)
+        assert await asyncio.wait_for(asyncio.get_running_loop().sock_recv(silent, 1), 5) == b""

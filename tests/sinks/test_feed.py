@@ -4,9 +4,11 @@ is waited for."""
 import asyncio
 import json
 from collections.abc import AsyncGenerator, Collection, Sequence
+from pathlib import Path
 
 import pytest
 
+from bridge.outbox import Outbox, OutboxSettings
 from bridge.sinks.feed import MISSED, FeedSink, Full, Item, Wanted
 from bridge.stored import Stored
 from bridge.types import Event
@@ -60,8 +62,7 @@ async def now(items: AsyncGenerator[Item]) -> list[str]:
     found: list[str] = []
     while True:
         upcoming = asyncio.ensure_future(anext(items))
-        for _ in range(20):
-            await asyncio.sleep(0)
+        await asyncio.wait({upcoming}, timeout=0.1)
         if not upcoming.done():
             upcoming.cancel()
             await asyncio.gather(upcoming, return_exceptions=True)
@@ -245,3 +246,22 @@ async def test_an_event_is_written_as_everywhere_and_on_one_line() -> None:
     assert json.loads(text) == event.as_json()
     assert "\n" not in text
     assert "한" in text
+
+
+async def test_a_real_outbox_is_such_a_past(tmp_path: Path) -> None:
+    outbox = Outbox(tmp_path / "outbox.db", OutboxSettings())
+    await outbox.open()
+    outbox.endpoints({"webhook:crm": None})
+    said = [started("a", "sales"), started("b", "boss"), started("c")]
+    said += [final(number, call) for number in range(150) for call in "abc"]
+    await outbox.add(said)
+    hidden = [event for event in said if event.subject == "b"]
+    sink = FeedSink(outbox, hidden=frozenset({"boss"}), kept=20)
+    await sink.put([event for event in said if event not in hidden])
+    try:
+        assert await had(sink, after="a/started") == ids([e for e in said[1:] if e not in hidden])
+        sales = Wanted(rules=frozenset({"sales"}))
+        assert await had(sink, sales, after="a/x/9") == [f"a/x/{number}" for number in range(10, 150)]
+        assert (await had(sink, after="z/x/9"))[0] == "missed"
+    finally:
+        await outbox.close()
