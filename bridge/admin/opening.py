@@ -6,9 +6,9 @@ from pathlib import Path
 
 from bridge.admin.control import Control, Delivers, Waits
 from bridge.admin.feed import Feed
-from bridge.admin.serving import Serving, tcp_listener
 from bridge.admin.unix import Taken, unix_listener
 from bridge.config import Config, ConfigError
+from bridge.serving import Serving, guarded, tcp_listener
 from bridge.sinks.feed import FeedSink, Past
 
 
@@ -33,7 +33,7 @@ async def open_feed(config: Config, sink: FeedSink) -> AsyncIterator[None]:
         fault = f"{settings.bind}:{settings.port} is not to be had ({error.strerror}); give another one"
         raise ConfigError([f"sinks.feed.port: {fault}"]) from None
     feed = Feed(sink, config.secrets.feed_token, frozenset(settings.origins))
-    async with Serving(feed.app(), listener) as serving:
+    async with Serving(guarded(feed.app()), listener) as serving:
         feed.abort = serving.abort
         yield
 
@@ -58,5 +58,5 @@ async def open_control(
             mend = "give one in a folder of this user, such as /run/rtzr-bridge"
             fault = f"{path} is not to be had ({error.strerror}); {mend}"
             raise ConfigError([f"admin.socket: {fault}"]) from None
-        async with Serving(Control(outbox, deliveries).app(), listener):
+        async with Serving(guarded(Control(outbox, deliveries).app()), listener):
             yield

@@ -25,6 +25,8 @@ MISSED = "rtzr.feed.missed"
 
 _BEHIND = 1000
 """Events that may wait for one reader."""
+_AT_ONCE = 100
+"""Events after which the readers have their turn."""
 _KEPT = 5000
 _NAMES = 50_000
 _PAGE = 200
@@ -186,7 +188,7 @@ class FeedSink(QueuedSink):
                 reader.end()
 
     async def put(self, events: Sequence[Event]) -> bool:
-        for event in events:
+        for number, event in enumerate(events, 1):
             item = Item(event, self._rules.of(event))
             if event.type == PARTIAL:
                 self._recent.mark(event.id)
@@ -195,6 +197,8 @@ class FeedSink(QueuedSink):
             for reader in self._readers:
                 if not reader.offer(item):
                     self.drop(reader)
+            if number % _AT_ONCE == 0:
+                await asyncio.sleep(0)  # a burst makes nobody slow who reads
         return True
 
     def drop(self, reader: Reader) -> None:

@@ -16,12 +16,12 @@ from typer.testing import CliRunner, Result
 from bridge import cli
 from bridge.admin.client import NoAnswer, ask
 from bridge.admin.control import Control, Delivers, Waits
-from bridge.admin.serving import Serving
 from bridge.admin.unix import unix_listener
 from bridge.delivering import Delivery as RealDelivery
 from bridge.delivering import DeliveryStatus
 from bridge.outbox import Outbox as RealOutbox
 from bridge.outbox import OutboxSettings
+from bridge.serving import Serving, guarded
 from bridge.stored import Rejected, Stored
 from tests.sinks.test_feed import final
 
@@ -82,7 +82,7 @@ def outbox() -> Outbox:
 @asynccontextmanager
 async def served(path: Path, outbox: Waits | None, *deliveries: Delivers) -> AsyncIterator[None]:
     with unix_listener(path) as listener:
-        async with Serving(Control(outbox, deliveries).app(), listener):
+        async with Serving(guarded(Control(outbox, deliveries).app()), listener):
             yield
 
 

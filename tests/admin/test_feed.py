@@ -12,7 +12,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from bridge.admin.feed import Feed, frame_of
-from bridge.admin.serving import Serving, tcp_listener
+from bridge.serving import Serving, guarded, tcp_listener
 from bridge.sinks.feed import FeedSink, Item
 from bridge.types import Event
 from tests.sinks.test_feed import Book, final, partial, started
@@ -83,7 +83,7 @@ async def served(sink: FeedSink, origins: frozenset[str] = frozenset()) -> Async
     feed = Feed(sink, TOKEN, origins)
     listener = tcp_listener("127.0.0.1", 0)
     port = listener.getsockname()[1]
-    async with Serving(feed.app(), listener) as serving:
+    async with Serving(guarded(feed.app()), listener) as serving:
         feed.abort = serving.abort
         yield Here(sink, port)
 
@@ -352,7 +352,7 @@ class TestSlowReaders:
 
 
 async def test_who_connects_and_asks_nothing_is_cut(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bridge.admin.serving._FIRST_REQUEST_S", 0.02)
+    monkeypatch.setattr("bridge.serving._FIRST_REQUEST_S", 0.02)
     with socket.create_connection(here.address) as silent:
         silent.sendall(b"GET /ev")
         silent.setblocking(False)

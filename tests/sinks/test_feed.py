@@ -213,6 +213,22 @@ async def test_who_is_too_slow_is_dropped_and_counted_and_the_others_are_not() -
     assert (sink.readers, sink.delivered) == (0, 0)
 
 
+async def test_a_burst_makes_nobody_slow_who_reads() -> None:
+    sink = FeedSink(behind=150)
+    said = [final(number) for number in range(1000)]
+    with sink.reading(ALL) as reader:
+
+        async def read() -> list[str]:
+            return [item.event.id async for item in sink.follow(reader)]
+
+        reading = asyncio.create_task(read())
+        await asyncio.sleep(0)
+        await sink.put(said)
+        reader.end()
+        assert await reading == ids(said)
+        assert sink.slow == 0
+
+
 async def test_what_a_reader_does_not_want_does_not_make_it_slow() -> None:
     sink = FeedSink(behind=1)
     with sink.reading(Wanted(calls=frozenset({"other"}))) as reader:

@@ -1,4 +1,4 @@
-"""An HTTP server inside the daemon's own loop: uvicorn's protocols on a listener that is given, and no more.
+"""An HTTP server inside a loop that is there already: uvicorn's protocols on a listener that is given.
 
 No route is known here. uvicorn's own `serve` would take the process's signals and poll ten times a second.
 """
@@ -6,7 +6,7 @@ No route is known here. uvicorn's own `serve` would take the process's signals a
 import asyncio
 import socket
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import uvicorn
 from starlette.datastructures import Address
@@ -37,12 +37,12 @@ class _Connection(H11Protocol):
 
 
 class Serving:
-    """`async with Serving(app, listener): ...`; on exit every connection and task of it is gone."""
+    """`async with Serving(guarded(app), listener): ...`; on exit every connection and task of it is gone."""
 
-    def __init__(self, app: ASGIApp, listener: socket.socket) -> None:
+    def __init__(self, config: uvicorn.Config, listener: socket.socket) -> None:
         """`listener` is bound; it is closed on exit."""
         self._listener = listener
-        self._server = uvicorn.Server(_config(app))
+        self._server = uvicorn.Server(config)
 
     def abort(self, client: Address | None) -> None:
         """Cut the connections of `client`, as the ASGI scope names it, without a word: what was written and
@@ -95,15 +95,12 @@ def tcp_listener(host: str, port: int) -> socket.socket:
     return listener
 
 
-def _config(app: ASGIApp) -> uvicorn.Config:
+def plain(app: ASGIApp, **options: Any) -> uvicorn.Config:
+    """No word in a log, no header of uvicorn's own; `options` are uvicorn's."""
     return uvicorn.Config(
         app,
-        http=_Connection,
         ws="websockets-sansio",
-        ws_max_size=_BIGGEST_MESSAGE,
         ws_per_message_deflate=False,
-        ws_ping_interval=_PING_S,
-        ws_ping_timeout=_PING_S,
         lifespan="off",
         log_config=None,
         log_level="critical",
@@ -111,4 +108,16 @@ def _config(app: ASGIApp) -> uvicorn.Config:
         server_header=False,
         date_header=False,
         proxy_headers=False,
+        **options,
+    )
+
+
+def guarded(app: ASGIApp) -> uvicorn.Config:
+    """For those who only listen: silent connections are cut, dead ones found, long messages refused."""
+    return plain(
+        app,
+        http=_Connection,
+        ws_max_size=_BIGGEST_MESSAGE,
+        ws_ping_interval=_PING_S,
+        ws_ping_timeout=_PING_S,
     )
