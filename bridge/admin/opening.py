@@ -30,7 +30,8 @@ async def open_feed(config: Config, sink: FeedSink) -> AsyncIterator[None]:
     try:
         listener = tcp_listener(settings.bind, settings.port)
     except OSError as error:
-        fault = f"{settings.bind}:{settings.port} is not to be had ({error.strerror}); give another one"
+        why = str(error.strerror).partition(" (while")[0]
+        fault = f"{settings.bind}:{settings.port} is not to be had ({why}); give another one"
         raise ConfigError([f"sinks.feed.port: {fault}"]) from None
     feed = Feed(sink, config.secrets.feed_token, frozenset(settings.origins))
     async with Serving(guarded(feed.app()), listener) as serving:
@@ -51,9 +52,8 @@ async def open_control(
         try:
             listener = held.enter_context(unix_listener(Path(path)))
         except Taken:
-            raise ConfigError(
-                [f"admin.socket: {path} is another daemon's; stop it, or set another"]
-            ) from None
+            fault = f"{path} is another daemon's; stop it, or give another one"
+            raise ConfigError([f"admin.socket: {fault}"]) from None
         except OSError as error:
             mend = "give one in a folder of this user, such as /run/rtzr-bridge"
             fault = f"{path} is not to be had ({error.strerror}); {mend}"

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bridge.outbox import Outbox, OutboxSettings
-from bridge.sinks.feed import MISSED, FeedSink, Full, Item, Wanted
+from bridge.sinks.feed import MISSED, FeedSink, Full, Item, Reader, Wanted
 from bridge.stored import Stored
 from bridge.types import Event
 
@@ -57,23 +57,15 @@ class Book:
         return {call: rule for call, rule in self.ruled.items() if call in calls}
 
 
-async def now(items: AsyncGenerator[Item]) -> list[str]:
-    """The ids of what can be had without anybody saying more; leaves `items` alone afterwards."""
-    found: list[str] = []
-    while True:
-        upcoming = asyncio.ensure_future(anext(items))
-        await asyncio.wait({upcoming}, timeout=0.1)
-        if not upcoming.done():
-            upcoming.cancel()
-            await asyncio.gather(upcoming, return_exceptions=True)
-            return found
-        item = upcoming.result()
-        found.append("missed" if item.event.type == MISSED else item.event.id)
+async def rest(items: AsyncGenerator[Item], reader: Reader) -> list[str]:
+    """The ids of what can be had without anybody saying more."""
+    reader.end()
+    return ["missed" if item.event.type == MISSED else item.event.id async for item in items]
 
 
 async def had(sink: FeedSink, wanted: Wanted = ALL, after: str = "") -> list[str]:
     with sink.reading(wanted, after) as reader:
-        return await now(sink.follow(reader))
+        return await rest(sink.follow(reader), reader)
 
 
 def ids(events: Sequence[Event]) -> list[str]:
@@ -185,7 +177,7 @@ async def test_what_is_said_while_somebody_catches_up_slowly_is_not_left_out() -
         items = sink.follow(reader)
         found = [(await anext(items)).event.id]
         await sink.put([final(number) for number in range(4, 9)])  # more than may wait, but it is not live
-        found += await now(items)
+        found += await rest(items, reader)
     assert found == [f"c/x/{number}" for number in range(1, 9)]
     assert sink.slow == 0
 
@@ -197,7 +189,7 @@ async def test_memory_that_runs_away_from_who_catches_up_is_told() -> None:
         items = sink.follow(reader)
         found = [(await anext(items)).event.id]
         await sink.put([final(number) for number in range(3, 9)])
-        found += await now(items)
+        found += await rest(items, reader)
     assert found == ["c/x/1", "c/x/2", "missed", "c/x/6", "c/x/7", "c/x/8"]
 
 
