@@ -97,6 +97,7 @@ class Delivery:
         self._circuit = Circuit(self._settings)
         self._gone = False
         self._error = ""
+        self._looked_s = float("-inf")
         self._told_s = float("-inf")
         self._told = False
         self._drops = 0
@@ -108,8 +109,7 @@ class Delivery:
         self._sending = 0
         self._wake = outbox.news(sender.name)
         self.counters = DeliveryCounters()
-        self.settled = asyncio.Event()
-        """Set while nothing is under way and nothing can be sent now."""
+        self._settled = asyncio.Event()
 
     @property
     def name(self) -> str:
@@ -139,38 +139,47 @@ class Delivery:
         self._rests.clear()
         return await self._outbox.drop(self.name)
 
+    async def settle(self) -> None:
+        """Wait until nothing is under way, and nothing is left that can be sent now."""
+        self._settled.clear()
+        self._wake.set()
+        await self._settled.wait()
+
     async def run(self) -> None:
         """Deliver until cancelled."""
         async with asyncio.TaskGroup() as sends:
             while True:
                 self._wake.clear()
                 await self._begin(sends)
-                if not self._sending:
-                    self.settled.set()
+                if not self._sending and not self._wake.is_set():
+                    self._settled.set()
                 with suppress(TimeoutError):
                     async with asyncio.timeout(self._wait_s()):
                         await self._wake.wait()
 
     def _wait_s(self) -> float:
-        now_s = self._clock()
-        due = [rest.until_s for rest in self._rests.values() if rest.until_s > now_s]
-        if self._circuit.until_s > now_s:
+        """Until there may be something to begin that there was not at the last look."""
+        due = [rest.until_s for rest in self._rests.values() if rest.until_s > self._looked_s]
+        if self._circuit.until_s > self._looked_s:
             due = [self._circuit.until_s]
-        return min([_LOOK_S, *(until_s - now_s for until_s in due)])
+        return max(0.0, min([self._looked_s + _LOOK_S, *due]) - self._clock())
 
     async def _begin(self, sends: asyncio.TaskGroup) -> None:
         """Begin as many sends as may be."""
+        self._looked_s = self._clock()
         while not self._gone and self._sending < self._side_by_side:
-            state = self._circuit.state(self._clock())
+            self._looked_s = self._clock()
+            state = self._circuit.state(self._looked_s)
             if state is State.OPEN or (state is State.HALF_OPEN and self._sending):
                 return
+            drops = self._drops
             load = await self._next(probe=state is State.HALF_OPEN)
             if not load:
                 return
-            self.settled.clear()
+            self._settled.clear()
             self._sending += 1
             self._taken.update(one.call for one in load)
-            sends.create_task(self._deliver(load))
+            sends.create_task(self._deliver(load, drops))
 
     async def _next(self, *, probe: bool) -> Sequence[Stored]:
         """What is to be sent next: one batch, or some of one call that go one by one."""
@@ -183,8 +192,8 @@ class Delivery:
         return self._batch(rows) if most > 1 else self._split(rows)
 
     def _not_now(self) -> frozenset[str]:
-        now_s = self._clock()
-        return frozenset(call for call, rest in self._rests.items() if rest.until_s > now_s) | self._taken
+        resting = (call for call, rest in self._rests.items() if rest.until_s > self._looked_s)
+        return frozenset(resting) | self._taken
 
     async def _probe(self) -> Sequence[Stored]:
         """One event, of a call that did not fail: one at which a receiver dies must not stand for all."""
@@ -211,12 +220,16 @@ class Delivery:
         self._taken.difference_update(rows[0].call for rows in self._ready)
         self._ready.clear()
 
-    async def _deliver(self, load: Sequence[Stored]) -> None:
-        """Send it, as one batch or one by one, until something fails."""
-        step, drops = max(self._sender.batch, 1), self._drops
+    async def _deliver(self, load: Sequence[Stored], drops: int) -> None:
+        """Send it, as one batch or one by one, until something fails. `drops`: as it was before the read."""
+        step = max(self._sender.batch, 1)
         try:
             for first in range(0, len(load), step):
-                if drops != self._drops or not await self._send(load[first : first + step]):
+                # What another send was answered meanwhile holds for this one too.
+                allowed = (State.CLOSED,) if first else (State.CLOSED, State.HALF_OPEN)
+                if self._gone or drops != self._drops or self._circuit.state(self._clock()) not in allowed:
+                    break
+                if not await self._send(load[first : first + step]):
                     break
         finally:
             self._sending -= 1

@@ -65,6 +65,31 @@ PBX = Counter(
     registry=REGISTRY,
 )
 
+OUTBOX = Counter(
+    "rtzr_bridge_outbox",
+    "Events of the outbox by fate: written, delivered, dropped_full, ...",
+    ["fate"],
+    registry=REGISTRY,
+)
+OUTBOX_DEGRADED = Gauge(
+    "rtzr_bridge_outbox_degraded", "1 while the outbox cannot be written, or is full", registry=REGISTRY
+)
+DELIVERIES = Counter(
+    "rtzr_bridge_deliveries",
+    "By endpoint: events sent and given_up, and sends that failed",
+    ["endpoint", "fate"],
+    registry=REGISTRY,
+)
+DELIVERIES_WAITING = Gauge(
+    "rtzr_bridge_deliveries_waiting", "Events that wait for an endpoint", ["endpoint"], registry=REGISTRY
+)
+DELIVERIES_OLDEST = Gauge(
+    "rtzr_bridge_deliveries_oldest_seconds",
+    "How long the oldest event has waited for an endpoint",
+    ["endpoint"],
+    registry=REGISTRY,
+)
+
 
 def difference(before: Mapping[str, float], after: Mapping[str, float]) -> dict[str, float]:
     """How much each counter grew from one tick to the next; those that did not are left out.

@@ -19,7 +19,7 @@ from typing import Any
 import structlog
 
 from bridge.outboxfile import NewEvent, OutboxFile, Rules
-from bridge.outboxwriter import HOUSE_S, Job, OutboxCounters, OutboxSettings, OutboxWriter
+from bridge.outboxwriter import Job, OutboxCounters, OutboxSettings, OutboxWriter
 from bridge.stored import Stored
 from bridge.types import CallId, Event
 
@@ -50,6 +50,7 @@ class Outbox:
     def __init__(
         self, path: Path, settings: OutboxSettings, *, unix: Callable[[], float] = time.time
     ) -> None:
+        self.settings = settings
         self._unix = unix
         self.counters = OutboxCounters()
         self._writer = OutboxWriter(path, settings, self.counters, unix=unix)
@@ -185,7 +186,7 @@ class Outbox:
         """All that was asked by now, and whether more follows; waits for the first of it."""
         asked: list[_Asked] = []
         with suppress(queue.Empty):
-            one = self._asked.get(timeout=HOUSE_S)
+            one = self._asked.get(timeout=self._writer.due_s)
             while one is not None:
                 asked.append(one)
                 if len(asked) == _MOST_JOBS:

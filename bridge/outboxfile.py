@@ -254,12 +254,12 @@ class OutboxFile:
             waited += self._erase(seqs)
         return waited
 
-    def expire(self, before: float, calls_before: float) -> int:
-        """Erase some of what is older, if there is anything: how many of these waited."""
+    def expire(self, before: float, calls_before: float) -> tuple[int, bool]:
+        """Erase some of what is older: how many of these waited, and whether there may be more of it."""
         old = "SELECT seq FROM (SELECT seq, at FROM events ORDER BY seq LIMIT ?) WHERE at < ?"
-        waited = self._erase(self._seqs(old, _LOOKED_AT, before))
+        seqs = self._seqs(old, _LOOKED_AT, before)
         self._db.execute("DELETE FROM calls WHERE at < ?", (calls_before,))
-        return waited
+        return self._erase(seqs), len(seqs) == _LOOKED_AT
 
     def _seqs(self, statement: str, *given: object) -> list[int]:
         return [seq for (seq,) in self._db.execute(statement, given)]

@@ -18,8 +18,10 @@ from bridge.outboxfile import OutboxFile
 
 _log = structlog.get_logger()
 
-HOUSE_S = 60.0
+_HOUSE_S = 60.0
 """Between two looks for what is too old."""
+_SOON_S = 0.05
+"""And while there is more of it than one commit should hold."""
 _REOPEN_S = 1.0
 _FULL_S = 60.0
 """For so long after an event had to go unsent the outbox says that it is full."""
@@ -103,6 +105,13 @@ class OutboxWriter:
         full = "outbox full: the oldest of what waits is dropped"
         return self._reason or (full if self._clock() < self._full_until else "")
 
+    @property
+    def due_s(self) -> float:
+        """In how many seconds there is something to do, though nothing be asked."""
+        if self._owed or self._file is None:
+            return _REOPEN_S
+        return min(max(self._house_at - self._clock(), _SOON_S), _HOUSE_S)
+
     def owed(self, endpoint: str) -> frozenset[int]:
         """What an endpoint has, and the disk could not yet be told."""
         return frozenset(self._owed.get(endpoint, ()))
@@ -166,8 +175,8 @@ class OutboxWriter:
         if self._clock() < self._house_at:
             return 0
         kept_s = self._settings.keep_days * _DAY_S
-        waited = file.expire(self._unix() - kept_s, self._unix() - 2 * kept_s)
-        self._house_at = self._clock() + HOUSE_S
+        waited, more = file.expire(self._unix() - kept_s, self._unix() - 2 * kept_s)
+        self._house_at = self._clock() + (_SOON_S if more else _HOUSE_S)
         return waited
 
     def _dropped(self, full: int, old: int) -> None:

@@ -24,6 +24,7 @@ from bridge.net.ari import Ari
 from bridge.net.filestt import FileStt
 from bridge.net.freeswitch import FreeSwitch
 from bridge.net.rtzr import Rtzr, Session, Tokens, TokenSource
+from bridge.outbox import Outbox, OutboxSettings
 from bridge.pbx import Pbx
 from bridge.permit import Speech
 from bridge.quota import Governor
@@ -228,6 +229,14 @@ def build_spool(config: Config) -> Spool | None:
     if settings.folder is None:
         return None
     return Spool(SpoolSettings(Path(settings.folder), settings.max_mb, settings.keep_days))
+
+
+def build_outbox(config: Config) -> Outbox | None:
+    """The outbox, if one is asked for; not open, and without endpoints."""
+    settings = config.outbox
+    if settings.path is None:
+        return None
+    return Outbox(Path(settings.path), OutboxSettings(settings.max_mb, settings.keep_days, settings.sync))
 
 
 def build_desks(

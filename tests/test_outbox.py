@@ -3,11 +3,11 @@
 import asyncio
 import json
 import os
-import signal
 import stat
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +18,7 @@ from structlog.testing import capture_logs
 from bridge.outbox import Outbox, OutboxSettings
 from bridge.outboxfile import OutboxFile
 from bridge.types import Event
-from tests.outboxes import BOTH, A, B, event, ids, opened, started
+from tests.outboxes import BOTH, A, B, event, ids, killed, opened, started
 from tests.scale import scaled
 
 BEGAN = 1.7e9
@@ -190,6 +190,19 @@ async def test_what_is_too_old_goes(tmp_path: Path) -> None:
     await outbox.close()
 
 
+async def test_much_that_is_too_old_goes_without_being_asked(tmp_path: Path) -> None:
+    async with opened(tmp_path / "o.db") as outbox:
+        await outbox.add([event(n) for n in range(9000)])
+    later = time.time() + 30 * 86_400
+    outbox = Outbox(tmp_path / "o.db", OutboxSettings(), unix=lambda: later)
+    await outbox.open()
+    async with asyncio.timeout(10):
+        while outbox.counters.dropped_old < 9000:  # noqa: ASYNC110 - it tells nobody
+            await asyncio.sleep(0.01)
+    assert await ids(outbox) == []
+    await outbox.close()
+
+
 # Trouble.
 
 
@@ -302,7 +315,7 @@ _BOUNDED = """
 import asyncio, resource, sys
 from pathlib import Path
 from bridge.types import Event
-from tests.outboxes import A, event, ids, opened
+from tests.outboxes import A, event, ids, killed, opened
 
 def limit(size):
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
@@ -364,23 +377,12 @@ asyncio.run(main())
 """
 
 
-def killed(path: Path, life: int, after_lines: int) -> list[list[str]]:
-    """What a process told until it was killed."""
-    command = [sys.executable, "-c", _KILLED, str(path), f"{life}"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        lines = [process.stdout.readline() for _ in range(after_lines)]
-        process.send_signal(signal.SIGKILL)
-        lines += process.stdout.readlines()
-    return [line.split() for line in lines if line.endswith("\n")]
-
-
 async def test_a_kill_at_any_moment_costs_nothing_that_was_committed(tmp_path: Path) -> None:
     path = tmp_path / "o.db"
     added: dict[str, int] = {}
     got: dict[str, list[int]] = {}
     for life in range(scaled(100, 5)):
-        for sign, call, number in killed(path, life, 1 + life * 37 % 400):
+        for sign, call, number in killed(_KILLED, path, life, 1 + life * 37 % 400):
             if sign == "+":
                 added[call] = int(number)
             else:

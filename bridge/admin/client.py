@@ -1,6 +1,7 @@
 """The other end of the control channel: one request to the daemon that runs here."""
 
 import socket
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +14,16 @@ class NoAnswer(Exception):
     """What stood in the way, with the mend, in a line for a person."""
 
 
-def ask(path: Path, what: str, name: str | None = None) -> dict[str, Any]:
-    """GET `what` from the daemon that listens at `path`, or with a `name` POST it there; the JSON object that
-    came. Raises NoAnswer."""
+def ask(path: Path, what: str, order: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """GET `what` from the daemon that listens at `path`, or POST an `order` there; the JSON object that came.
+
+    Raises NoAnswer.
+    """
     _try(path)
     transport = httpx.HTTPTransport(uds=str(path))
     try:
         with httpx.Client(transport=transport, base_url="http://bridge", timeout=_TIMEOUT_S) as http:
-            answer = http.get(what) if name is None else http.post(what, json={"name": name})
+            answer = http.get(what) if order is None else http.post(what, json=order)
             document = answer.json()
     except httpx.TransportError:
         raise NoAnswer(f"the daemon at {path} does not answer; see its log") from None

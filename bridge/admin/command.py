@@ -3,7 +3,6 @@
 import json
 import os
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -34,14 +33,15 @@ def command(
 ) -> None:
     """Show what waits in the outbox for each webhook and Redis stream, since when, and why.
 
-    `retry NAME` tries it at once, also a receiver that wants nothing any more (410). `drop NAME` forgets what
-    waits for it: those events never reach it.
+    `retry NAME` tries it at once, though it wants nothing any more (410); without NAME, all of them.
+    `drop NAME` forgets what waits for it: those events never reach it.
     """
-    if (action is None) != (name is None):
-        _fail("deliveries: give retry NAME or drop NAME, or neither", 2)
+    if action is Action.DROP and name is None:
+        _fail("deliveries: drop what? give its NAME too", 2)
     try:
         path = socket or _socket(config)
-        answer = ask(path, f"/deliveries/{action}" if action else "/deliveries", name)
+        order = {"name": name} if name else {}
+        answer = ask(path, f"/deliveries/{action}", order) if action else ask(path, "/deliveries")
     except ConfigError as error:
         _fail(str(error), 2)
     except NoAnswer as error:
@@ -61,7 +61,7 @@ def _socket(config: Path) -> Path:
 def _text(action: Action | None, answer: Mapping[str, Any]) -> str:
     match action:
         case Action.RETRY:
-            return f"{answer['name']}: is tried now"
+            return f"{answer['name'] or 'every endpoint'}: is tried now"
         case Action.DROP:
             return f"{answer['name']}: {answer['dropped']} dropped"
     lines = [f"degraded: {answer['degraded']}"] if answer["degraded"] else []
@@ -80,23 +80,25 @@ def _table(deliveries: list[dict[str, Any]]) -> list[str]:
 
 
 def _row(one: Mapping[str, Any]) -> tuple[str, str, str, str]:
-    since = "" if one["since"] is None else f"for {_age(one['since'])}"
+    since = f"for {_age(one['waiting_s'])}" if one["waiting"] else ""
     return str(one["name"]), f"{one['waiting']} waiting", since, _printable(_why(one))
 
 
 def _why(one: Mapping[str, Any]) -> str:
     """How the last try ended, and what comes next."""
-    parts = [str(one["why"])]
-    if one["state"] == "waiting":
-        parts.append(f"next try in {one['retry_in_s']:.0f} s")
-    elif one["state"] == "gone":
-        parts.append(f"it wants nothing any more; rtzr-bridge deliveries retry {one['name']}")
+    parts = [str(one["error"])]
+    match one["state"]:
+        case "waiting":
+            parts.append(f"next try in {one['retry_in_s']:.0f} s")
+        case "gone":
+            parts.append(f"it wants nothing any more; rtzr-bridge deliveries retry {one['name']}")
+        case "unknown":
+            parts.append("no such endpoint in the configuration")
     return "; ".join(filter(None, parts))
 
 
-def _age(since: str) -> str:
-    """How long ago, in its biggest unit."""
-    s = max(0.0, (datetime.now(UTC) - datetime.fromisoformat(since)).total_seconds())
+def _age(s: float) -> str:
+    """A time in its biggest unit."""
     for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
         if s >= length:
             return f"{s // length:.0f} {unit}"

@@ -1,10 +1,10 @@
 """From configuration to what is served: the live feed on its port, the control channel on its socket."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 
-from bridge.admin.control import Control, Delivers, Waits
+from bridge.admin.control import Asked, Control
 from bridge.admin.feed import Feed
 from bridge.admin.unix import Taken, unix_listener
 from bridge.config import Config, ConfigError
@@ -40,9 +40,7 @@ async def open_feed(config: Config, sink: FeedSink) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def open_control(
-    config: Config, outbox: Waits | None, deliveries: Sequence[Delivers]
-) -> AsyncIterator[None]:
+async def open_control(config: Config, deliveries: Asked | None) -> AsyncIterator[None]:
     """Where commands come, if anywhere. Raises ConfigError when the socket cannot be had."""
     path = config.admin.socket
     if path is None:
@@ -58,5 +56,5 @@ async def open_control(
             mend = "give one in a folder of this user, such as /run/rtzr-bridge"
             fault = f"{path} is not to be had ({error.strerror}); {mend}"
             raise ConfigError([f"admin.socket: {fault}"]) from None
-        async with Serving(guarded(Control(outbox, deliveries).app()), listener):
+        async with Serving(guarded(Control(deliveries).app()), listener):
             yield

@@ -34,6 +34,7 @@ from bridge.config.sections import (
     Hangup,
     Log,
     Media,
+    Outbox,
     Overload,
     Quota,
     Rtzr,
@@ -72,6 +73,7 @@ class Config(Section):
     quota: Quota = Quota()
     cost: Cost = Cost()
     spool: Spool = Spool()
+    outbox: Outbox = Outbox()
     workers: WorkerNumber = 1
     overload: Overload = Overload()
     drain_s: Annotated[float, Field(ge=0, le=3600)] = 30

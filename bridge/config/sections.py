@@ -324,6 +324,15 @@ class Spool(Section):
     keep_days: Annotated[float, Field(gt=0, le=3650)] = 7
 
 
+class Outbox(Section):
+    """Events on the disk until every webhook and stream has them. Off without a path."""
+
+    path: FilePath | None = None
+    max_mb: Annotated[int, Field(ge=1, le=10_000_000)] = 500
+    keep_days: Annotated[float, Field(gt=0, le=3650)] = 7
+    sync: Literal["normal", "full"] = "normal"
+
+
 class PbxText(Section):
     """Finals back into the PBX. Off unless one of the two is named."""
 

@@ -4,10 +4,10 @@ socket."""
 import asyncio
 import json
 import socket
-import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -15,74 +15,49 @@ from typer.testing import CliRunner, Result
 
 from bridge import cli
 from bridge.admin.client import NoAnswer, ask
-from bridge.admin.control import Control, Delivers, Waits
+from bridge.admin.control import Asked, Control
 from bridge.admin.unix import unix_listener
-from bridge.delivering import Delivery as RealDelivery
-from bridge.delivering import DeliveryStatus
-from bridge.outbox import Outbox as RealOutbox
-from bridge.outbox import OutboxSettings
+from bridge.deliveries import Deliveries, EndpointReport
+from bridge.outbox import Outbox, OutboxSettings
 from bridge.serving import Serving, guarded
 from bridge.stored import Rejected, Stored
 from tests.sinks.test_feed import final
 
-
-@dataclass
-class Backlog:
-    waiting: int
-    since: float | None
-    error: str
+CRM = EndpointReport("webhook:crm", "waiting", 12, 125, "answered 503\x1b[2J", 61.04, 1, 5, 6, 0)
+CALLS = EndpointReport("redis:calls", "delivering", 0, 0, "", 0, 0, 7, 0, 0)
+OLD = EndpointReport("webhook:old", "unknown", 3, 200_000, "", 0, 0, 0, 0, 0)
 
 
 @dataclass
-class Outbox:
-    """What waits, by endpoint."""
+class Book:
+    """Deliveries that write down what was ordered."""
 
-    waits: dict[str, Backlog] = field(default_factory=dict)
+    reports: list[EndpointReport] = field(default_factory=lambda: [CRM, CALLS, OLD])
     degraded: str = ""
+    retried: list[str | None] = field(default_factory=list)
+    dropped: list[str] = field(default_factory=list)
 
-    async def counts(self) -> dict[str, Backlog]:
-        return self.waits
+    async def report(self) -> list[EndpointReport]:
+        return self.reports
 
-    async def drop(self, endpoint: str) -> int:
-        dropped, self.waits[endpoint] = self.waits[endpoint].waiting, Backlog(0, None, "")
-        return dropped
+    def retry(self, name: str | None = None) -> bool:
+        self.retried.append(name)
+        return name in (None, "webhook:crm", "redis:calls")
 
-
-FINE = DeliveryStatus("delivering", "", 0, 0, 0)
-
-
-@dataclass
-class Delivery:
-    """To an endpoint."""
-
-    name: str
-    outbox: Outbox
-    status: DeliveryStatus = FINE
-    retried: int = 0
-    dropped: int = 0
-
-    def retry(self) -> None:
-        self.retried += 1
-
-    async def drop(self) -> int:
-        self.dropped += 1
-        return await self.outbox.drop(self.name)
+    async def drop(self, name: str) -> int:
+        self.dropped.append(name)
+        return next(one.waiting for one in self.reports if one.name == name)
 
 
 @pytest.fixture
-def outbox() -> Outbox:
-    waits = {
-        "webhook:crm": Backlog(12, time.time() - 125, "answered 503\x1b[2J"),
-        "redis:calls": Backlog(0, None, ""),
-        "webhook:old": Backlog(3, time.time() - 200_000, ""),
-    }
-    return Outbox(waits)
+def book() -> Book:
+    return Book()
 
 
 @asynccontextmanager
-async def served(path: Path, outbox: Waits | None, *deliveries: Delivers) -> AsyncIterator[None]:
+async def served(path: Path, deliveries: Asked | None) -> AsyncIterator[None]:
     with unix_listener(path) as listener:
-        async with Serving(guarded(Control(outbox, deliveries).app()), listener):
+        async with Serving(guarded(Control(deliveries).app()), listener):
             yield
 
 
@@ -92,10 +67,9 @@ async def said(path: Path, *arguments: str) -> Result:
     return await asyncio.to_thread(CliRunner().invoke, cli.app, arguments)
 
 
-async def test_what_waits_is_told_with_since_when_and_why(tmp_path: Path, outbox: Outbox) -> None:
+async def test_what_waits_is_told_with_since_when_and_why(tmp_path: Path, book: Book) -> None:
     path = tmp_path / "a.sock"
-    failed = DeliveryStatus("waiting", "answered 503\x1b[2J", 61.04, 0, 1)
-    async with served(path, outbox, Delivery("webhook:crm", outbox, failed), Delivery("redis:calls", outbox)):
+    async with served(path, book):
         told = await said(path)
         shown = json.loads((await said(path, "--json")).output)
     assert told.exit_code == 0
@@ -104,41 +78,40 @@ async def test_what_waits_is_told_with_since_when_and_why(tmp_path: Path, outbox
         "webhook:crm  12 waiting  for 2 min  answered 503 [2J; next try in 61 s",
         "webhook:old  3 waiting   for 2 d    no such endpoint in the configuration",
     ]
-    assert [(one["name"], one["waiting"], one["state"]) for one in shown["deliveries"]] == [
-        ("redis:calls", 0, "delivering"),
-        ("webhook:crm", 12, "waiting"),
-        ("webhook:old", 3, "unserved"),
-    ]
-    assert shown["deliveries"][1]["why"] == "answered 503\x1b[2J"
-    assert shown["deliveries"][0]["since"] is None
+    calls, crm, old = shown["deliveries"]
+    assert {key: crm[key] for key in asdict(CRM)} == asdict(CRM)
+    age = datetime.now(UTC) - datetime.fromisoformat(crm["since"])
+    assert 124 < age.total_seconds() < 200
+    assert (calls["since"], old["state"]) == (None, "unknown")
 
 
 async def test_what_is_wrong_with_the_outbox_is_told_first(tmp_path: Path) -> None:
     path = tmp_path / "a.sock"
-    async with served(path, Outbox(degraded="the disk is full")):
+    async with served(path, Book([], degraded="the disk is full")):
         assert (await said(path)).output == "degraded: the disk is full\nno endpoint: nothing waits\n"
     async with served(path, None):
         assert "no outbox" in (await said(path)).output
         assert (await said(path, "drop", "webhook:crm")).exit_code == 1
+        assert (await said(path, "retry")).stderr == "deliveries: no such endpoint; there is none\n"
 
 
-async def test_retry_and_drop_reach_the_one_that_is_named(tmp_path: Path, outbox: Outbox) -> None:
-    path, crm, calls = tmp_path / "a.sock", Delivery("webhook:crm", outbox), Delivery("redis:calls", outbox)
-    async with served(path, outbox, crm, calls):
+async def test_retry_and_drop_reach_the_one_that_is_named(tmp_path: Path, book: Book) -> None:
+    path = tmp_path / "a.sock"
+    async with served(path, book):
         assert (await said(path, "retry", "webhook:crm")).output == "webhook:crm: is tried now\n"
-        assert (crm.retried, calls.retried) == (1, 0)
+        assert (await said(path, "retry")).output == "every endpoint: is tried now\n"
         assert (await said(path, "drop", "webhook:old")).output == "webhook:old: 3 dropped\n"
         assert json.loads((await said(path, "drop", "webhook:crm", "--json")).output)["dropped"] == 12
-    assert [one.waiting for one in outbox.waits.values()] == [0, 0, 0]
-    assert (crm.dropped, calls.dropped) == (1, 0)
+    assert book.retried == ["webhook:crm", None]
+    assert book.dropped == ["webhook:old", "webhook:crm"]
 
 
 @pytest.mark.parametrize("action", ["retry", "drop"])
 async def test_a_name_that_is_not_there_is_told_with_those_that_are(
-    tmp_path: Path, outbox: Outbox, action: str
+    tmp_path: Path, book: Book, action: str
 ) -> None:
     path = tmp_path / "a.sock"
-    async with served(path, outbox, Delivery("webhook:crm", outbox)):
+    async with served(path, book):
         told = await said(path, action, "webhook:krm")
     assert told.exit_code == 1
     assert told.stderr.startswith("deliveries: webhook:krm: no such endpoint; there are ")
@@ -146,9 +119,9 @@ async def test_a_name_that_is_not_there_is_told_with_those_that_are(
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b'{"name": 5}', b"\xff", b'{"name": "' + b"x" * 5000 + b'"}'])
-async def test_a_body_that_names_nothing_is_refused(tmp_path: Path, outbox: Outbox, body: bytes) -> None:
+async def test_a_body_that_names_nothing_is_refused(tmp_path: Path, book: Book, body: bytes) -> None:
     path = tmp_path / "a.sock"
-    async with served(path, outbox):
+    async with served(path, book):
         reader, writer = await asyncio.open_unix_connection(str(path))
         head = f"POST /deliveries/drop HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
         writer.write(head.encode() + body)
@@ -157,7 +130,7 @@ async def test_a_body_that_names_nothing_is_refused(tmp_path: Path, outbox: Outb
         await writer.wait_closed()
 
 
-@pytest.mark.parametrize("arguments", [("retry",), ("drop",), ("mend", "webhook:crm")])
+@pytest.mark.parametrize("arguments", [("drop",), ("mend", "webhook:crm")])
 async def test_half_an_order_is_none(tmp_path: Path, arguments: tuple[str, ...]) -> None:
     assert (await said(tmp_path / "a.sock", *arguments)).exit_code == 2
 
@@ -197,9 +170,9 @@ def test_the_socket_is_found_by_the_configuration_without_a_secret(tmp_path: Pat
     )
 
 
-async def test_who_connects_and_says_nothing_holds_nobody_up(tmp_path: Path, outbox: Outbox) -> None:
+async def test_who_connects_and_says_nothing_holds_nobody_up(tmp_path: Path, book: Book) -> None:
     path = tmp_path / "a.sock"
-    async with served(path, outbox):
+    async with served(path, book):
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as silent:
             silent.connect(str(path))
             assert (await said(path)).exit_code == 0
@@ -222,15 +195,19 @@ class Closed:
 
 
 async def test_what_a_real_outbox_holds_is_shown_and_goes_out_when_told(tmp_path: Path) -> None:
-    outbox, receiver = RealOutbox(tmp_path / "outbox.db", OutboxSettings()), Closed()
+    outbox, receiver = Outbox(tmp_path / "outbox.db", OutboxSettings()), Closed()
     await outbox.open()
     outbox.endpoints({receiver.name: None, "webhook:old": None})
     await outbox.add([final(1), final(2)])
-    delivery = RealDelivery(outbox, receiver)
-    running = asyncio.create_task(delivery.run())
+    deliveries = Deliveries(outbox, [(receiver, None)])
+    running = asyncio.create_task(deliveries.run())
+
+    async def crm() -> EndpointReport:
+        return next(one for one in await deliveries.report() if one.name == receiver.name)
+
     path = tmp_path / "a.sock"
-    async with served(path, outbox, delivery), asyncio.timeout(10):
-        while delivery.status.state != "gone":  # noqa: ASYNC110 - nobody is told
+    async with served(path, deliveries), asyncio.timeout(10):
+        while (await crm()).state != "gone":  # noqa: ASYNC110 - nobody is told
             await asyncio.sleep(0.001)
         shown = (await said(path)).output.splitlines()
         assert shown[0].startswith("webhook:crm  2 waiting  for ")
@@ -239,7 +216,7 @@ async def test_what_a_real_outbox_holds_is_shown_and_goes_out_when_told(tmp_path
         )
         receiver.open = True
         assert (await said(path, "retry", "webhook:crm")).exit_code == 0
-        while (await outbox.counts())["webhook:crm"].waiting:  # noqa: ASYNC110 - nobody is told
+        while (await crm()).waiting:  # noqa: ASYNC110 - nobody is told
             await asyncio.sleep(0.001)
         assert (await said(path, "drop", "webhook:old")).output == "webhook:old: 2 dropped\n"
     assert receiver.had == [final(1).id, final(2).id]

@@ -74,9 +74,9 @@ async def test_a_port_that_is_taken_is_told_as_a_fault_of_the_key(tmp_path: Path
 async def test_a_second_daemon_is_told_and_the_first_one_goes_on(tmp_path: Path) -> None:
     path = tmp_path / "admin.sock"
     given = config(tmp_path, f"admin: {{socket: {path}}}")
-    async with open_control(given, None, ()):
+    async with open_control(given, None):
         with pytest.raises(ConfigError, match=r"^admin\.socket: .* is another daemon's"):
-            async with open_control(given, None, ()):
+            async with open_control(given, None):
                 pass
         assert path.is_socket()
     assert not path.exists()
@@ -85,10 +85,10 @@ async def test_a_second_daemon_is_told_and_the_first_one_goes_on(tmp_path: Path)
 async def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
     given = config(tmp_path, f"admin: {{socket: {tmp_path}/no/admin.sock}}")
     with pytest.raises(ConfigError, match=r"^admin\.socket: .* is not to be had \(No such file"):
-        async with open_control(given, None, ()):
+        async with open_control(given, None):
             pass
 
 
 async def test_without_a_socket_there_is_no_control() -> None:
-    async with open_control(Config(), None, ()):
+    async with open_control(Config(), None):
         pass

@@ -138,7 +138,7 @@ ONE_FAULT = {
     ),
     "1: 2": (
         "FILE:1: 1: is not a key; the keys here are rtzr, pbx, asterisk, freeswitch, media, rules, gate, "
-        "hangup, quota, cost, spool, workers, overload, drain_s, sinks, admin, log"
+        "hangup, quota, cost, spool, outbox, workers, overload, drain_s, sinks, admin, log"
     ),
     # does not go together
     "workers: 2\nasterisk:\n  transport: websocket_client": (
@@ -170,6 +170,10 @@ ONE_FAULT = {
     "- gate": "FILE:1: is not a mapping; write 'section:' and 'key: value' lines",
     "gate": "FILE:1: is not a mapping; write 'section:' and 'key: value' lines",
     # impossible values
+    "outbox: {max_mb: 0}": "FILE:1: outbox.max_mb: is too small; give 1 or more",
+    "outbox: {keep_days: 0}": "FILE:1: outbox.keep_days: is too small; give more than 0",
+    "outbox: {sync: off}": "FILE:1: outbox.sync: is not one of its choices; write 'normal' or 'full'",
+    "outbox: {path: ''}": "FILE:1: outbox.path: is empty; write something, or null",
     "gate: {mode: vda}": "FILE:1: gate.mode: is not one of its choices; write 'immediate', 'vad' or 'hybrid'",
     "log: {level: INFO}": (
         "FILE:1: log.level: is not one of its choices; write 'debug', 'info', 'warning' or 'error'"
