@@ -22,6 +22,7 @@ DEFAULT_PASSWORD = "ClueCon"  # noqa: S105 - it is everybody's
 """FreeSWITCH's, of its event socket, as it is installed."""
 
 _LONGEST = 4096
+_SHORTEST_TOKEN = 16
 _SECRET_KEY = re.compile(
     r"(clientid|secret|password|passwd|passphrase|token|apikey|privatekey|credential|authorization)s?$"
 )
@@ -38,6 +39,8 @@ class Secrets:
     esl_password: str = field(default="", repr=False)
     named: Mapping[str, str] = field(default_factory=dict, repr=False)
     """Those whose variables the YAML names, by variable."""
+    feed_token: str = field(default="", repr=False)
+    """What readers of the live feed show; the YAML names its variable."""
 
 
 class _Unusable(ValueError):
@@ -71,6 +74,19 @@ def read_named(environ: Mapping[str, str], variables: Iterable[str]) -> tuple[di
         except _Unusable as error:
             faults.append(str(error))
     return values, faults
+
+
+def read_token(environ: Mapping[str, str], variable: str) -> tuple[str, list[str]]:
+    """The token that `variable` (or `<variable>_FILE`) holds, and a line where it cannot be had or is guessed
+    too soon."""
+    try:
+        token = _one(environ, variable)
+    except _Unusable as error:
+        return "", [str(error)]
+    if len(token) < _SHORTEST_TOKEN:
+        mend = f"give {_SHORTEST_TOKEN} characters or more, such as `openssl rand -hex 16` prints"
+        return "", [f"{variable}: is too short for a token that everybody may guess at; {mend}"]
+    return token, []
 
 
 def _one(environ: Mapping[str, str], variable: str) -> str:

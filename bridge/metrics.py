@@ -53,7 +53,10 @@ EVENTS = Counter(
     ["sink", "fate"],
     registry=REGISTRY,
 )
-
+FEED_READERS = Gauge("rtzr_bridge_feed_readers", "Readers of the live feed now", registry=REGISTRY)
+FEED_DROPPED = Counter(
+    "rtzr_bridge_feed_dropped", "Readers of the live feed that were too slow and let go", registry=REGISTRY
+)
 
 PBX = Counter(
     "rtzr_bridge_pbx",

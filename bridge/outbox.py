@@ -10,7 +10,7 @@ import json
 import queue
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +21,7 @@ import structlog
 from bridge.outboxfile import NewEvent, OutboxFile, Rules
 from bridge.outboxwriter import Job, OutboxCounters, OutboxSettings, OutboxWriter
 from bridge.stored import Stored
-from bridge.types import Event
+from bridge.types import CallId, Event
 
 __all__ = ["Backlog", "Outbox", "OutboxCounters", "OutboxSettings", "as_new"]
 
@@ -156,6 +156,11 @@ class Outbox:
     async def since(self, event_id: str, most: int) -> list[Stored] | None:
         """What was added after an event, delivered or not, the oldest first; None if it is not known."""
         found: list[Stored] | None = await self._ask(Job(lambda file: file.since(event_id, most), None))
+        return found
+
+    async def rules(self, calls: Collection[CallId]) -> dict[CallId, str]:
+        """Of those of `calls` that are known, the rule that chose each, "" where none did."""
+        found: dict[CallId, str] = await self._ask(Job(lambda file: file.rules(calls), {}))
         return found
 
     async def _ask(self, job: Job) -> Any:

@@ -189,6 +189,11 @@ class OutboxFile:
             self._rule_of[call] = rule
         return rule
 
+    def rules(self, calls: Collection[str]) -> dict[str, str]:
+        """The rules of those of `calls` that are known."""
+        statement = "SELECT call, rule FROM calls WHERE call IN (SELECT value FROM json_each(?))"
+        return dict(self._db.execute(statement, (json.dumps(list(calls)),)).fetchall())
+
     def waiting(
         self, endpoint: str, most: int, skip: Collection[str], without: Collection[int]
     ) -> list[Stored]:

@@ -27,6 +27,7 @@ from bridge.config.faults import (
 )
 from bridge.config.section import Section
 from bridge.config.sections import (
+    Admin,
     Asterisk,
     Cost,
     FreeSwitch,
@@ -38,9 +39,9 @@ from bridge.config.sections import (
     Overload,
     Quota,
     Rtzr,
-    Sinks,
     Spool,
 )
+from bridge.config.sinks import Sinks
 from bridge.config.values import WorkerNumber, loopback
 from bridge.credentials import DEFAULT_PASSWORD, Secrets
 from bridge.wire.webhook import SecretFault, key
@@ -55,6 +56,7 @@ _MENDS_OF_SINKS = {
     "jsonl": ("sinks.jsonl.path",),
     "pbx": ("sinks.pbx.user_event", "sinks.pbx.variable"),
     "outbox": ("outbox.path",),
+    "feed": ("sinks.feed.port",),
 }
 """Which keys turn a sink on."""
 
@@ -78,6 +80,7 @@ class Config(Section):
     overload: Overload = Overload()
     drain_s: Annotated[float, Field(ge=0, le=3600)] = 30
     sinks: Sinks = Sinks()
+    admin: Admin = Admin()
     log: Log = Log()
 
     _secrets: Secrets = PrivateAttr(default_factory=Secrets)
@@ -295,7 +298,7 @@ def load(path: Path, environ: Mapping[str, str], *, pbx: bool = True, rtzr: bool
     lines += _environment(missing)
     if config is not None:
         lines += _environment(_known_to_all(config, secrets))
-        if pbx and rtzr:
+        if pbx and rtzr:  # the daemon, and nothing less, opens what these are for
             secrets, missing = _with_named(config, secrets, environ)
             lines += _environment(missing)
     if lines or config is None:
@@ -320,9 +323,13 @@ def _with_named(config: Config, secrets: Secrets, environ: Mapping[str, str]) ->
     for variable in sorted(config.sinks.keys_of_webhooks & named.keys()):
         try:
             key(named[variable])
-        except SecretFault as fault:
-            faults.append(f"{variable}: {fault}")
-    return replace(secrets, named=named), faults
+        except SecretFault as error:
+            faults.append(f"{variable}: {error}")
+    secrets = replace(secrets, named=named)
+    if config.sinks.feed.port:
+        token, fault = credentials.read_token(environ, config.sinks.feed.token_env)
+        secrets, faults = replace(secrets, feed_token=token), [*faults, *fault]
+    return secrets, faults
 
 
 def _needed(tree: object, *, pbx: bool, rtzr: bool) -> tuple[str, ...]:

@@ -9,7 +9,6 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from bridge.config.faults import Rule, keep
-from bridge.config.redis import RedisStream
 from bridge.config.section import Section
 from bridge.config.values import (
     Address,
@@ -26,10 +25,10 @@ from bridge.config.values import (
     SecuredHttp,
     SecuredWs,
     Silence,
+    SocketPath,
     Steps,
     Threshold,
 )
-from bridge.config.webhooks import Webhooks
 from bridge.types import Codec, Transport
 from bridge.wire.taporder import TapKind
 
@@ -251,22 +250,6 @@ class Hangup(Section):
     outage_s: Annotated[float, Field(ge=0, le=3600)] = 60
 
 
-class Console(Section):
-    """Live transcripts on the terminal."""
-
-    enabled: bool = True
-    partials: bool = True
-
-
-class Jsonl(Section):
-    """Events as lines of JSON in a file, and in older ones beside it where it is rotated."""
-
-    path: FilePath | None = None
-    max_mb: Annotated[float, Field(ge=0, le=1_000_000)] = 0
-    keep: Annotated[int, Field(ge=1, le=1000)] = 5
-    sync: Literal["none", "batch"] = "none"
-
-
 class Quota(Section):
     """The account's channels: RTZR counts sessions per organisation."""
 
@@ -325,57 +308,10 @@ class Outbox(Section):
     sync: Literal["normal", "full"] = "normal"
 
 
-class PbxText(Section):
-    """Finals back into the PBX. Off unless one of the two is named."""
+class Admin(Section):
+    """How commands reach the running daemon. Off without a socket."""
 
-    user_event: Name | None = None
-    application: Name | None = None
-    variable: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$")] | None = None
-
-    @property
-    def named(self) -> bool:
-        """Whether it is on."""
-        return self.user_event is not None or self.variable is not None
-
-    @model_validator(mode="after")
-    def _whole(self) -> Self:
-        both = self.user_event is not None and self.variable is not None
-        return keep(
-            self,
-            Rule(not both, ("variable", "user_event"), "is given, and user_event also; keep one of the two"),
-        )
-
-
-class Sinks(Section):
-    """Where events go."""
-
-    console: Console = Console()
-    jsonl: Jsonl = Jsonl()
-    pbx: PbxText = PbxText()
-    redis: RedisStream = RedisStream()
-    webhooks: Webhooks = ()
-
-    @model_validator(mode="after")
-    def _whole(self) -> Self:
-        names = [webhook.name for webhook in self.webhooks]
-        text = "is another webhook's name; give it one of its own"
-        once = [Rule(name not in names[:at], (f"webhooks.{at}.name",), text) for at, name in enumerate(names)]
-        return keep(self, *once)
-
-    @property
-    def keys_of_webhooks(self) -> frozenset[str]:
-        """The environment variables that hold the keys with which webhooks are signed."""
-        return frozenset(variable for webhook in self.webhooks for variable in webhook.secret_env)
-
-    @property
-    def on(self) -> frozenset[str]:
-        """The names of those that are."""
-        found = {
-            "console": self.console.enabled,
-            "jsonl": self.jsonl.path is not None,
-            "pbx": self.pbx.named,
-        }
-        return frozenset(name for name, is_on in found.items() if is_on)
+    socket: SocketPath | None = None
 
 
 class Log(Section):

@@ -17,6 +17,8 @@ from bridge.wire.rules import PatternError, compiled
 
 _VAD_TAIL_MS = 180
 _MOST_WORKERS = 256
+_LONGEST_SOCKET_PATH = 100
+"""Bytes; the kernel takes 107."""
 _LONGEST_PATTERN = 200
 _LONGEST_STREAM = 200
 _MOST_VARIABLES = 5
@@ -107,6 +109,27 @@ def _stream(value: str) -> str:
     plain = value.replace("{rule}", "")
     if not value or len(value) > _LONGEST_STREAM or not re.fullmatch(r"[!-z|~]*", plain) or "{" in plain:
         raise refuse("is no stream's name; use letters, digits, signs, and {{rule}} for the name of the rule")
+    return value
+
+
+def _socket_path(value: str) -> str:
+    if not value.startswith("/") or len(value.encode()) > _LONGEST_SOCKET_PATH:
+        raise refuse(
+            "is no path for a socket; write one from / on, of {} bytes at most, such as "
+            "/run/rtzr-bridge/admin.sock",
+            _LONGEST_SOCKET_PATH,
+        )
+    return _path(value)
+
+
+def _origin(value: str) -> str:
+    try:
+        parts = urlsplit(value)
+        whole = parts.scheme in ("http", "https") and value == f"{parts.scheme}://{parts.netloc}"
+    except ValueError:
+        whole = False
+    if not whole or not parts.netloc or not re.fullmatch(r"[a-z0-9.:\[\]-]+", parts.netloc):
+        raise refuse("is no origin; write a page's https://host or https://host:port, in small letters")
     return value
 
 
@@ -236,5 +259,7 @@ Patterns = Annotated[
 Variable = Annotated[str, PlainValidator(_variable, json_schema_input_type=str)]
 RedisUrl = Annotated[str, AfterValidator(_redis)]
 StreamName = Annotated[str, AfterValidator(_stream)]
-SinkNames = Annotated[tuple[Literal["console", "jsonl", "pbx", "outbox"], ...], Field(strict=False)]
+SocketPath = Annotated[str, AfterValidator(_socket_path)]
+Origin = Annotated[str, AfterValidator(_origin)]
+SinkNames = Annotated[tuple[Literal["console", "jsonl", "pbx", "feed", "outbox"], ...], Field(strict=False)]
 RuleName = Annotated[str, Field(pattern=r"^[^\x00-\x1f/\x7f]{1,64}$")]
