@@ -15,6 +15,7 @@ from typing import Literal
 
 import structlog
 
+from bridge.endpointlog import EndpointLog
 from bridge.outbox import Outbox
 from bridge.stored import Rejected, Sender, Stored, Unreachable
 from bridge.wire.retry import Circuit, RetrySettings, State, rest_s
@@ -30,8 +31,6 @@ _LONGEST_SEND_S = 120.0
 _LOOK_S = 5.0
 """So often the outbox is asked unbidden: it may have been unreadable for a while."""
 _MOST_RESTING = 10_000
-_TELL_S = 60.0
-"""An endpoint that fails every other time shall not fill the log."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +97,7 @@ class Delivery:
         self._gone = False
         self._error = ""
         self._looked_s = float("-inf")
-        self._told_s = float("-inf")
-        self._told = False
+        self._words = EndpointLog(sender.name, self._clock)
         self._drops = 0
         self._rests: dict[str, _Rest] = {}
         self._ready: deque[Sequence[Stored]] = deque()
@@ -152,6 +150,7 @@ class Delivery:
         async with asyncio.TaskGroup() as sends:
             while True:
                 self._wake.clear()
+                self._words.look()
                 await self._begin(sends)
                 if not self._sending and not self._wake.is_set():
                     self._settled.set()
@@ -261,9 +260,7 @@ class Delivery:
         self._answered()
         for one in events:
             self._rests.pop(one.call, None)
-        if self._told:
-            _log.info("delivered again", endpoint=self.name)
-            self._told = False
+        self._words.worked()
         self._note("")
 
     def _answered(self) -> None:
@@ -307,9 +304,7 @@ class Delivery:
             rest.alone = rest.alone or not counts or rest.failures > 1
         if counts:
             self._circuit.failed(now_s, self._random01(), asked_s)
-        if now_s - self._told_s >= _TELL_S or self._gone:
-            _log.warning("not delivered", endpoint=self.name, reason=reason, gone=self._gone)
-            self._told, self._told_s = True, now_s
+        self._words.failed(reason, gone=self._gone)
         self._note(reason)
 
     def _resting(self, call: str) -> _Rest:

@@ -1,10 +1,44 @@
-"""What the YAML says of Redis becomes an endpoint of the outbox: the sender, and whose calls it is told.
+"""What the YAML says of webhooks and of Redis becomes the outbox's endpoints: senders, and whose calls they
+are told.
 
 As `bridge.wiring`, of which it is a part: nothing runs here.
 """
 
+import ssl
+
 from bridge.config import Config
+from bridge.config.webhooks import Webhook
 from bridge.net.redisstream import RedisSender, RedisSettings, RulesOf
+from bridge.net.webhook import WebhookSender
+from bridge.wire.webhook import key
+
+
+def build_webhooks(config: Config) -> list[WebhookSender]:
+    """An endpoint for each webhook, not entered."""
+    return [
+        WebhookSender(
+            _endpoint(webhook),
+            webhook.url,
+            [key(config.secrets.named[variable]) for variable in webhook.secret_env],
+            batch=webhook.batch,
+            timeout_s=webhook.timeout_s,
+            reach=webhook.reach,
+            tls=ssl.create_default_context(cafile=webhook.ca_file),
+        )
+        for webhook in config.sinks.webhooks
+    ]
+
+
+def rules_of_webhooks(config: Config) -> dict[str, frozenset[str] | None]:
+    """Of which rules' calls each webhook is told, by its endpoint's name; None for every call's."""
+    return {
+        _endpoint(webhook): None if webhook.rules is None else frozenset(webhook.rules)
+        for webhook in config.sinks.webhooks
+    }
+
+
+def _endpoint(webhook: Webhook) -> str:
+    return f"webhook:{webhook.name}"
 
 
 def build_redis(config: Config, rules_of: RulesOf | None = None) -> RedisSender | None:

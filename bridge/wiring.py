@@ -16,7 +16,6 @@ from rich.console import Console
 
 from bridge.call import LegSettings
 from bridge.config import Config, ConfigError
-from bridge.config.webhooks import Webhook
 from bridge.conversation import SessionSettings
 from bridge.desk import Desks, DeskSettings, LocalDesks
 from bridge.inlets import Inlets, Ports
@@ -25,7 +24,6 @@ from bridge.net.ari import Ari
 from bridge.net.filestt import FileStt
 from bridge.net.freeswitch import FreeSwitch
 from bridge.net.rtzr import Rtzr, Session, Tokens, TokenSource
-from bridge.net.webhook import WebhookSender
 from bridge.outbox import Outbox, OutboxSettings
 from bridge.pbx import Pbx
 from bridge.permit import Speech
@@ -47,7 +45,6 @@ from bridge.wire.gate import GateSettings, Mode
 from bridge.wire.mediastream import Module
 from bridge.wire.rtpbudget import RtpBudget
 from bridge.wire.taporder import TapKind
-from bridge.wire.webhook import key
 
 
 def build_sinks(config: Config, console: Console | None = None) -> list[QueuedSink]:
@@ -75,34 +72,6 @@ def build_pbx_sink(config: Config, pbx: Pbx) -> PbxSink | None:
     if told.user_event is not None and isinstance(pbx, Ami | Ari | FreeSwitch):
         return PbxSink(as_event(pbx, told.user_event))
     return None
-
-
-def build_webhooks(config: Config) -> list[WebhookSender]:
-    """An endpoint for each webhook, not entered."""
-    return [
-        WebhookSender(
-            _endpoint(webhook),
-            webhook.url,
-            [key(config.secrets.named[variable]) for variable in webhook.secret_env],
-            batch=webhook.batch,
-            timeout_s=webhook.timeout_s,
-            reach=webhook.reach,
-            tls=ssl.create_default_context(cafile=webhook.ca_file),
-        )
-        for webhook in config.sinks.webhooks
-    ]
-
-
-def rules_of_webhooks(config: Config) -> dict[str, frozenset[str] | None]:
-    """Of which rules' calls each webhook is told, by its endpoint's name; None for every call's."""
-    return {
-        _endpoint(webhook): None if webhook.rules is None else frozenset(webhook.rules)
-        for webhook in config.sinks.webhooks
-    }
-
-
-def _endpoint(webhook: Webhook) -> str:
-    return f"webhook:{webhook.name}"
 
 
 def build_tokens(config: Config) -> Tokens:

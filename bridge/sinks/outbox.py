@@ -19,6 +19,9 @@ class OutboxSink(QueuedSink):
     room again soon costs nothing, and one that has none the oldest events, counted as dropped.
     """
 
+    for_every_call = True
+    """Whose calls each endpoint is told is the endpoints' own affair."""
+
     def __init__(self, outbox: Outbox) -> None:
         super().__init__()
         self._outbox = outbox

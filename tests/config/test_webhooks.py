@@ -8,8 +8,8 @@ import pytest
 
 from bridge.config import Config, ConfigError, load
 from bridge.config.webhooks import Webhook
+from bridge.endpoints import build_webhooks, rules_of_webhooks
 from bridge.wire.address import Reach
-from bridge.wiring import build_webhooks, rules_of_webhooks
 from tests.config.test_config import ENVIRON
 from tests.net.receiver import OLD_SECRET, SECRET, receiving, stored
 
