@@ -1,7 +1,7 @@
 """A real Redis for the tests: Debian's redis-server, a process of a test's own, to be stopped and started.
 
 `make test` installs it (`python -m tests.redisserver`), with a word on what it installs. No service of the
-system is started or touched. The fixture `redis` is in tests/net/conftest.py.
+system is started or touched. The fixture `redis` is in tests/conftest.py.
 """
 
 # ruff: noqa: T201 (a command whose output is for a person)
