@@ -16,11 +16,13 @@ SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 class Hooks:
     """What came, repeats too, in the order in which it came."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, *, failing: float = 0.1) -> None:
+        """`failing`: the share of requests that fail, half of them after it has the events."""
         self.events: list[dict[str, Any]] = []
         self.refused = 0
         """Requests whose signature was wrong."""
         self._dice = random.Random(seed)
+        self._failing = failing
         self._lock = threading.Lock()
         hooks = self
 
@@ -69,8 +71,8 @@ class Hooks:
             return 401
         with self._lock:
             mood = self._dice.random()
-            if mood < 0.05:
+            if mood < self._failing / 2:
                 return 503
             given = json.loads(body)
             self.events += given if isinstance(given, list) else [given]
-            return 0 if mood < 0.1 else 204
+            return 0 if mood < self._failing else 204

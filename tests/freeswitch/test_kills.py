@@ -1,4 +1,7 @@
-"""The daemon is killed again and again during calls: what was once in the outbox reaches every receiver."""
+"""The daemon is killed again and again during calls: what was once in the outbox reaches every receiver.
+
+And when it is ended in good order, it delivers first what there is.
+"""
 
 import asyncio
 import json
@@ -107,6 +110,10 @@ def assert_whole(committed: Mapping[str, Kept], got: Sequence[dict[str, Any]]) -
     assert by_call([(event["subject"], event["id"]) for event in got]) == wanted
 
 
+def webhook(url: str) -> dict[str, Any]:
+    return {"name": "crm", "url": url, "secret_env": "HOOK_SECRET", "allow_private": True}
+
+
 def waiting(socket: Path) -> int:
     """How many events wait for their receivers, as the daemon says; -1 while it says nothing."""
     try:
@@ -128,13 +135,12 @@ def test_what_was_in_the_outbox_reaches_everybody_whatever_dies(
     dice, path, socket = random.Random(7), tmp_path / "outbox.db", tmp_path / "admin.sock"
     seen: dict[str, Kept] = {}
     with Hooks(8) as hooks, SwitchThread() as pbx:
-        webhook = {"name": "crm", "url": hooks.url, "secret_env": "HOOK_SECRET", "allow_private": True}
         bridge = Bridge(
             pbx.port,
             emulator,
             tmp_path,
             outbox={"path": str(path)},
-            sinks={"webhooks": [webhook], "redis": {"url": redis.url}},
+            sinks={"webhooks": [webhook(hooks.url)], "redis": {"url": redis.url}},
             admin={"socket": str(socket)},
         )
         talk = Talk(pbx, 9)
@@ -160,3 +166,27 @@ def test_what_was_in_the_outbox_reaches_everybody_whatever_dies(
     with closing(Redis.from_url(redis.url)) as reader:
         entries: Any = reader.xrange("rtzr:events")
     assert_whole(committed, [json.loads(entry[b"event"]) for _, entry in entries])
+
+
+def test_an_orderly_end_waits_for_receivers_that_take_but_not_for_one_that_is_away(
+    emulator: EmulatorProcess, tmp_path: Path
+) -> None:
+    path = tmp_path / "outbox.db"
+    with Hooks(1, failing=0) as hooks, SwitchThread() as pbx:
+        away = webhook("http://127.0.0.1:9/") | {"name": "away"}  # nobody listens there
+        told = {"webhooks": [webhook(hooks.url), away]}
+        with Bridge(
+            pbx.port, emulator, tmp_path, outbox={"path": str(path)}, sinks=told, drain_s=0
+        ) as bridge:
+            call = pbx.call()
+            pbx.say((call.caller, 0))
+            begun = time.monotonic()
+            assert bridge.terminate() == 0  # in mid-call: the last events come when it ends
+            assert time.monotonic() - begun < 5
+        pbx.do(call.hang_up())
+    committed = kept(path)
+    assert {"rtzr.call.ended", FINAL} <= {one.type for one in committed.values()}
+    assert_whole(committed, hooks.events)
+    with closing(sqlite3.connect(path)) as file:
+        (left,) = file.execute("SELECT COUNT(*) FROM waiting").fetchone()
+    assert left == len(committed), "for the one that is away"
