@@ -13,6 +13,13 @@ from standardwebhooks import Webhook
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, *_: object) -> None:
+        """A sender that was killed ends its connections as it comes."""
+
+
 class Hooks:
     """What came, repeats too, in the order in which it came."""
 
@@ -42,8 +49,7 @@ class Hooks:
             def log_message(self, *_: object) -> None:
                 pass
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Request)
-        self._server.daemon_threads = True
+        self._server = _Server(("127.0.0.1", 0), Request)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), name="hooks")
 
     def __enter__(self) -> Self:
