@@ -178,7 +178,7 @@ async def _clock(pbx: FreeSwitch) -> Finding:
     except _FAILED as error:
         why = f"the PBX's is not known: {type(error).__name__} {error}".strip()
         return Finding("pbx clock", Verdict.WARNING, why, "compare 'date' on both machines")
-    harm = "times of calls that are live at a start go wrong"
+    harm = "times of calls that are live at a start are off by up to half a second"
     return clock("pbx clock", ahead_s(second, asked_s, time.time()), harm)
 
 
@@ -226,7 +226,8 @@ async def _call(pbx: FreeSwitch, config: Config) -> list[Finding]:
         tap = Finding(name, Verdict.FAULT, str(error), mend)
     except _FAILED as error:
         text = f"{type(error).__name__} {error}".strip()
-        tap = Finding(name, Verdict.FAULT, text, _stream_mend(config) if up else _CALL_MEND)
+        mend = _stream_mend(config, text=str(error)) if up else _CALL_MEND
+        tap = Finding(name, Verdict.FAULT, text, mend)
     return [tap, await _left(pbx, legs)]
 
 
@@ -236,7 +237,13 @@ _CALL_MEND = (
 )
 
 
-def _stream_mend(config: Config) -> str:
+def _stream_mend(config: Config, text: str) -> str:
+    """`text`: why there is no stream; where that is FreeSWITCH's own word it has not even tried."""
+    if text.startswith("-ERR"):
+        return (
+            "FreeSWITCH's log says why: is the module built from the sources of this FreeSWITCH? see "
+            "docs/freeswitch.md"
+        )
     mend = f"can FreeSWITCH reach {config.media.advertised} at TCP {config.media.websocket_port}?"
     if config.freeswitch.media_tls_cert is None:
         return f"{mend} see docs/freeswitch.md"

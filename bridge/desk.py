@@ -52,6 +52,11 @@ class Desk(Protocol):
         """Connect to where the PBX waits for us."""
         ...
 
+    async def over(self) -> bool:
+        """Wait until what the PBX connected has ended without being asked to; whether it was closed in order.
+        Returns, too, when the inlet is closed."""
+        ...
+
     async def close_inlet(self) -> None:
         """Read it empty and let go of it."""
         ...
@@ -74,7 +79,7 @@ class Desk(Protocol):
 
 @dataclass(slots=True)
 class Counts:
-    """What desks count; the fates are those of RTP packets."""
+    """What desks count; the fates are those of RTP packets, and of connections to the media servers."""
 
     sessions_open: int = 0
     sessions_opened: int = 0
@@ -134,6 +139,8 @@ class LocalDesk:
         self.other: Ring | None = None
         """Who takes the second channel of a tap in stereo."""
         self._inlet: Inlet | None = None
+        self._over: asyncio.Future[bool] | None = None
+        """Of the inlet that is open: that nothing comes by it any more."""
         self._counted: tuple[int, ...] = ()
         self.ring = Ring(codec, settings.ring_ms)
         for reason in new.flaws:
@@ -172,10 +179,11 @@ class LocalDesk:
             self._desks.forget(self._new.leg)
 
     async def open_inlet(self, transport: Transport, key: str = "") -> Place:
-        streams = (Transport.AUDIOSTREAM, Transport.AUDIOSTREAM_STEREO)
-        ended = (lambda: self.end("stream ended")) if key or transport in streams else None
+        ended = (lambda: self.end("stream ended")) if key else None
         channels = 2 if transport is Transport.AUDIOSTREAM_STEREO else 1
-        listener = Listener(self._codec, self.now_ms, self.ring.push, ended, channels, self._pass_on)
+        self._over = over = asyncio.get_running_loop().create_future()
+        tell = lambda in_order: None if over.done() else over.set_result(in_order)  # noqa: E731
+        listener = Listener(self._codec, self.now_ms, self.ring.push, ended, channels, self._pass_on, tell)
         self._inlet = await self._desks.inlets.open(transport, listener, key)
         self._counted = (0,) * len(self._inlet.fates)
         return self._inlet.place
@@ -195,8 +203,13 @@ class LocalDesk:
         if self._inlet is not None:
             await self._inlet.reach(url)
 
+    async def over(self) -> bool:
+        return True if self._over is None else await asyncio.shield(self._over)
+
     async def close_inlet(self) -> None:
         inlet, self._inlet = self._inlet, None
+        if self._over is not None and not self._over.done():
+            self._over.set_result(True)
         if inlet is None:
             return
         await inlet.close()
@@ -264,6 +277,8 @@ class LocalDesks:
         self.unix = unix
         self.fates = Counter[str]()
         """Since `counts` was asked."""
+        self._met = Counter[str]()
+        """At the media servers, when it was asked."""
         self._sessions = sessions
         self._door = door
         self._desks: dict[LegId, LocalDesk] = {}
@@ -305,6 +320,8 @@ class LocalDesks:
         for desk in self._desks.values():
             desk.count()
         fates, self.fates = self.fates, Counter[str]()
+        before, self._met = self._met, self.inlets.met()
+        fates += self._met - before
         opened = self._sessions()
         return Counts(opened[0], opened[1], fates)
 

@@ -7,9 +7,10 @@ it, is the tap's business; what arrives is `net/`'s and `wire/`'s.
 
 import asyncio
 import ssl
+from collections import Counter
 from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from secrets import token_hex
 from typing import NamedTuple, Protocol
 from uuid import UUID, uuid4
@@ -27,6 +28,7 @@ from bridge.wire.mediasocket import MEDIA_FATES
 from bridge.wire.receiver import Receiver
 
 _MOST_KNOCKS = 256
+_THERE_S = 1.0
 
 
 class NoInlet(Exception):
@@ -54,6 +56,8 @@ class Listener:
     """2: the other party's audio comes in the same stream."""
     other: Callable[[list[Frame]], bool] | None = None
     """Whom that is for."""
+    over: Callable[[bool], None] | None = None
+    """Told when a stream of FreeSWITCH's has ended, and does not come again; whether in order."""
 
 
 class Inlet(Protocol):
@@ -183,6 +187,14 @@ class SpokenInlet(_Inlet):
     def tally(self) -> tuple[int, ...]:
         return self._inlet.tally()
 
+    async def reach(self, _url: str) -> None:
+        """It comes by itself, and has to be there."""
+        try:
+            async with asyncio.timeout(_THERE_S):
+                await self._inlet.arrived.wait()
+        except TimeoutError:
+            raise NoInlet("the PBX says that its stream has reached us, and it has not") from None
+
     async def close(self) -> None:
         await self._inlet.close()
         self.flaw = self._inlet.flaw
@@ -275,13 +287,9 @@ class Inlets:
         return StreamInlet(server.port, expected)
 
     async def _open_websocket(self, listener: Listener) -> Inlet:
-        async with self._lock:
-            if self._websocket is None:
-                server = MediaSocketServer(self._ports.bind, self._ports.websocket)
-                self._websocket = await self._opened.enter_async_context(server)
-        secret = uuid4().hex
-        inlet = self._websocket.expect(secret, listener.codec, listener.clock, listener.deliver)
-        return MessageInlet(Place(self._websocket.port, secret), listener, inlet)
+        server, secret = await self.websocket(), uuid4().hex
+        inlet = server.expect(secret, listener.codec, listener.clock, listener.deliver)
+        return MessageInlet(Place(server.port, secret), listener, inlet)
 
     async def _open_audiostream(self, listener: Listener) -> Inlet:
         server, secret = await self.audiostream(), token_hex(32)
@@ -292,9 +300,25 @@ class Inlets:
             listener.deliver,
             channels=listener.channels,
             other=listener.other,
-            ended=listener.ended,
+            over=listener.over,
         )
         return SpokenInlet(Place(server.port, secret), inlet)
+
+    def met(self) -> Counter[str]:
+        """What became of connections to the media servers so far: `media_admitted`, `media_foreign`, ..."""
+        total = Counter[str]()
+        for server in (self._websocket, self._audiostream):
+            if server is not None:
+                total.update({f"media_{fate}": number for fate, number in asdict(server.counters).items()})
+        return total
+
+    async def websocket(self) -> MediaSocketServer:
+        """Where Asterisk connects its WebSockets. Raises OSError if the port is not to be had."""
+        async with self._lock:
+            if self._websocket is None:
+                server = MediaSocketServer(self._ports.bind, self._ports.websocket)
+                self._websocket = await self._opened.enter_async_context(server)
+        return self._websocket
 
     async def audiostream(self) -> AudioStreamServer:
         """Where FreeSWITCH connects its streams. Raises OSError if the port, or a file, is not to be had."""

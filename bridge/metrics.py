@@ -37,7 +37,8 @@ REFUSED = Counter("rtzr_bridge_refusals", "RTZR's refusals by code", ["code"], r
 TOKENS_ISSUED = Counter("rtzr_bridge_tokens_issued", "RTZR tokens that were issued to us", registry=REGISTRY)
 PACKETS = Counter(
     "rtzr_bridge_rtp",
-    "RTP packets by fate, and what happened to their sources (lost, reordered, resynced, jumps, ...)",
+    "RTP packets by fate, and what happened to their sources (lost, reordered, resynced, jumps, ...); "
+    "media_...: connections to the ports of media WebSockets",
     ["fate"],
     registry=REGISTRY,
 )

@@ -174,6 +174,8 @@ class Switchboard:
         if isinstance(event, Connected):
             self._connection += 1
             self._ways.settle(event.pbx)
+            if event.pbx.clock is not None:
+                self._clock.shows(event.pbx.clock, asyncio.get_running_loop().time())
             self._room_again_s = _ROOM_AGAIN_S
             self._errands.send(self._reconcile())
         elif isinstance(event, Disconnected):

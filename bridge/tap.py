@@ -82,7 +82,9 @@ class Tap:
             self._begun.set()
         self._hung_up = asyncio.Event()
         self._over = asyncio.Event()
-        self._told = False
+        self._told = self._told_left = False
+        self._closed_in_order = False
+        """Whether the last stream was, by whoever sent it."""
         self._attached = False
         """Whether there ever was a tap."""
         self.id = ""
@@ -118,9 +120,15 @@ class Tap:
                     self._complain()
                 await self._rest(attempt)
         finally:
-            if not self._attached and self._begun.is_set():
+            if not self._attached and self._could_speak():
                 self._desk.flaw("not tapped")
             self._desk.end(self._cause)
+
+    def _could_speak(self) -> bool:
+        """Whether there was something to be heard, as far as is known."""
+        if self._way.kind.from_ring:
+            return True
+        return self._begun.is_set() and self._up_s() > _LATE_S
 
     async def _wait(self) -> None:
         """Until it may begin; if that never comes, the last words may be on their way by another's tap."""
@@ -132,6 +140,7 @@ class Tap:
 
     async def _tap_once(self) -> None:
         self._over.clear()
+        self._closed_in_order = False
         self.id = f"{tap_prefix(self._settings.app)}{uuid4().hex}"
         order: TapOrder | None = None
         try:
@@ -182,7 +191,12 @@ class Tap:
 
     async def _until_over(self) -> None:
         """Wait for the tap's end; after a hang-up it follows at once, and its last packets before it."""
-        await _either(self._hung_up, self._over)
+        watching = None if self._way.kind.from_ring else asyncio.create_task(self._watch())
+        try:
+            await _either(self._hung_up, self._over)
+        finally:
+            if watching is not None:
+                watching.cancel()
         if not self._over.is_set():
             with suppress(TimeoutError):
                 async with asyncio.timeout(_LAST_PACKETS_S):
@@ -190,11 +204,21 @@ class Tap:
         elif not self._hung_up.is_set():
             await self._ask_after_channel()
 
+    async def _watch(self) -> None:
+        """A stream can end without a word of the PBX's, or while that is away."""
+        with suppress(DeskLost, NoInlet):
+            self._closed_in_order = await self._desk.over()
+            self._over.set()
+
     async def _ask_after_channel(self) -> None:
-        """The tap ended first: alone, or because its channel did."""
+        """The tap ended first: alone, or because its channel did. If the PBX is away, a stream that it closed
+        in order is the end of the call, as far as anybody can tell."""
         try:
             state = await self._pbx.variable(self._channel, STATE)
         except (PbxRefused, PbxUnreachable):
+            self._desk.flaw("pbx away")
+            if self._closed_in_order:
+                self.hang_up("stream ended")
             return
         if state is None:
             self._hung_up.set()
@@ -208,7 +232,9 @@ class Tap:
         try:
             await self._pbx.detach(order)
         except (PbxRefused, PbxUnreachable) as error:
-            _log.warning("tap left to the PBX", reason=str(error))
+            log = _log.debug if self._told_left else _log.warning
+            log("tap left to the PBX", reason=str(error))
+            self._told_left = True
 
     async def _rest(self, attempt: int) -> None:
         """A pause before the next try, cut short by the hang-up."""
@@ -251,6 +277,8 @@ async def stand(pbx: Pbx, ear: Ear, order: TapOrder, media_url: str) -> None:
         case Transport.WEBSOCKET:
             connection = await _told(pbx, sender, "MEDIA_WEBSOCKET_CONNECTION_ID")
             await ear.reach(f"{media_url}/{connection}")
+        case Transport.AUDIOSTREAM | Transport.AUDIOSTREAM_STEREO:
+            await ear.reach("")
     await pbx.complete(order)
 
 

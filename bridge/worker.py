@@ -132,6 +132,8 @@ class Worker:
             case wire.CloseInlet(leg):
                 desk = self._staff.desks.find(leg)
                 return None if desk is None else await desk.close_inlet()
+            case wire.InletOver(leg):
+                return await _desk(self._staff, leg).over()
             case wire.Reach(leg, url):
                 return await _desk(self._staff, leg).reach(url)
             case wire.Lock(leg, address, port):

@@ -89,6 +89,10 @@ class DistantDesk:
     async def reach(self, url: str) -> None:
         await self._ask(wire.Reach(self._leg, url))
 
+    async def over(self) -> bool:
+        in_order: bool = await self._ask(wire.InletOver(self._leg))
+        return in_order
+
     async def _ask(self, question: Any) -> Any:
         try:
             return await self._link.ask(question)

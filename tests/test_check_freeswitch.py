@@ -254,7 +254,7 @@ async def test_the_port_of_any_worker_can_be_another_programs(
 
 TAPS: dict[str, tuple[dict[str, Any], str, str]] = {
     "unreachable": ({"never_connect": True}, "has not reached us", "can FreeSWITCH reach 127.0.0.1 at TCP"),
-    "refused": ({"refuse_start": True}, "Operation Failed", "docs/freeswitch.md"),
+    "refused": ({"refuse_start": True}, "Operation Failed", "FreeSWITCH's log"),
     "mute": ({"mute": True}, "no audio came", "load mod_tone_stream"),
     "changed": ({"tone_off_hz": 300}, "came back changed", "freeswitch.rate"),
     "no loopback": ({"loopback": False}, "CHAN_NOT_IMPLEMENTED", "load mod_loopback"),

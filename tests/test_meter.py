@@ -2,6 +2,7 @@
 
 from bridge import metrics
 from bridge.config import Config, Secrets
+from bridge.inlets import Inlets, Ports
 from bridge.meter import Meter
 from bridge.sinks.queued import BlockingSink
 from bridge.types import Event
@@ -49,3 +50,24 @@ async def test_a_tick_tells_what_has_grown_since_the_last() -> None:
         assert value("rtzr_bridge_pbx_total", fate="requested") - requested == 3
         assert value("rtzr_bridge_legs") == 0
         assert value("rtzr_bridge_sessions") == 0
+
+
+async def test_who_was_not_let_in_by_a_media_server_is_counted() -> None:
+    config = Config().with_secrets(Secrets("id", "secret", "password"))
+    tokens = build_tokens(config)
+    speech = build_rtzr(config, tokens)
+    async with tokens:
+        sink = _Sink(bound=1)
+        desks = build_desks(config, ports_of(config, 0), build_governor(config, speech), speech, sink.deliver)
+        desks.inlets = Inlets(Ports("127.0.0.1", range(47_020, 47_040), 0, 0, 0.0), 60)
+        assert desks.counts().fates == {}
+        asterisk = await desks.inlets.websocket()
+        freeswitch = await desks.inlets.audiostream()
+        asterisk.counters.foreign = 2
+        freeswitch.counters.foreign = 1
+        freeswitch.counters.overrun = 4
+        assert desks.counts().fates == {"media_foreign": 3, "media_overrun": 4}
+        freeswitch.counters.foreign = 6
+        assert desks.counts().fates == {"media_foreign": 5}
+        assert desks.counts().fates == {}
+        await desks.inlets.close()

@@ -109,6 +109,10 @@ class _Desk:
 
     async def reach(self, url: str) -> None: ...
 
+    async def over(self) -> bool:
+        never: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        return await never
+
     async def close_inlet(self) -> None: ...
 
     def flaw(self, reason: str) -> None: ...
@@ -445,3 +449,13 @@ async def test_a_call_that_is_tapped_is_known_to_be() -> None:
         await one.announce("A")
         await turns()
         assert one.board.tapped("A") is True
+
+
+async def test_age_of_a_call_that_was_there_before_us_is_right_though_the_pbxs_clock_is_not() -> None:
+    async with running() as one:
+        theirs = time.time() + 300
+        one.pbx.live = (replace(channel("A"), created=theirs - 10),)
+        one.pbx.says.put_nowait(Connected(wire.PbxInfo("22", "pbx", 1.0, clock=float(int(theirs)))))
+        await until(lambda: bool(one.told))
+        assert one.told[0].type == "rtzr.call.started"
+        assert abs(one.told[0].data["at_ms"] - 10_000) < 1500

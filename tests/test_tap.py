@@ -13,6 +13,7 @@ from bridge.pbx import Pbx
 from bridge.tap import Tap, TapSettings
 from bridge.types import Codec, Transport
 from bridge.ways import Way
+from bridge.wire.pbxevents import PbxUnreachable
 from bridge.wire.taporder import TapKind, TapOrder
 
 
@@ -25,6 +26,8 @@ class _Pbx:
         self.done: list[str] = []
         self.stands = asyncio.Event()
         self.tried = asyncio.Semaphore(0)
+        self.state: str | None = "6"
+        """Of the channel; empty: the PBX is away."""
 
     async def attach(self, order: TapOrder) -> str:
         self.orders.append(order)
@@ -39,13 +42,18 @@ class _Pbx:
         self.done.append("detach")
 
     async def variable(self, channel: str, name: str) -> str | None:
-        return "6" if name == "CHANNEL(state)" else self.told.get(name)
+        if name != "CHANNEL(state)":
+            return self.told.get(name)
+        if self.state == "":
+            raise PbxUnreachable("not connected")
+        return self.state
 
 
 class _Desk:
     def __init__(self, *, refuses: bool = False) -> None:
         self.said: list[str] = []
         self._refuses = refuses
+        self.stream: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
 
     async def open_inlet(self, transport: Transport, key: str = "") -> Place:
         if self._refuses:
@@ -58,8 +66,12 @@ class _Desk:
     async def reach(self, url: str) -> None:
         self.said.append(f"reach {url}")
 
+    async def over(self) -> bool:
+        return await asyncio.shield(self.stream)
+
     async def close_inlet(self) -> None:
         self.said.append("close")
+        self.stream = asyncio.get_running_loop().create_future()
 
     def flaw(self, reason: str) -> None:
         self.said.append(reason)
@@ -191,3 +203,76 @@ async def test_taps_that_do_not_stay_name_what_may_be_missing(
         await running
     (told,) = (line["event"] for line in logs if line["log_level"] == "error")
     assert mend in told
+
+
+# Streams of FreeSWITCH.
+
+
+def stream_of(pbx: _Pbx, desk: _Desk, *, up_s: float = 1.0) -> Tap:
+    return tap(pbx, desk, TapKind.MONO, Transport.AUDIOSTREAM, up_s=up_s)
+
+
+async def test_a_stream_begins_with_the_answer_and_not_before() -> None:
+    pbx, desk = _Pbx(), _Desk()
+    one = stream_of(pbx, desk, up_s=0.0)
+    running = asyncio.create_task(one.run())
+    await asyncio.sleep(0.01)
+    assert pbx.orders == []
+    one.begin()
+    await pbx.stands.wait()
+    one.hang_up("cause 16")
+    await running
+    assert desk.said == ["reach ", "close", "end cause 16"]
+
+
+async def test_who_is_never_answered_was_not_missed() -> None:
+    pbx, desk = _Pbx(), _Desk()
+    one = stream_of(pbx, desk)
+    running = asyncio.create_task(one.run())
+    await asyncio.sleep(0)
+    one.hang_up("cause 17")
+    one.begin()
+    await running
+    assert (pbx.orders, desk.said) == ([], ["end cause 17"])
+
+
+@pytest.mark.parametrize("in_order", [True, False])
+async def test_a_stream_that_ends_while_the_call_goes_on_is_had_again(in_order: bool) -> None:
+    """Whoever stopped it, and though the PBX does not say a word."""
+    pbx, desk = _Pbx(), _Desk()
+    one = stream_of(pbx, desk, up_s=0.0)
+    one.begin()
+    running = asyncio.create_task(one.run())
+    async with asyncio.timeout(2):
+        await pbx.stands.wait()
+        pbx.stands.clear()
+        desk.stream.set_result(in_order)
+        await pbx.stands.wait()
+        one.hang_up("cause 16")
+        await running
+    assert desk.said == ["reach ", "tap interrupted", "close", "reach ", "close", "end cause 16"]
+    assert pbx.done == ["complete", "detach", "complete", "detach"]
+
+
+async def test_a_stream_that_ends_with_its_channel_ends_the_leg() -> None:
+    pbx, desk = _Pbx(), _Desk()
+    one = stream_of(pbx, desk, up_s=0.0)
+    one.begin()
+    running = asyncio.create_task(one.run())
+    await pbx.stands.wait()
+    pbx.state = None
+    desk.stream.set_result(True)
+    await running
+    assert desk.said == ["reach ", "close", "end unknown"]
+
+
+async def test_while_the_pbx_is_away_a_stream_that_is_closed_in_order_ends_the_leg_and_that_is_said() -> None:
+    pbx, desk = _Pbx(), _Desk()
+    one = stream_of(pbx, desk, up_s=0.0)
+    one.begin()
+    running = asyncio.create_task(one.run())
+    await pbx.stands.wait()
+    pbx.state = ""
+    desk.stream.set_result(True)
+    await running
+    assert desk.said == ["reach ", "pbx away", "close", "end stream ended"]

@@ -31,7 +31,7 @@ class Match(Section):
         tuple[Literal["in", "out", "internal"], ...],
         Field(strict=False, json_schema_extra=_or_one),
     ] = ()
-    variables: dict[Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$")], Patterns] = Field(
+    variables: dict[Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.-]{0,63}$")], Patterns] = Field(
         default_factory=dict
     )
 

@@ -28,8 +28,8 @@ MOST_CONNECTIONS = 10
 out without end: mod_audio_stream up to 1.0.2 is back 2 ms after a close, and gives up where it is refused."""
 ENDED_S = 0.5
 """After a close in order: the call's own end may come behind it, and says why; or the stream comes again."""
-LOST_S = 15.0
-"""After any other end: whoever follows the PBX has had another one made by then, or cannot."""
+AGAIN_S = 0.3
+"""After any other end: the generation that connects again by itself has done so within 2 ms."""
 SILENT_S = 2.0
 """A stream without audio that was up for so long has said that something is wrong."""
 _SILENT_MEND = "is the party on hold? else STREAM_BUFFER_SIZE is no multiple of the codec's packet time"
@@ -37,23 +37,17 @@ _LONGEST_AGENT = 100
 
 Pair = Callable[[list[Frame]], bool]
 """Takes the other party's frames; whether there is one."""
+Over = Callable[[bool], None]
+"""Is told that no stream comes any more, and whether the last one was closed in order."""
 
 
 class AudioStreamInlet(Inlet[AudioStream]):
     """One leg's. Connections come and go: the key is good until the inlet is closed."""
 
     __slots__ = (
-        "_closing",
-        "_connected_s",
-        "_connections",
-        "_cut",
-        "_loop",
-        "_other",
-        "_since_s",
-        "_timer",
-        "_told",
-        "agent",
-    )
+        "_closing", "_connected_s", "_connections", "_cut", "_loop", "_other", "_over", "_since_s", "_timer",
+        "_told", "agent", "arrived",
+    )  # fmt: skip
 
     lasts = True
 
@@ -63,10 +57,13 @@ class AudioStreamInlet(Inlet[AudioStream]):
         clock: Callable[[], float],
         deliver: Deliver,
         other: Pair | None,
-        ended: Callable[[], None] | None = None,
+        over: Over | None = None,
         forget: Callable[[], object] = lambda: None,
     ) -> None:
-        super().__init__(stream, clock, deliver, ended, forget)
+        super().__init__(stream, clock, deliver, None, forget)
+        self.arrived = asyncio.Event()
+        """A connection has been there."""
+        self._over = over
         self.agent = ""
         """What the last connection said it was: mod_audio_stream up to 1.0.2 tells, others do not."""
         self._other = other
@@ -104,6 +101,7 @@ class AudioStreamInlet(Inlet[AudioStream]):
 
     def attach(self, connection: Connection) -> None:
         super().attach(connection)
+        self.arrived.set()
         self._cut = False
         self._since_s = self._loop.time()
         self._in(2 * SILENT_S, self._tell_silent)
@@ -115,7 +113,7 @@ class AudioStreamInlet(Inlet[AudioStream]):
             self._since_s = None
         in_order = close_code == CloseCode.NORMAL_CLOSURE  # hung up, or stopped: no more is told
         self._cut = not (in_order or self._closing)
-        self._in(ENDED_S if in_order else LOST_S, self._end)
+        self._in(ENDED_S if in_order else AGAIN_S, lambda: self._end(in_order))
 
     async def close(self) -> None:
         self._closing = True
@@ -128,10 +126,9 @@ class AudioStreamInlet(Inlet[AudioStream]):
             self._timer.cancel()
         self._timer = self._loop.call_later(seconds, what)
 
-    def _end(self) -> None:
-        ended, self._ended = self._ended, None
-        if ended is not None:
-            ended()
+    def _end(self, in_order: bool) -> None:
+        if self._over is not None:
+            self._over(in_order)
 
     def _tell_silent(self) -> None:
         if not self.stream.counters.received:
@@ -178,6 +175,8 @@ class AudioStreamServer(MediaServer[AudioStreamInlet]):
     max_size = 1 << 19
     key = re.compile(r"[A-Za-z0-9_-]{32,128}")
     key_is = "32 to 128 letters, digits and _-"
+    patience_s = 2.0
+    """mod_audio_stream gives up after 1 s (mas-12)."""
 
     def expect(
         self,
@@ -188,7 +187,7 @@ class AudioStreamServer(MediaServer[AudioStreamInlet]):
         *,
         channels: int = 1,
         other: Pair | None = None,
-        ended: Callable[[], None] | None = None,
+        over: Over | None = None,
     ) -> AudioStreamInlet:
         """The inlet of a leg whose stream is asked for as `/<key>`, a secret of 32 to 128 letters, digits and
         `_-`.
@@ -197,12 +196,12 @@ class AudioStreamServer(MediaServer[AudioStreamInlet]):
         frames, oldest first, one list a wake-up, and must not wait; `other` gets the other party's of a
         stereo stream, which are counted as `unpaired` if nobody takes them. The key holds until the inlet is
         closed: one that has lost its connection waits for another, and a second connection replaces the
-        first. `ended` is called once a stream has ended and no other has come for a while. Raises
+        first. `over` is called whenever a stream has ended and no other has come. Raises
         ValueError for a key or a codec that will not do.
         """
         stream = AudioStream(codec, channels)
         return self.await_with(
-            key, lambda forget: AudioStreamInlet(stream, clock, deliver, other, ended, forget)
+            key, lambda forget: AudioStreamInlet(stream, clock, deliver, other, over, forget)
         )
 
     def key_of(self, path: str) -> str | None:

@@ -66,6 +66,9 @@ class _Asked:
     kind: str
     """What its reply is; a command/reply too, if the command was not even looked at."""
     reply: asyncio.Future[Message]
+    name: str
+    timeout_s: float | None
+    """What it may take from the reply before it on; None: somebody else sees to that."""
 
 
 class EslConnection(asyncio.Protocol):
@@ -92,6 +95,8 @@ class EslConnection(asyncio.Protocol):
         self._pinged_s = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._leaving: asyncio.TimerHandle | None = None
+        self._due: asyncio.TimerHandle | None = None
+        """For the next reply that somebody waits for."""
         self._told_malformed = False
 
     # What the owner does.
@@ -134,9 +139,10 @@ class EslConnection(asyncio.Protocol):
     async def api(self, command: str, *words: str, timeout_s: float | None = None) -> str:
         """What a command answers, as it is; only the last of `words` may have spaces.
 
-        While it is carried out, the PBX sends no event and does nothing else that was asked here. Raises
-        PbxRefused for -ERR and -USAGE, with what the PBX says; PbxUnreachable when no reply comes in time,
-        which ends the connection, for later replies would be taken for earlier ones; PbxError.
+        While it is carried out, the PBX sends no event and does nothing else that was asked here: what it may
+        take runs from the reply before it on. Raises PbxRefused for -ERR and -USAGE, with what the PBX says;
+        PbxUnreachable when no reply comes in time, which ends the connection, for later replies would be
+        taken for earlier ones; PbxError.
         """
         data = esl.api(command, *words)
         name = command.partition(" ")[0]
@@ -189,25 +195,26 @@ class EslConnection(asyncio.Protocol):
         self.counters.requested += 1
         timeout_s = self._timeout_s if timeout_s is None else timeout_s
         try:
-            async with asyncio.timeout(timeout_s):
-                reply = await self._ask(data, kind)
+            reply = await self._ask(data, kind, name, timeout_s)
             if (why := esl.refusal(reply)) is not None:
                 raise PbxRefused(why)
-        except TimeoutError:
-            self.counters.failed += 1
-            self._give_up(f"no reply to {name} within {timeout_s:g} s")
         except (PbxRefused, PbxUnreachable):
             self.counters.failed += 1
             raise
         return reply
 
-    def _ask(self, data: bytes, kind: str) -> asyncio.Future[Message]:
+    def _ask(
+        self, data: bytes, kind: str, name: str = "", timeout_s: float | None = None
+    ) -> asyncio.Future[Message]:
         """The reply to come. Who no longer waits for it leaves its place in the line."""
         transport = self._transport
         if self.why or transport is None:
             raise self._lost() if self.why else PbxUnreachable("not connected")
-        asked = _Asked(kind, self._loop.create_future())
+        asked = _Asked(kind, self._loop.create_future(), name, timeout_s)
+        first = self._expected() is None
         self._asked.append(asked)
+        if first:
+            self._allow()
         transport.write(data)
         if transport.get_write_buffer_size() > _MOST_BUFFERED:
             self._end("the PBX does not read")
@@ -272,8 +279,26 @@ class EslConnection(asyncio.Protocol):
         if message.kind not in (asked.kind, esl.COMMAND_REPLY):
             self._asked.appendleft(asked)
             self._end(f"a reply of kind {message.kind[:40]} instead of {asked.kind}")
-        elif not asked.reply.done():
+            return
+        if not asked.reply.done():
             asked.reply.set_result(message)
+        self._allow()
+
+    def _allow(self) -> None:
+        """The next reply's time begins: one command is carried out at a time, however many wait."""
+        if self._due is not None:
+            self._due.cancel()
+        asked = self._expected()
+        if asked is None or asked.timeout_s is None:
+            self._due = None
+        else:
+            self._due = self._loop.call_later(asked.timeout_s, self._overdue, asked)
+
+    def _overdue(self, asked: _Asked) -> None:
+        if asked.reply.done():  # nobody waits for it any more, but perhaps for one behind it
+            self._allow()
+        else:
+            self._end(f"no reply to {asked.name} within {asked.timeout_s:g} s")
 
     def _read(self, message: Message) -> EslEvent | None:
         try:
@@ -300,15 +325,16 @@ class EslConnection(asyncio.Protocol):
             since_s = max(since_s, self._pinged_s)
             if now_s - since_s >= self._ping_s:
                 self._end(f"no answer to a ping within {self._ping_s:g} s")
-        elif now_s - since_s >= self._ping_s and not self._expecting():
+        elif now_s - since_s >= self._ping_s and self._expected() is None:
             self._ping, self._pinged_s = self._ask(_PING, esl.API_RESPONSE), now_s
         if not self.why:
             due_s = since_s + self._ping_s
             self._timer = self._loop.call_at(due_s if due_s > now_s else now_s + self._ping_s, self._tick)
 
-    def _expecting(self) -> bool:
-        """Whether somebody waits for a reply, which has a time of its own to come in."""
-        return any(not asked.reply.done() for asked in self._asked)
+    def _expected(self) -> _Asked | None:
+        """The oldest command for whose reply somebody waits, which has a time of its own to come in."""
+        timed = (asked for asked in self._asked if asked.timeout_s is not None)
+        return next((asked for asked in timed if not asked.reply.done()), None)
 
     def _give_up(self, why: str) -> NoReturn:
         self._end(why)
@@ -329,7 +355,7 @@ class EslConnection(asyncio.Protocol):
                 future.set_exception(self._lost())
                 future.exception()  # seen, though perhaps nobody waits for it
         self._asked.clear()
-        for timer in (self._timer, self._leaving):
+        for timer in (self._timer, self._leaving, self._due):
             if timer is not None:
                 timer.cancel()
         if self._transport is not None:

@@ -7,7 +7,7 @@ is kept for a client that is away.
 
 import asyncio
 import random
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from types import TracebackType
@@ -17,9 +17,10 @@ import structlog
 
 from bridge.net.esl import EslConnection, EslCounters, Forbidden
 from bridge.net.lasting import Lost, Telling, lasting
-from bridge.net.streams import LOST, Streams
+from bridge.net.streams import LOST, Stream, Streams
 from bridge.types import CallId
 from bridge.wire import freeswitch as wire
+from bridge.wire import freeswitchlists as lists
 from bridge.wire import mediastream
 from bridge.wire.breaker import Breaker
 from bridge.wire.esl import EslEvent
@@ -29,6 +30,7 @@ from bridge.wire.pbxevents import (
     STATE,
     Bridge,
     Channel,
+    ChannelDestroyed,
     Connected,
     Disconnected,
     Gone,
@@ -43,6 +45,7 @@ from bridge.wire.taporder import TapOrder
 
 _log = structlog.get_logger()
 
+_LOOK_AGAIN_S = 5.0
 _NO_MODULE = "load mod_audio_stream or mod_audio_fork: dialplan/freeswitch/README.md says where they are had"
 
 
@@ -84,6 +87,10 @@ class FreeSwitch:
         self._random01 = random01
         self._live: EslConnection | None = None
         self._module: Module | None = None
+        self._looking = asyncio.Lock()
+        self._look_again_s = 0.0
+        self._marked: dict[str, str] = {}
+        """The mark that we have left on each channel."""
         self._streams = Streams(media_wait_s)
         self._breaker = Breaker()
         self._at = 0.0
@@ -144,7 +151,7 @@ class FreeSwitch:
         """Learn who answers and by which module it streams, and ask for events."""
         version = (await connection.api("version")).partition("~")[0].strip()
         loaded = [module for module in Module if await _has(connection, module)]
-        self._module = self._given or next(iter(loaded), None)
+        self._choose(loaded)
         events = (*wire.EVENTS, wire.VARIABLES_SET) if self._follower.wanted else wire.EVENTS
         own = (wire.ANNOUNCED, wire.CONFERENCE)
         await connection.subscribe(events, (*mediastream.SUBCLASSES, *own))
@@ -152,10 +159,10 @@ class FreeSwitch:
         self.counters.connected += 1
         self._telling.connected()
         _log.info("freeswitch connected", version=version, modules=[one.label for one in loaded])
-        if self._module not in loaded:
+        if self._module is None:
             _log.error("no call can be heard: its media module is not loaded", mend=_NO_MODULE)
         modules = frozenset(one.label for one in loaded)
-        return Connected(PbxInfo(version, "", 0.0, modules))
+        return Connected(PbxInfo(version, "", 0.0, modules, clock=await _clock(connection)))
 
     def _read(self, event: EslEvent) -> list[PbxEvent]:
         try:
@@ -172,28 +179,40 @@ class FreeSwitch:
             return []
         for each in events:
             self._streams.note(each)
+            if isinstance(each, ChannelDestroyed):
+                self._marked.pop(each.channel.id, None)
         return events
 
     # Requests.
 
     async def channels(self) -> tuple[Channel, ...]:
         """The channels, and for each stream that is up one of our own, so that it is not taken for gone."""
-        rows = wire.rows_of(await self._api("show", "channels", "as", "json"))
-        bridged = {id_ for bridge in await self.bridges() for id_ in bridge.channels}
+        rows = await self._rows("channels")
+        bridged = {id_ for bridge in await self._bridges(rows) for id_ in bridge.channels}
         found = await asyncio.gather(*(self._listed(row, bridged) for row in rows))
-        return *found, *self._streams.channels()
+        return *(one for one in found if one.person), *self._streams.channels()
 
     async def _listed(self, row: Mapping[str, str], bridged: set[str]) -> Channel:
         id_ = row.get("uuid", "")
         outbound = row.get("direction") == "outbound"
         originator = await self.variable(id_, "originator") if outbound else None
-        announced = not originator and await self.variable(id_, wire.MARK) is not None
-        channel = wire.listed(row, up=id_ in bridged or announced, called=bool(originator))
+        if wire.far_half(row.get("name", "")):
+            originator = await self.variable(id_, wire.OTHER_HALF)
+        up = id_ in bridged or (not originator and await self.variable(id_, wire.MARK) is not None)
+        if not up:  # whoever was heard before waits alone now, as in a park
+            up = await self.variable(id_, mediastream.TAP_VARIABLE) is not None
+        channel = lists.listed(row, up=up, called=bool(originator))
         self._follower.adopt(channel, originator or "")
         return channel
 
     async def bridges(self) -> tuple[Bridge, ...]:
-        return wire.bridges_of(wire.rows_of(await self._api("show", "calls", "as", "json")))
+        return await self._bridges(await self._rows("channels"))
+
+    async def _bridges(self, channels: list[dict[str, str]]) -> tuple[Bridge, ...]:
+        return *lists.bridges_of(await self._rows("calls")), *lists.conferences_of(channels)
+
+    async def _rows(self, what: str) -> list[dict[str, str]]:
+        return lists.rows_of(await self._api("show", what, "as", "json"))
 
     async def variable(self, channel: str, name: str) -> str | None:
         if name == LINKEDID:
@@ -253,41 +272,69 @@ class FreeSwitch:
 
     async def attach(self, order: TapOrder) -> str:
         """As `Pbx.attach`; returns once the stream has reached us."""
-        module = self._module
-        if module is None:
-            raise PbxRefused(f"no media module is loaded; {_NO_MODULE}")
+        module = await self._media_module()
         if variables := module.variables(order.kind):
             with suppress(PbxRefused):
                 await self._api("uuid_setvar_multi", order.tapped, variables)
-        with self._streams.starting(order) as connected:
-            await self._start(module, order)
+        with self._streams.starting(order) as stream:
+            await self._start(module, order, stream)
             await self.set_variable(order.tapped, mediastream.TAP_VARIABLE, order.id)
-            await connected()
+            self._marked[order.tapped] = order.id
+            await self._streams.wait(stream)
         return order.id
 
-    async def _start(self, module: Module, order: TapOrder) -> None:
+    async def _media_module(self) -> Module:
+        """The one that streams; it may have been loaded since it was looked for. Raises PbxRefused."""
+        async with self._looking:
+            now_s = asyncio.get_running_loop().time()
+            if self._module is None and now_s >= self._look_again_s:
+                self._look_again_s = now_s + _LOOK_AGAIN_S
+                self._choose([module for module in Module if await _has(self._connected(), module)])
+        if self._module is None:
+            raise PbxRefused(f"no media module is loaded; {_NO_MODULE}")
+        return self._module
+
+    def _choose(self, loaded: Sequence[Module]) -> None:
+        wanted = loaded if self._given is None else [one for one in loaded if one is self._given]
+        self._module = next(iter(wanted), None)
+
+    async def _start(self, module: Module, order: TapOrder, stream: Stream) -> None:
         """Where a stream of ours is left from a run before this one, it goes first."""
         words = module.start(order, secure=self._secure)
+        stream.started = True  # a reply may be lost
         try:
             await self._api(*words)
-        except PbxRefused:
-            if not await self._exists(order.tapped):
-                raise Gone("the channel ended before it was heard") from None
-            if await self.variable(order.tapped, mediastream.TAP_VARIABLE) is None:
-                raise
-            with suppress(PbxRefused):
-                await self._api(*module.stop(order.tapped))
+        except PbxRefused as error:
+            stream.started = False
+            if "Command not found" in str(error):
+                self._module = None
+            await self._make_room(module, order, error)
             await self._api(*words)
+            stream.started = True
+
+    async def _make_room(self, module: Module, order: TapOrder, error: PbxRefused) -> None:
+        """Stop what is ours and in the way. Raises Gone, and the refusal where nothing of that kind is."""
+        if not await self._exists(order.tapped):
+            raise Gone("the channel ended before it was heard") from None
+        mark = await self.variable(order.tapped, mediastream.TAP_VARIABLE)
+        if mark is None:
+            raise error
+        if self._marked.get(order.tapped, mark) != mark:
+            raise PbxRefused(f"{error}; another bridge hears this channel now: stop one of the two") from None
+        with suppress(PbxRefused):
+            await self._api(*module.stop(order.tapped))
 
     async def complete(self, order: TapOrder) -> None:
         """The stream has reached us already."""
 
     async def detach(self, order: TapOrder) -> None:
-        up = self._streams.forget(order)
-        if self._module is None or not up:
+        started = self._streams.forget(order)
+        if self._module is None or not started:
             return
         with suppress(PbxRefused, Gone):  # the module may have let it go by itself
-            await self._api(*self._module.stop(order.tapped))
+            if await self.variable(order.tapped, mediastream.TAP_VARIABLE) in (None, order.id):
+                await self._api(*self._module.stop(order.tapped))
+                await self.set_variable(order.tapped, mediastream.TAP_VARIABLE, "")
 
     async def _exists(self, channel: str) -> bool:
         return await self.variable(channel, STATE) is not None
@@ -313,6 +360,14 @@ class FreeSwitch:
             raise
         finally:
             self._breaker.observe(now_s(), now_s() - began_s)
+
+
+async def _clock(connection: EslConnection) -> float | None:
+    """In whole seconds; None where it is not told."""
+    try:
+        return whole_seconds((await connection.api("strepoch")).strip())
+    except (PbxRefused, PbxError):
+        return None
 
 
 async def _has(connection: EslConnection, module: Module) -> bool:

@@ -44,7 +44,7 @@ class ServerCounters:
     expired: int = 0
     """Did not say in time what they wanted."""
     overrun: int = 0
-    """Came while too many had not said so yet."""
+    """Had not said so yet, and were the oldest of too many."""
 
     def count(self, fate: Fate) -> None:
         setattr(self, fate, getattr(self, fate) + 1)
@@ -62,6 +62,8 @@ class MediaServer(ABC, Generic[InletT]):
     """Bytes of a message; Asterisk's longest has 65,535."""
     key = re.compile(r"[A-Za-z0-9_.-]{16,128}")
     key_is = "16 to 128 letters, digits and _.-"
+    patience_s = 5.0
+    """What a handshake may take."""
 
     def __init__(
         self,
@@ -70,19 +72,20 @@ class MediaServer(ABC, Generic[InletT]):
         *,
         tls: ssl.SSLContext | None = None,
         most_opening: int = 256,
-        open_timeout_s: float = 5.0,
+        open_timeout_s: float | None = None,
     ) -> None:
-        """At most `most_opening` connections may be in their handshake, each for `open_timeout_s`; what is in
-        its TLS handshake is bound by time alone."""
+        """At most `most_opening` connections may be in their handshake, each for `open_timeout_s`, which is
+        `patience_s` if not given; what is in its TLS handshake is bound by time alone."""
         self.counters = ServerCounters()
         self._bind = bind
         self._port = port
         self._tls = tls
         self._most_opening = most_opening
-        self.open_timeout_s = open_timeout_s
+        self.open_timeout_s = self.patience_s if open_timeout_s is None else open_timeout_s
         self._server: asyncio.Server | None = None
         self._expected: dict[str, InletT] = {}
-        self._opening: set[_Accepted] = set()
+        self._opening: dict[_Accepted, None] = {}
+        """Oldest first."""
         self._connections: set[_Accepted] = set()
 
     @property
@@ -131,12 +134,15 @@ class MediaServer(ABC, Generic[InletT]):
     # What connections do.
 
     def begin(self, connection: "_Accepted") -> bool:
-        """Whether there is room for another one in its handshake."""
+        """Whether another one may come. The oldest in its handshake gives way when there are too many: a
+        PBX's own takes milliseconds, so what is old has come to keep others out."""
         self.counters.opened += 1
-        if self._server is None or len(self._opening) >= self._most_opening:
-            self.counters.overrun += 1
+        if self._server is None:
+            self.counters.refused += 1
             return False
-        self._opening.add(connection)
+        if len(self._opening) >= self._most_opening:
+            next(iter(self._opening)).give_up("overrun")
+        self._opening[connection] = None
         self._connections.add(connection)
         return True
 
@@ -147,7 +153,7 @@ class MediaServer(ABC, Generic[InletT]):
 
     def judged(self, connection: "_Accepted", fate: Fate) -> None:
         """The handshake is over."""
-        self._opening.discard(connection)
+        self._opening.pop(connection, None)
         self.counters.count(fate)
         if fate != "admitted" and getattr(self.counters, fate) == 1:  # a flood must not reach the log
             _log.warning("media connection not let in", reason=fate)
@@ -171,12 +177,14 @@ class _Accepted(Connection):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
         if self._server.begin(self):
-            self.timer = self.loop.call_later(self._server.open_timeout_s, self._expire)
+            self.timer = self.loop.call_later(self._server.open_timeout_s, self.give_up, "expired")
         else:
             self.abort()
 
-    def _expire(self) -> None:
-        self._server.judged(self, "expired")
+    def give_up(self, fate: Fate) -> None:
+        """It had not said what it wants."""
+        self.expect_end(None)
+        self._server.judged(self, fate)
         self.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:

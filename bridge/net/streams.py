@@ -5,7 +5,7 @@ It sends nothing: what is to be told comes back as events. The URL that a stream
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -25,8 +25,12 @@ _NOT_REACHED = (
 
 
 @dataclass(slots=True)
-class _Stream:
+class Stream:
+    """One that was asked for."""
+
     tap: str
+    started: bool = False
+    """Whether the PBX was asked to, and has not refused."""
     connected: asyncio.Future[None] = field(
         default_factory=lambda: asyncio.get_running_loop().create_future()
     )
@@ -54,7 +58,7 @@ class Streams:
     def __init__(self, wait_s: float) -> None:
         """`wait_s`: how long a stream that was started has to connect."""
         self._wait_s = wait_s
-        self._by_channel: dict[str, _Stream] = {}
+        self._by_channel: dict[str, Stream] = {}
         self._post: Callable[[EslEvent], object] = lambda _event: None
 
     def begin(self, post: Callable[[EslEvent], object]) -> None:
@@ -62,33 +66,30 @@ class Streams:
         self._post = post
 
     @contextmanager
-    def starting(self, order: TapOrder) -> Iterator[Callable[[], Awaitable[None]]]:
-        """A stream that is about to be started; what it gives waits until it is connected.
-
-        Raises PbxRefused, PbxUnreachable and Gone there.
-        """
-        stream = self._by_channel[order.tapped] = _Stream(order.id)
-
-        async def connected() -> None:
-            try:
-                async with asyncio.timeout(self._wait_s):
-                    await stream.connected
-            except TimeoutError:
-                raise PbxUnreachable(_NOT_REACHED.format(self._wait_s)) from None
-
+    def starting(self, order: TapOrder) -> Iterator[Stream]:
+        """A stream that is about to be started."""
+        stream = self._by_channel[order.tapped] = Stream(order.id)
         try:
-            yield connected
+            yield stream
         finally:
             stream.connected.cancel()
 
+    async def wait(self, stream: Stream) -> None:
+        """Until it is connected. Raises PbxRefused, PbxUnreachable and Gone."""
+        try:
+            async with asyncio.timeout(self._wait_s):
+                await stream.connected
+        except TimeoutError:
+            raise PbxUnreachable(_NOT_REACHED.format(self._wait_s)) from None
+
     def forget(self, order: TapOrder) -> bool:
-        """It is not wanted any more; whether its channel is there, so that it has to be stopped."""
+        """It is not wanted any more; whether it has to be stopped: it was started, its channel is there."""
         stream = self._by_channel.get(order.tapped)
         if stream is None or stream.tap != order.id:
             return False
         stream.wait_no_more()
         del self._by_channel[order.tapped]
-        return True
+        return stream.started
 
     def owns(self, id_: str) -> bool:
         """Whether it is the id of a stream."""
@@ -114,6 +115,8 @@ class Streams:
         stream = self._by_channel.get(news.channel)
         if stream is None:
             return []
+        if stream.up and not news.alone and news.fate is not Fate.CONNECTED:
+            return []  # perhaps another's: whether ours is lost, its connection tells
         match news.fate:
             case Fate.CONNECTED:
                 self._connected(stream)
@@ -124,19 +127,19 @@ class Streams:
                 return self._over(stream, at)
         return []
 
-    def _connected(self, stream: _Stream) -> None:
+    def _connected(self, stream: Stream) -> None:
         stream.wait_no_more()
         stream.up = True
         stream.settle()
 
-    def _lost(self, stream: _Stream) -> None:
+    def _lost(self, stream: Stream) -> None:
         """Whether it comes again by itself, is seen at once. Before a stream has come, it is an earlier one
         of the same channel that is told of: the old mod_audio_stream does when one is stopped."""
         if stream.up and stream.timer is None:
             posted = EslEvent("CUSTOM", LOST, {"Tap": stream.tap})
             stream.timer = asyncio.get_running_loop().call_later(_AGAIN_S, self._post, posted)
 
-    def _over(self, stream: _Stream, at: float) -> list[PbxEvent]:
+    def _over(self, stream: Stream, at: float) -> list[PbxEvent]:
         stream.wait_no_more()
         if not stream.up:
             return []

@@ -2,20 +2,20 @@
 
 Pure, but for what a `Follower` remembers of the channels that are up. The connection is in `bridge.net.esl`,
 what is asked of the PBX in `bridge.net.freeswitch`. Sources: the events of FreeSWITCH 1.10.12 and 1.11.2 in
-tests/captures/freeswitch; switch_core_sqldb.c for what `show channels` and `show calls` list.
+tests/captures/freeswitch. What it lists is in `freeswitchlists`.
 
 A channel is up here once its party is heard by somebody: bridged, in a conference, or announced by the
 dialplan and answered. A stream that is started sooner would cost the caller its ringback.
+
+The halves of a loopback channel are nobody, and nothing is told of them: what the one dials or does, whoever
+dialled the other one does.
 """
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from bridge.wire.esl import EslEvent
 from bridge.wire.pbxevents import (
-    Bridge,
     Channel,
     ChannelCallerId,
     ChannelCreated,
@@ -40,6 +40,8 @@ CHECK = "rtzr_check"
 """The channel variable of a call that `rtzr-bridge check` makes: nobody is in it, and nobody follows it."""
 QUEUE = "cc_queue"
 """mod_callcenter's variable, on the channel of whoever waits in one."""
+OTHER_HALF = "other_loopback_leg_uuid"
+"""The variable by which each half of a loopback channel names the other. Source: mod_loopback.c."""
 UNSET = "_undef_"
 """What `uuid_getvar` says of a variable that is not there."""
 
@@ -50,7 +52,7 @@ EVENTS = (
 VARIABLES_SET = "CHANNEL_EXECUTE_COMPLETE"
 """Comes for every step of every dialplan: asked for only where rules look at variables."""
 
-_PLACEHOLDER = "Outbound Call"
+PLACEHOLDER = "Outbound Call"
 """What FreeSWITCH calls a callee of whom it knows no name."""
 _UNKNOWN_CAUSE = 0
 _CAUSES = {
@@ -68,7 +70,6 @@ _CAUSES = {
 }  # fmt: skip
 """Q.850 numbers. FreeSWITCH's own causes have numbers above 127, and each is 16 in its hangup_cause_q850
 (call-22, fs-52; switch_channel_cause_q850)."""
-_HEARD = ("ACTIVE", "HELD", "UNHELD")
 
 
 def cause_of(name: str) -> int:
@@ -86,22 +87,22 @@ def channel_of(headers: Mapping[str, str]) -> Channel:
     name = headers.get(f"Caller-{side}-ID-Name", "")
     called = headers.get("Other-Type") == "originator"
     return Channel(
-        id=_needed(headers, "Unique-ID"),
+        id=needed(headers, "Unique-ID"),
         name=headers.get("Channel-Name", ""),
         state="Down" if outbound else "Ring",
         number=number,
-        caller_name="" if name == _PLACEHOLDER else name,
-        created=_seconds(
-            headers.get("Caller-Channel-Created-Time") or _needed(headers, "Event-Date-Timestamp")
+        caller_name="" if name == PLACEHOLDER else name,
+        created=seconds(
+            headers.get("Caller-Channel-Created-Time") or needed(headers, "Event-Date-Timestamp")
         ),
-        application=_application(called),
+        application=application_of(called),
         application_data="",
-        context=_context(headers.get("Channel-Name", ""), headers.get("Caller-Context", ""), called),
+        context=context_of(headers.get("Channel-Name", ""), headers.get("Caller-Context", ""), called),
         extension=headers.get("Caller-Destination-Number", ""),
     )
 
 
-def _context(name: str, context: str, called: bool) -> str:
+def context_of(name: str, context: str, called: bool) -> str:
     """Of a channel that was dialled FreeSWITCH gives its caller's: nothing in it says where it leads, but the
     profile that it goes out by does, as in sofia/external/0212345678@kt."""
     _, _, rest = name.partition("/")
@@ -111,22 +112,22 @@ def _context(name: str, context: str, called: bool) -> str:
 
 def at_of(headers: Mapping[str, str]) -> float:
     """When an event was, by the PBX's clock, in Unix seconds. Raises PbxError."""
-    return _seconds(headers.get("Event-Date-Timestamp", ""))
+    return seconds(headers.get("Event-Date-Timestamp", ""))
 
 
-def _application(called: bool) -> str:
+def application_of(called: bool) -> str:
     """Asterisk's name for what runs on a channel that was dialled; nobody asks about any other's here."""
     return "AppDial" if called else ""
 
 
-def _needed(headers: Mapping[str, str], name: str) -> str:
+def needed(headers: Mapping[str, str], name: str) -> str:
     value = headers.get(name, "")
     if not value:
         raise PbxError(f"event without {name}")
     return value
 
 
-def _seconds(microseconds: str) -> float:
+def seconds(microseconds: str) -> float:
     if not (microseconds.isascii() and microseconds.isdigit() and len(microseconds) < 20):
         raise PbxError("time of an event is not a number")
     return int(microseconds) / 1_000_000
@@ -170,6 +171,8 @@ class Follower:
         if headers.get("Unique-ID") in self._ended:
             return []
         known = self._see(headers)
+        if not known.channel.person:
+            return self._looped(event, known, at)
         return [*self._news(event, known, at), *self._variables(headers, known, at)]
 
     def call_of(self, channel: str) -> str | None:
@@ -206,8 +209,10 @@ class Follower:
         if headers.get("Other-Type") == "originator" and channel.id not in self._calls:
             self._calls[channel.id] = headers.get("Other-Leg-Unique-ID", "")
             was = known.channel
-            context = _context(was.name, was.context, called=True)
-            known.channel = replace(was, application=_application(called=True), context=context)
+            context = context_of(was.name, was.context, called=True)
+            known.channel = replace(was, application=application_of(called=True), context=context)
+        elif far_half(channel.name) and (other := headers.get(f"variable_{OTHER_HALF}")):
+            self._calls.setdefault(channel.id, other)
         if queue := headers.get(f"variable_{QUEUE}", ""):
             known.channel = replace(known.channel, application="Queue", application_data=queue)
         return known
@@ -229,8 +234,40 @@ class Follower:
                 return self._announced(event.headers, known, at)
         return []
 
+    def _looped(self, event: EslEvent, half: _Known, at: float) -> list[PbxEvent]:
+        """Something happens to half of a loopback channel."""
+        if event.name in ("CHANNEL_BRIDGE", "CHANNEL_UNBRIDGE"):
+            return self._met(event.headers, at, left=event.name == "CHANNEL_UNBRIDGE")
+        caller = self._person(half.channel.id)
+        if event.name != "CUSTOM" or caller is None:
+            return []
+        return self._announced(event.headers, caller, at)
+
+    def _person(self, channel: str) -> _Known | None:
+        """Itself; of half of a loopback channel, whoever dialled that."""
+        seen: set[str] = set()
+        while (known := self._known.get(channel)) is not None and not known.channel.person:
+            seen.add(channel)
+            channel = self._calls.get(channel, "")
+            if channel in seen:
+                return None
+        return known
+
+    def _lead(self, one: _Known, other: _Known, at: float) -> list[PbxEvent]:
+        """A loopback channel that nobody dialled leads whoever is bridged with it to those behind it."""
+        half, id_ = other.channel.id, one.channel.id
+        if other.channel.person or not one.channel.person or half in self._calls or self.call_of(id_) == half:
+            return []
+        self._calls[half] = id_
+        behind = [
+            self._known[peer]
+            for peer, before in self._calls.items()
+            if peer in self._known and before != id_ and self._person(before) is one
+        ]
+        return [event for peer in behind if peer.channel.person for event in self._dialled(peer, at)]
+
     def _dialled(self, peer: _Known, at: float) -> list[PbxEvent]:
-        caller = self._known.get(self._calls.get(peer.channel.id, ""))
+        caller = self._person(self._calls.get(peer.channel.id, ""))
         return [Dial(at, None if caller is None else caller.channel, peer.channel, "")]
 
     def _up(self, known: _Known, at: float) -> list[PbxEvent]:
@@ -242,13 +279,15 @@ class Follower:
 
     def _met(self, headers: Mapping[str, str], at: float, *, left: bool) -> list[PbxEvent]:
         """Two people hear each other from now on, or no more."""
-        pair = [_needed(headers, f"Bridge-{side}-Unique-ID") for side in "AB"]
-        together = [one for one in map(self._known.get, pair) if one is not None]
+        pair = [needed(headers, f"Bridge-{side}-Unique-ID") for side in "AB"]
+        both = [one for one in map(self._known.get, pair) if one is not None]
+        together = [one for one in both if one.channel.person]
         bridge = bridge_id(*pair)
         if left:
             return [ChannelLeftBridge(at, one.channel, bridge) for one in together]
         up = [event for one in together for event in self._up(one, at)]
-        return [*up, *(ChannelEnteredBridge(at, one.channel, bridge) for one in together)]
+        led = [event for one in together for other in both for event in self._lead(one, other, at)]
+        return [*up, *led, *(ChannelEnteredBridge(at, one.channel, bridge) for one in together)]
 
     def _named(self, headers: Mapping[str, str], known: _Known, at: float) -> list[PbxEvent]:
         """Number and name may be known better now; of a caller they stay what they were at first."""
@@ -263,7 +302,8 @@ class Follower:
 
     def _announced(self, headers: Mapping[str, str], known: _Known, at: float) -> list[PbxEvent]:
         known.announced = True
-        known.answered = known.answered or headers.get("Answer-State") == "answered"
+        own = headers.get("Unique-ID") == known.channel.id
+        known.answered = known.answered or (own and headers.get("Answer-State") == "answered")
         told = {"Call": headers.get(f"variable_{MARK}", "")}
         event = ChannelUserevent(at, known.channel, ANNOUNCED, told)
         return [event, *(self._up(known, at) if known.answered else [])]
@@ -273,22 +313,26 @@ class Follower:
         action = headers.get("Action")
         if action not in ("add-member", "del-member") or "Unique-ID" not in headers:
             return []
-        known = self._see(headers)
-        bridge = f"conference.{headers.get('Conference-Unique-ID') or headers.get('Conference-Name', '')}"
+        known = self._person(self._see(headers).channel.id)
+        if known is None:
+            return []
+        bridge = conference_id(headers.get("Conference-Name", ""))
         if action == "del-member":
             return [ChannelLeftBridge(at, known.channel, bridge)]
         return [*self._up(known, at), ChannelEnteredBridge(at, known.channel, bridge)]
 
     def _gone(self, headers: Mapping[str, str], at: float, *, taken_down: bool) -> list[PbxEvent]:
-        channel = _needed(headers, "Unique-ID")
+        channel = needed(headers, "Unique-ID")
         if taken_down:
             self._ended.discard(channel)
         else:
             self._ended.add(channel)
         known = self._known.pop(channel, None)
-        self._calls.pop(channel, None)
-        if known is None:
-            return []  # its end was told already
+        before = self._calls.pop(channel, None)
+        if known is not None and not known.channel.person and before is not None:  # it has bowed out
+            self._calls |= {peer: before for peer, half in self._calls.items() if half == channel}
+        if known is None or not known.channel.person:
+            return []  # its end was told already, or its beginning never
         return [ChannelDestroyed(at, known.channel, cause_of(headers.get("Hangup-Cause", "")))]
 
     def _variables(self, headers: Mapping[str, str], known: _Known, at: float) -> Iterator[PbxEvent]:
@@ -299,9 +343,19 @@ class Follower:
                 yield ChannelVarset(at, known.channel, name, value)
 
 
+def far_half(name: str) -> bool:
+    """Of a loopback channel: a channel that came in, as if by itself. Source: mod_loopback.c."""
+    return name.startswith("loopback/") and name.endswith("-b")
+
+
 def bridge_id(one: str, other: str) -> str:
     """FreeSWITCH's bridges have no id of their own: two channels are together."""
     return f"{one}+{other}"
+
+
+def conference_id(name: str) -> str:
+    """By its name, which one has at a time: of the id in its events no list tells."""
+    return f"conference.{name}"
 
 
 # What is asked for.
@@ -317,40 +371,3 @@ def tone_call(channel: str, hz: int, seconds: int) -> tuple[str, ...]:
     given = f"{{origination_uuid={checked_id(channel)},{CHECK}=true}}"
     tone = f"%({1000 * seconds}\\,0\\,{hz})"
     return "originate", f"{given}loopback/app=playback:tone_stream://{tone}", "&park()"
-
-
-def rows_of(text: str) -> list[dict[str, str]]:
-    """The rows of a `show ... as json`. Raises PbxError."""
-    try:
-        told = json.loads(text)
-        rows: list[dict[str, Any]] = told.get("rows", [])
-        return [{name: str(value) for name, value in row.items()} for row in rows]
-    except (ValueError, AttributeError, RecursionError):
-        raise PbxError("list of the PBX that is not JSON") from None
-
-
-def listed(row: Mapping[str, str], *, up: bool, called: bool) -> Channel:
-    """A channel of `show channels`; `up`: whether somebody hears it. Raises PbxError."""
-    outbound = row.get("direction") == "outbound"
-    number = (row.get("callee_num") or row.get("dest", "")) if outbound else row.get("cid_num", "")
-    name = row.get("callee_name", "") if outbound else row.get("cid_name", "")
-    created = row.get("created_epoch", "")
-    state = "Up" if up and row.get("callstate") in _HEARD else "Down" if outbound else "Ring"
-    return Channel(
-        id=_needed(row, "uuid"),
-        name=row.get("name", ""),
-        state=state,
-        number=number,
-        caller_name="" if name == _PLACEHOLDER else name,
-        created=_seconds(f"{created}000000"),
-        application=_application(called),
-        application_data="",
-        context=_context(row.get("name", ""), row.get("context", ""), called),
-        extension=row.get("dest", ""),
-    )
-
-
-def bridges_of(rows: list[dict[str, str]]) -> tuple[Bridge, ...]:
-    """Who is with whom, by `show calls`."""
-    pairs = [(row.get("uuid", ""), row.get("b_uuid", "")) for row in rows]
-    return tuple(Bridge(bridge_id(a, b), frozenset((a, b))) for a, b in pairs if a and b)

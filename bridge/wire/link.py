@@ -91,6 +91,13 @@ class Reach:
 
 
 @dataclass(frozen=True, slots=True)
+class InletOver:
+    """Asked; the answer comes when its stream has ended by itself: whether in order."""
+
+    leg: LegId
+
+
+@dataclass(frozen=True, slots=True)
 class CloseInlet:
     """Asked; the answer is None, once it is read empty."""
 

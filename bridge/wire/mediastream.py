@@ -105,6 +105,9 @@ class StreamNews:
     channel: str
     fate: Fate
     why: str = ""
+    alone: bool = True
+    """Whether a channel has no other stream of this module: mod_audio_fork may have several, and does not say
+    of which it tells."""
 
 
 _FATES = {
@@ -125,7 +128,8 @@ def news(event: EslEvent) -> StreamNews | None:
     if event.body and module is Module.AUDIO_FORK and what == "disconnect":
         return None  # a server's text, after which it goes on (fork-jambonz-08); the end of one has no body
     channel = event.headers.get("Unique-ID", "")
-    return StreamNews(channel, _FATES[what], _why(event.body)) if channel else None
+    alone = module is Module.AUDIO_STREAM
+    return StreamNews(channel, _FATES[what], _why(event.body), alone) if channel else None
 
 
 def _why(body: str) -> str:

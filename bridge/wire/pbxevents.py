@@ -231,6 +231,8 @@ class PbxInfo:
     """Names of those that run, such as `chan_rtp.so`; None where it does not tell."""
     rtp_range: tuple[int, int] | None = None
     """rtpstart and rtpend of its rtp.conf, where it tells."""
+    clock: float | None = None
+    """What its clock shows, in whole Unix seconds, where it tells."""
 
 
 @dataclass(frozen=True, slots=True)

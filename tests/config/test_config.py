@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
 from bridge.config import Config, ConfigError, load
+from bridge.config.choosing import Match
 from bridge.config.sections import Media
 from bridge.credentials import DEFAULT_PASSWORD, Secrets
 from bridge.types import Codec
@@ -753,3 +754,14 @@ class TestFeedAndAdmin:
     def test_an_origin_is_taken_as_it_is(self, config: Callable[[str], Config]) -> None:
         given = config("sinks: {feed: {origins: [https://crm.example, 'http://10.0.0.1:8080']}}")
         assert given.sinks.feed.origins == ("https://crm.example", "http://10.0.0.1:8080")
+
+
+@pytest.mark.parametrize("name", ["TENANT", "_x1", "sip_h_X-Tenant", "a.b"])
+def test_rules_look_at_variables_of_any_usual_name(name: str) -> None:
+    assert Match.model_validate({"variables": {name: "acme"}}).conditions()[0].key == f"variables.{name}"
+
+
+@pytest.mark.parametrize("name", ["", "1x", "-x", "a b", "a,b", "x" * 65])
+def test_a_variables_name_is_a_name(name: str) -> None:
+    with pytest.raises(ValidationError):
+        Match.model_validate({"variables": {name: "acme"}})

@@ -178,7 +178,14 @@ def check_words(leg: Leg, expected: Expected, outcome: Outcome) -> None:
     finals = outcome.of(leg, "transcript.final")
     streams = outcome.streams(leg)
     told = outcome.losses(leg)
-    assert " ".join(final["text"] for final in finals) == " ".join(leg.texts(len(streams))), told
+    heard, wanted = " ".join(final["text"] for final in finals), " ".join(leg.texts(len(streams)))
+    if (
+        expected.again == "stopped"
+    ):  # we start anew, later than the recording's operator did, and hear no more
+        assert heard
+        assert wanted.startswith(heard), told
+    else:
+        assert heard == wanted, told
     begun = {final["text"]: final["start_ms"] for final in finals}
     for sentence in leg.sentences:
         if sentence.saying.text in begun:  # two that follow at once can be one final

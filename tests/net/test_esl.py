@@ -328,6 +328,57 @@ async def test_who_no_longer_waits_for_a_reply_takes_nobody_elses() -> None:
         assert await fast == "fast's"
 
 
+async def test_a_queue_of_requests_is_no_time_out_while_replies_come() -> None:
+    """Each one's time runs from the reply before it: 20 wait here, for twice as long as one may take."""
+    pbx = Pbx(api=None)
+    async with connected(pbx.serve, timeout_s=0.4) as connection:
+        async with asyncio.TaskGroup() as tasks:
+            asking = [tasks.create_task(connection.api("uuid_getvar", f"{number}")) for number in range(20)]
+            for number in range(20):
+                await asyncio.sleep(0.04)  # as long as a PBX takes for one
+                pbx.say(response(f"{number}\n"))
+        assert [one.result().strip() for one in asking] == [f"{number}" for number in range(20)]
+        assert connection.counters.failed == 0
+        with pytest.raises(PbxUnreachable, match=r"no reply to quick within 0\.4 s"):
+            await connection.api("quick")
+
+
+async def test_in_a_queue_whose_replies_cease_the_next_one_is_named_and_all_end() -> None:
+    pbx = Pbx(**{"api": None, "api first": response("1")})
+    async with connected(pbx.serve, timeout_s=0.2) as connection:
+        asking = [connection.api(name) for name in ("first", "second", "third")]
+        first, *others = await asyncio.wait_for(asyncio.gather(*asking, return_exceptions=True), 2)
+        assert first == "1"
+        assert {f"{one}" for one in others} == {"no reply to second within 0.2 s"}
+        assert {type(one) for one in others} == {PbxUnreachable}
+        assert connection.counters.failed == 2
+
+
+async def test_a_short_time_does_not_run_while_a_longer_command_is_carried_out() -> None:
+    pbx = Pbx(api=None)
+    async with connected(pbx.serve) as connection:
+        slow = asyncio.create_task(connection.api("slow"))
+        quick = asyncio.create_task(connection.api("quick", timeout_s=0.05))
+        await asyncio.sleep(0.15)
+        pbx.say(response("slow's"))
+        with pytest.raises(PbxUnreachable, match=r"no reply to quick within 0\.05 s"):
+            await quick
+        assert await slow == "slow's"
+
+
+async def test_behind_one_that_nobody_waits_for_a_command_has_its_own_time() -> None:
+    pbx = Pbx(api=None)
+    async with connected(pbx.serve) as connection:
+        slow = asyncio.create_task(connection.api("slow", timeout_s=0.2))
+        await asyncio.sleep(0)
+        slow.cancel()
+        fast = asyncio.create_task(connection.api("fast", timeout_s=0.4))
+        await asyncio.sleep(0.3)
+        assert not connection.why
+        with pytest.raises(PbxUnreachable, match=r"no reply to fast within 0\.4 s"):
+            await fast
+
+
 async def test_a_reply_that_nobody_asked_for_ends_it() -> None:
     async with connected(Pbx(**{"api a": response("+OK") * 2}).serve) as connection:
         assert await connection.api("a") == "+OK"

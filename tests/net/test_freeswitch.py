@@ -1,6 +1,7 @@
 """bridge/net/freeswitch.py against the emulated FreeSWITCH, whose streams reach a media server of ours."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -12,7 +13,7 @@ from structlog.testing import capture_logs
 from bridge.emulator.freeswitch.knobs import Module as Loaded
 from bridge.emulator.freeswitch.knobs import SwitchKnobs
 from bridge.emulator.freeswitch.switch import Switch
-from bridge.net import lasting
+from bridge.net import freeswitch, lasting
 from bridge.net.audiostream import AudioStreamInlet, AudioStreamServer
 from bridge.net.freeswitch import FreeSwitch
 from bridge.types import Codec, Frame, Transport
@@ -123,6 +124,12 @@ async def test_who_answers_and_what_is_loaded_is_told() -> None:
         assert connected.pbx.modules == {"mod_audio_fork"}
 
 
+async def test_what_its_clock_shows_is_told_if_it_says() -> None:
+    async with site(SwitchKnobs(ahead_s=300)) as found:
+        (connected,) = found.of(Connected)
+        assert connected.pbx.clock == pytest.approx(time.time() + 300, abs=5)
+
+
 async def test_a_wrong_password_is_told_once_with_the_mend() -> None:
     async with Switch(SwitchKnobs(password="another")) as switch:
         pbx = FreeSwitch("127.0.0.1", switch.port, "the-secret", timeout_s=1)
@@ -209,12 +216,14 @@ async def test_a_stream_that_is_refused_says_why(module: Loaded) -> None:
 
 
 @pytest.mark.parametrize("module", [Loaded.AUDIO_STREAM, Loaded.AUDIO_FORK])
-async def test_a_stream_that_is_lost_is_told_and_can_be_had_again(module: Loaded) -> None:
+async def test_a_stream_that_is_lost_can_be_had_again(module: Loaded) -> None:
     async with talking(SwitchKnobs(module=module)) as (found, call):
         order = found.order(call.uuid)
         await found.pbx.attach(order)
         found.switch.drop_streams()
-        await until(lambda: found.ended(order.id))
+        await until(lambda: not found.inlets[0].connected)
+        if module is Loaded.AUDIO_STREAM:  # the other does not say which it was
+            await until(lambda: found.ended(order.id))
         await found.pbx.detach(order)
         again = found.order(call.uuid, 2)
         await found.pbx.attach(again)
@@ -249,9 +258,43 @@ async def test_a_stream_of_somebody_elses_is_let_be() -> None:
     async with talking() as (found, call):
         await found.pbx.attach(found.order(call.uuid))
         del call.caller.variables[TAP_VARIABLE]
+        order = found.order(call.uuid, 2)
         with pytest.raises(PbxRefused):
-            await found.pbx.attach(found.order(call.uuid, 2))
+            await found.pbx.attach(order)
+        await found.pbx.detach(order)
         assert found.asked(" stop") == []
+
+
+async def test_a_channel_that_another_bridge_has_taken_is_let_be() -> None:
+    async with talking() as (found, call):
+        order = found.order(call.uuid)
+        await found.pbx.attach(order)
+        call.caller.variables[TAP_VARIABLE] = "rtzr.tap.of-another"
+        with pytest.raises(PbxRefused, match="another bridge"):
+            await found.pbx.attach(found.order(call.uuid, 2))
+        await found.pbx.detach(order)
+        assert found.asked(" stop") == []
+
+
+async def test_a_stream_that_is_stopped_leaves_no_mark() -> None:
+    async with talking() as (found, call):
+        order = found.order(call.uuid)
+        await found.pbx.attach(order)
+        await found.pbx.detach(order)
+        assert TAP_VARIABLE not in call.caller.variables
+
+
+async def test_a_module_that_is_loaded_later_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(freeswitch, "_LOOK_AGAIN_S", 0.0)
+    async with talking(SwitchKnobs(module=Loaded.NONE)) as (found, call):
+        with pytest.raises(PbxRefused):
+            await found.pbx.attach(found.order(call.uuid))
+        found.switch.knobs = replace(found.switch.knobs, module=Loaded.AUDIO_FORK)
+        await found.pbx.attach(found.order(call.uuid, 2))
+        found.switch.knobs = replace(found.switch.knobs, module=Loaded.AUDIO_STREAM)
+        with pytest.raises(PbxRefused):
+            await found.pbx.attach(found.order(call.callee.uuid, 3))
+        await found.pbx.attach(found.order(call.callee.uuid, 4))
 
 
 async def test_a_channel_that_is_gone_has_no_voice() -> None:
@@ -311,6 +354,50 @@ async def test_after_a_reconnect_whose_call_a_channel_is_of_is_known_again() -> 
         await until(lambda: len(found.of(Connected)) == 2)
         await found.pbx.channels()
         assert await found.pbx.variable(call.callee.uuid, LINKEDID) == call.uuid
+
+
+async def test_who_was_heard_before_and_waits_alone_is_up() -> None:
+    async with talking() as (found, call):
+        await found.pbx.attach(found.order(call.uuid))
+        await call.park()
+        found.switch.close_esl()
+        await until(lambda: len(found.of(Connected)) == 2)
+        parked = next(one for one in await found.pbx.channels() if one.id == call.uuid)
+        assert parked.up
+
+
+async def test_members_of_a_conference_are_up_and_together() -> None:
+    async with talking() as (found, call):
+        await call.park()
+        other = found.switch.call("1003", "3000")
+        await other._pick_up(other.caller)
+        members = (call.caller, other.caller)
+        for member in members:
+            member.application = ("conference", "3000@default")
+        ids = frozenset(member.uuid for member in members)
+        found.switch.close_esl()
+        await until(lambda: len(found.of(Connected)) == 2)
+        assert {one.id for one in await found.pbx.channels() if one.up} == ids
+        assert [(one.id, one.channels) for one in await found.pbx.bridges()] == [("conference.3000", ids)]
+
+
+async def test_halves_of_a_loopback_are_not_listed_and_lead_to_whom_they_dial() -> None:
+    async with talking() as (found, call):
+        a, b = call.caller, call.callee
+        near, far = (
+            found.switch.open_channel(
+                name=f"loopback/2000-{half}", direction=direction, number="1001", caller_name="",
+                destination="2000", context="default",
+            )
+            for half, direction in (("a", "outbound"), ("b", "inbound"))
+        )  # fmt: skip
+        near.variables["originator"], b.variables["originator"] = a.uuid, far.uuid
+        near.variables["other_loopback_leg_uuid"] = far.uuid
+        far.variables["other_loopback_leg_uuid"] = near.uuid
+        found.switch.close_esl()
+        await until(lambda: len(found.of(Connected)) == 2)
+        assert {one.id for one in await found.pbx.channels()} == {a.uuid, b.uuid}
+        assert await found.pbx.variable(b.uuid, LINKEDID) == a.uuid
 
 
 async def test_text_goes_back_as_an_event() -> None:

@@ -1,6 +1,7 @@
 """The server of media WebSockets: who is not let in, how many may ask at once, and how it ends."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 
@@ -51,27 +52,49 @@ async def test_what_is_no_handshake_is_refused(
 
 
 async def test_handshakes_are_bounded_in_number_and_time(heard: Heard) -> None:
-    """Those who say nothing keep nobody out for longer than their time."""
+    """Those who say nothing keep nobody out: the oldest of them gives way."""
     async with (
         MediaSocketServer("127.0.0.1", 0, most_opening=3, open_timeout_s=0.5) as one,
         AsyncExitStack() as slow,
     ):
         one.expect(KEY, Codec.ULAW, heard.clock, heard.batches.append, heard.ended)
-        for number in range(5):
-            reader, writer = await asyncio.open_connection("127.0.0.1", one.port)
-            slow.callback(writer.close)
-            writer.write(b"GET /media HTTP/1.1\r\nX-Slow: ")
-            if number >= 3:
-                assert await end_of(reader)
+        readers = []
+        with capture_logs() as logs:
+            for _ in range(5):
+                reader, writer = await asyncio.open_connection("127.0.0.1", one.port)
+                slow.callback(writer.close)
+                writer.write(b"GET /media HTTP/1.1\r\nX-Slow: ")
+                readers.append(reader)
+            assert [await end_of(reader) for reader in readers[:2]] == [True, True]
         assert one.counters.overrun == 2
-        await until(lambda: one.counters.expired == 3)
+        assert [(log["log_level"], log["reason"]) for log in logs] == [("warning", "overrun")]
         async with dialled(one.port) as pbx:
+            assert (one.counters.overrun, one.counters.expired) == (3, 0)
+            await until(lambda: one.counters.expired == 2)
             await asyncio.sleep(0.6)  # an open connection has no such time
             await pbx.send(start())
             await pbx.send(TONE)
             await until(lambda: heard.audio == TONE)
         counters = one.counters
     assert counters.opened == 6 == counters.admitted + counters.overrun + counters.expired
+
+
+async def test_who_gives_way_is_counted_once() -> None:
+    """Its time runs out in the very turn of the loop in which it is dropped."""
+    async with MediaSocketServer("127.0.0.1", 0, open_timeout_s=0.05) as one:
+        reader, writer = await asyncio.open_connection("127.0.0.1", one.port)
+        await until(lambda: one.counters.opened == 1)
+
+        def make_room() -> None:
+            for connection in list(one._opening):
+                connection.give_up("overrun")
+
+        asyncio.get_running_loop().call_soon(make_room)
+        time.sleep(0.1)  # noqa: ASYNC251 - both are to be due
+        assert await end_of(reader)
+        writer.close()
+    assert one.counters.overrun + one.counters.expired == 1
+    assert one.counters.refused == 0
 
 
 async def test_leaving_closes_every_connection(heard: Heard) -> None:

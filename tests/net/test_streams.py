@@ -35,9 +35,10 @@ def begun(wait_s: float = 5.0) -> tuple[Streams, Posted]:
 
 
 async def connected(streams: Streams) -> None:
-    with streams.starting(ORDER) as wait:
+    with streams.starting(ORDER) as stream:
+        stream.started = True
         assert streams.told(StreamNews(A, Fate.CONNECTED), 1.0) == []
-        await wait()
+        await streams.wait(stream)
 
 
 async def test_a_stream_is_up_once_its_module_says_so() -> None:
@@ -63,25 +64,27 @@ async def test_what_keeps_a_stream_from_coming(
     happens: Callable[[Streams], object], error: type[Exception]
 ) -> None:
     streams, _ = begun()
-    with streams.starting(ORDER) as wait:
+    with streams.starting(ORDER) as stream:
+        stream.started = True
         happens(streams)
         with pytest.raises(error):
-            await wait()
+            await streams.wait(stream)
     assert list(streams.channels()) == []
 
 
 async def test_one_that_never_comes_is_given_up_with_the_mend() -> None:
     streams, _ = begun(wait_s=0.01)
-    with streams.starting(ORDER) as wait, pytest.raises(PbxUnreachable, match=r"media\.advertise"):
-        await wait()
+    with streams.starting(ORDER) as stream, pytest.raises(PbxUnreachable, match=r"media\.advertise"):
+        await streams.wait(stream)
 
 
 async def test_the_end_of_an_earlier_stream_is_not_this_ones() -> None:
     streams, posted = begun()
-    with streams.starting(ORDER) as wait:
+    with streams.starting(ORDER) as stream:
+        stream.started = True
         streams.told(StreamNews(A, Fate.LOST), 1.0)
         streams.told(StreamNews(A, Fate.CONNECTED), 1.0)
-        await wait()
+        await streams.wait(stream)
     assert posted.events == []
 
 
@@ -92,6 +95,22 @@ async def test_a_failure_ends_its_tap() -> None:
     assert isinstance(over, ChannelDestroyed)
     assert over.channel.id == TAP
     assert streams.told(StreamNews(A, Fate.FAILED), 2.0) == []
+
+
+async def test_what_a_fork_tells_of_a_channel_may_be_of_anothers_stream() -> None:
+    streams, posted = begun()
+    await connected(streams)
+    for fate in (Fate.LOST, Fate.FAILED):
+        assert streams.told(StreamNews(A, fate, alone=False), 2.0) == []
+    assert posted.events == []
+    assert [one.id for one in streams.channels()] == [TAP]
+
+
+async def test_one_that_was_never_started_needs_no_stop() -> None:
+    streams, _ = begun()
+    with streams.starting(ORDER):
+        pass
+    assert not streams.forget(ORDER)
 
 
 async def test_a_loss_ends_it_only_if_it_does_not_come_again_by_itself() -> None:

@@ -13,14 +13,10 @@ from bridge.wire.freeswitch import (
     CHECK,
     CONFERENCE,
     Follower,
-    bridges_of,
     cause_of,
-    listed,
-    rows_of,
     tone_call,
 )
 from bridge.wire.pbxevents import (
-    Bridge,
     ChannelCreated,
     ChannelDestroyed,
     ChannelEnteredBridge,
@@ -164,6 +160,13 @@ def event(name: str, channel: str = "a", subclass: str = "", **headers: str) -> 
     return EslEvent(name, subclass, {**usual, **given, **variables}, "")
 
 
+def test_a_conference_is_known_by_its_name_as_lists_tell_no_other() -> None:
+    headers = {"Action": "add-member", "Conference_Name": "room", "Conference_Unique_ID": "c0ffee"}
+    _, entered = Follower().take(event("CUSTOM", subclass=CONFERENCE, **headers))
+    assert isinstance(entered, ChannelEnteredBridge)
+    assert entered.bridge == "conference.room"
+
+
 def test_an_announced_call_is_up_with_its_answer() -> None:
     follower = Follower()
     follower.take(event("CHANNEL_CREATE"))
@@ -237,43 +240,81 @@ def test_unknown_causes_are_none() -> None:
     assert (cause_of("USER_BUSY"), cause_of("NEWER_THAN_US"), cause_of("")) == (17, 0, 0)
 
 
-# Lists.
+def through_loopback(follower: Follower, *, dialled: bool = True) -> list[PbxEvent]:
+    """`a` dials `loopback/2000`, of which the far half dials `b`; or somebody in the PBX itself dials it.
 
-ROWS = {
-    "row_count": 2,
-    "rows": [
-        {
-            "uuid": "a", "direction": "inbound", "created_epoch": "1795344403", "name": "sofia/lo/1001",
-            "cid_name": "Alice", "cid_num": "1001", "dest": "2000", "context": "default",
-            "callstate": "ACTIVE",
-        },
-        {
-            "uuid": "b", "direction": "outbound", "created_epoch": "1795344404", "name": "sofia/lo/2000",
-            "cid_num": "1001", "callee_num": "2000", "callee_name": "Outbound Call", "callstate": "ACTIVE",
-        },
-    ],
-}  # fmt: skip
-
-
-def test_channels_are_listed() -> None:
-    first, second = rows_of(json.dumps(ROWS))
-    a, b = listed(first, up=True, called=False), listed(second, up=False, called=True)
-    assert (a.id, a.number, a.caller_name, a.state, a.extension) == ("a", "1001", "Alice", "Up", "2000")
-    assert (b.id, b.number, b.caller_name, b.state, b.dialled) == ("b", "2000", "", "Down", True)
-    assert a.created == 1795344403
+    Source: mod_loopback.c: the far half is a channel that came in, and its variable names the near one.
+    """
+    near, far = {"Channel_Name": "loopback/2000-a"}, {"Channel_Name": "loopback/2000-b"}
+    by_a = by("a") if dialled else {"Call_Direction": "outbound"}
+    return [
+        each
+        for one in (
+            event("CHANNEL_CREATE", "a", Channel_Name="sofia/lo/1001"),
+            event("CHANNEL_CREATE", "near", **near, **by_a),
+            event("CHANNEL_ORIGINATE", "near", **near, **by_a),
+            event("CHANNEL_CREATE", "far", **far, variable_other_loopback_leg_uuid="near"),
+            event("CHANNEL_CREATE", "b", Channel_Name="sofia/lo/2000", **by("far")),
+            event("CHANNEL_ORIGINATE", "b", Channel_Name="sofia/lo/2000", **by("far")),
+            *(event("CHANNEL_ANSWER", id_) for id_ in ("b", "far", "near", "a")),
+            event("CHANNEL_BRIDGE", "far", Bridge_A_Unique_ID="far", Bridge_B_Unique_ID="b"),
+            event("CHANNEL_BRIDGE", "a", Bridge_A_Unique_ID="a", Bridge_B_Unique_ID="near"),
+        )
+        for each in follower.take(one)
+    ]
 
 
-def test_no_channels_are_no_rows() -> None:
-    assert rows_of('{"row_count":0}') == []
-    assert bridges_of([]) == ()
-    for wrong in ("", "[]", '{"rows":[1]}', "[" * 100_000):
-        with pytest.raises(PbxError):
-            rows_of(wrong)
+def by(originator: str) -> dict[str, str]:
+    return {"Call_Direction": "outbound", "Other_Type": "originator", "Other_Leg_Unique_ID": originator}
 
 
-def test_calls_are_pairs() -> None:
-    rows = [{"uuid": "a", "b_uuid": "b"}, {"uuid": "c", "b_uuid": ""}]
-    assert bridges_of(rows) == (Bridge("a+b", frozenset("ab")),)
+def test_who_is_behind_a_loopback_is_called_by_whoever_is_before_it_and_its_halves_are_nobody() -> None:
+    follower = Follower()
+    assert told(through_loopback(follower)) == [
+        "a made Ring", "b made Down", "a dials b", "b Up", "b meets", "a Up", "a meets",
+    ]  # fmt: skip
+    assert follower.call_of("b") == "a"
+    for half in ("near", "far"):  # it bows out
+        assert follower.take(event("CHANNEL_HANGUP", half)) == []
+        assert follower.take(event("CHANNEL_DESTROY", half)) == []
+    assert follower.call_of("b") == "a"
+
+
+def test_who_is_bridged_with_a_loopback_that_nobody_dialled_calls_whoever_is_behind_it() -> None:
+    """So mod_callcenter reaches an agent."""
+    follower = Follower()
+    events = told(through_loopback(follower, dialled=False))
+    assert events == [
+        "a made Ring",
+        "b made Down",
+        "nobody dials b",
+        "b Up",
+        "b meets",
+        "a Up",
+        "a dials b",
+        "a meets",
+    ]
+    assert follower.call_of("b") == "a"
+
+
+def test_who_is_called_by_a_loopback_that_nobody_dialled_does_not_call_itself() -> None:
+    follower = Follower()
+    follower.take(event("CHANNEL_CREATE", "near", Channel_Name="loopback/2000-a", Call_Direction="outbound"))
+    follower.take(event("CHANNEL_CREATE", "x", Channel_Name="sofia/lo/1", **by("near")))
+    follower.take(event("CHANNEL_BRIDGE", "near", Bridge_A_Unique_ID="near", Bridge_B_Unique_ID="x"))
+    assert follower.call_of("x") == "near"
+
+
+def test_what_the_dialplan_says_on_a_loopback_it_says_of_whoever_dialled_it() -> None:
+    follower = Follower()
+    through_loopback(follower)
+    mark = {"variable_RTZR_CALL": "far/far"}
+    (announced,) = follower.take(event("CUSTOM", "far", ANNOUNCED, Channel_Name="loopback/2000-b", **mark))
+    assert isinstance(announced, ChannelUserevent)
+    assert announced.channel is not None
+    assert announced.channel.id == "a"
+    room = {"Action": "add-member", "Conference_Name": "room", "Channel_Name": "loopback/2000-b"}
+    assert told(follower.take(event("CUSTOM", "far", CONFERENCE, **room))) == ["a meets"]
 
 
 def test_a_call_with_a_tone_is_one_that_nobody_follows() -> None:

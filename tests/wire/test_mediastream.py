@@ -106,7 +106,7 @@ def test_a_fork_that_a_server_asks_to_end_is_not_lost() -> None:
     asked = EslEvent("CUSTOM", "mod_audio_fork::disconnect", {"Unique-ID": "a"}, '{"r":1}')
     assert news(asked) is None
     lost = EslEvent("CUSTOM", "mod_audio_fork::disconnect", {"Unique-ID": "a"}, "")
-    assert news(lost) == StreamNews("a", Fate.LOST)
+    assert news(lost) == StreamNews("a", Fate.LOST, alone=False)
 
 
 def test_what_is_about_no_stream_is_nothing() -> None:

@@ -34,3 +34,37 @@ def test_pbx_clock_set_back_is_followed_after_two_windows() -> None:
     for now in range(1, 400):
         clock.observe(UNIX - 3600 + now, float(now))
     assert clock.monotonic(UNIX - 3600) == pytest.approx(0.0, abs=1e-5)
+
+
+@pytest.mark.parametrize("ahead_s", [-240.0, 300.0])
+def test_pbx_clock_that_was_set_is_followed_at_once(ahead_s: float) -> None:
+    clock = PbxClock(UNIX, 0.0)
+    clock.observe(UNIX + 1, 1.0)
+    clock.observe(UNIX + ahead_s + 2, 2.0)
+    assert clock.call_ms(UNIX + ahead_s + 2, 2.0) == 0.0
+    clock.observe(UNIX + 3, 3.0)  # and set again
+    assert clock.call_ms(UNIX + 3, 3.0) == pytest.approx(0.0, abs=1e-3)
+
+
+def test_events_that_come_very_late_do_no_lasting_harm() -> None:
+    clock = PbxClock(UNIX, 0.0)
+    for stamp in range(60):  # all at once, after a minute without a line
+        clock.observe(UNIX + stamp, 60.0)
+    assert clock.call_ms(UNIX, 60.0) == pytest.approx(59_000)
+
+
+@pytest.mark.parametrize("ahead_s", [-240.0, -3.0, 3.0, 300.0])
+def test_what_the_pbxs_clock_shows_at_a_connect_tells_its_offset_within_half_a_second(ahead_s: float) -> None:
+    clock = PbxClock(UNIX, 0.0)
+    clock.observe(UNIX, 0.0)
+    for shown_ms in (0, 999):
+        clock.shows(UNIX + ahead_s + 100, 100.0 + shown_ms / 1000)
+        assert abs(clock.call_ms(UNIX + ahead_s + 97, 100.0 + shown_ms / 1000) - 3500) <= 500 + 1
+        clock = PbxClock(UNIX, 0.0)
+
+
+@pytest.mark.parametrize("into_ms", [0, 500, 999])
+def test_whole_seconds_that_agree_with_what_is_known_change_nothing(into_ms: int) -> None:
+    clock = PbxClock(UNIX, 0.0)
+    clock.shows(UNIX + 10, 10.0 + into_ms / 1000)
+    assert clock.monotonic(UNIX) == pytest.approx(0.0, abs=1e-5)

@@ -71,6 +71,8 @@ class Channel:
     """With whom it is bridged now."""
     held: bool = False
     parked: bool = False
+    application: tuple[str, str] = ("", "")
+    """What runs on it and with which arguments, where that is no call's bridge."""
     codec: bool = False
     """Whether its media is set up."""
     variables: dict[str, str] = field(default_factory=dict)
@@ -164,8 +166,8 @@ class Channel:
             "cid_num": self.number,
             "ip_addr": "127.0.0.1",
             "dest": self.destination,
-            "application": "bridge" if self.direction == "inbound" else "",
-            "application_data": "",
+            "application": self.application[0] or ("bridge" if self.direction == "inbound" else ""),
+            "application_data": self.application[1],
             "dialplan": "XML",
             "context": self.context,
             "read_codec": codec,
