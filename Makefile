@@ -10,7 +10,8 @@
 #                   BENCH=legs: what a leg costs, by number and setting (FULL=1 longer, LEGS=200 one step);
 #                   BENCH=bill: what a tap costs the PBX; BENCH=overload: more calls than there is room for;
 #                   BENCH=ladder: where the CPU goes, the media path rung by rung under real pacing;
-#                   BENCH=parts: each part of the media path beside the least it can cost
+#                   BENCH=parts: each part of the media path beside the least it can cost;
+#                   BENCH=deliveries: events through the outbox to a webhook and to Redis, on one core
 #   make soak       calls come and go for MINUTES=30: descriptors, tasks and memory must stay flat
 #   make check      ruff and mypy
 #   make lock       write requirements*.txt anew (needs uv)
@@ -39,6 +40,7 @@ demo: $(RUN)
 
 test: $(DEV)
 	$(BIN)/python -m tests.asterisk.install
+	$(BIN)/python -m tests.redisserver
 ifdef ARGS
 	$(PYTEST) $(ARGS)
 else

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from rich.console import Console
 
-from bench import bill, churn, ladder, latency, legs, outage, overload, parts, tokens
+from bench import bill, churn, deliveries, ladder, latency, legs, outage, overload, parts, tokens
 from bench.loops import run
 from bench.outcome import RESULTS, Advance, Outcome, keep, progress, show
 from bridge import logs
@@ -33,6 +33,7 @@ def _benches() -> dict[str, _Bench]:
         "bill": _Bench(bill.run, bill.work()),
         "overload": _Bench(overload.run, overload.STEPS),
         "parts": _Bench(parts.run, len(parts.PARTS)),
+        "deliveries": _Bench(deliveries.run, deliveries.Size().steps),
         "ladder": _Bench(ladder.run, ladder.ROUNDS * len(ladder.TURNS)),
     }
 

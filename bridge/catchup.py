@@ -7,7 +7,7 @@ sending may cost its seconds twice, and cannot tell a word twice.
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any, Protocol
@@ -103,16 +103,19 @@ class CatchUp:
         client: Client,
         room: Callable[[], bool],
         publish: Callable[[Event], None],
+        written: Callable[[], Awaitable[bool]] | None = None,
         *,
         pauses: Pauses = DEFAULTS,
         unix: Callable[[], float] = time.time,
     ) -> None:
-        """`room`: whether RTZR has room for a job now."""
+        """`room`: whether RTZR has room for a job now. `written` waits until what was published is on the
+        disk, and says whether it is: before that, no job goes."""
         self._jobs = spool.jobs
         self._poll_s = spool.settings.poll_s
         self._client = client
         self._room = room
         self._publish = publish
+        self._written = written
         self._pauses = pauses
         self._unix = unix
         self._tries = 0
@@ -176,8 +179,7 @@ class CatchUp:
         except Refused as refused:
             return await self._refused(claim, refused)
         if state is not None and state.status is Status.COMPLETED:
-            await self._tell(claim, state)
-            return 0.0
+            return await self._tell(claim, state)
         return await self._failed(claim)
 
     async def _send(self, claim: Claim) -> None:
@@ -213,16 +215,20 @@ class CatchUp:
             await asyncio.sleep(pause)
         return None
 
-    async def _tell(self, claim: Claim, state: State) -> None:
-        """Publish first, delete then: killed in between, the same ids come once more."""
+    async def _tell(self, claim: Claim, state: State) -> float:
+        """Publish first, delete then: killed in between, the same ids come once more. Seconds to pause."""
         told = [utterance for utterance in state.utterances if utterance.text.strip()]
         for number, utterance in enumerate(told):
             self._publish(late_event(claim.job, number, utterance, self._unix()))
+        if self._written is not None and not await self._written():
+            _log.error("late transcripts not written; job is kept", leg=str(claim.job.head.leg))
+            return self._pauses.longest_s
         self.counters.utterances += len(told)
         self.counters.done += 1
         ms = claim.job.end_ms - claim.job.start_ms
         _log.info("late transcripts", leg=str(claim.job.head.leg), utterances=len(told), ms=ms)
         await self._end(claim, claim.done)
+        return 0.0
 
     async def _failed(self, claim: Claim) -> float:
         """Once more, then no more."""

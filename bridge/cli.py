@@ -24,11 +24,13 @@ from rich.text import Text
 from bridge import check, daemon, explain, logs
 from bridge import demo as demonstration
 from bridge import transcribe as transcription
+from bridge.admin import command as deliveries
 from bridge.config import DEFAULT_CONFIG, Config, ConfigError, load, yamltree
 from bridge.config.faults import line_of
 from bridge.emulator.knobs import turned
 from bridge.emulator.server import Emulator, Knobs
 from bridge.loops import new_loop
+from bridge.schema import command as schema
 from bridge.sinks.console import ConsoleSink, log_stream, terminal
 from bridge.sinks.jsonl import JsonlSink
 
@@ -372,7 +374,9 @@ def _for_a_file(config: Path | None, *, emulated: bool) -> Config:
 
 
 app.command("check", short_help="Try everything that a call will need.")(check.command)
+app.command("deliveries", short_help="Show what waits for receivers; retry or drop it.")(deliveries.command)
 app.command("explain", short_help="Say which rule chooses a call, and why.")(explain.command)
+app.command("schema", short_help="Print the events' or the YAML's schema.")(schema.command)
 
 
 def _say_how_it_went(outcome: transcription.Outcome) -> None:

@@ -4,9 +4,10 @@ Nothing here puts a secret's value into an exception, a repr or a log.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 VARIABLES = {
     "client_id": "RTZR_CLIENT_ID",
@@ -21,6 +22,7 @@ DEFAULT_PASSWORD = "ClueCon"  # noqa: S105 - it is everybody's
 """FreeSWITCH's, of its event socket, as it is installed."""
 
 _LONGEST = 4096
+_SHORTEST_TOKEN = 16
 _SECRET_KEY = re.compile(
     r"(clientid|secret|password|passwd|passphrase|token|apikey|privatekey|credential|authorization)s?$"
 )
@@ -35,6 +37,10 @@ class Secrets:
     ari_password: str = field(default="", repr=False)
     ami_secret: str = field(default="", repr=False)
     esl_password: str = field(default="", repr=False)
+    named: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Those whose variables the YAML names, by variable."""
+    feed_token: str = field(default="", repr=False)
+    """What readers of the live feed show; the YAML names its variable."""
 
 
 class _Unusable(ValueError):
@@ -48,7 +54,7 @@ def looks_secret(key: str) -> bool:
 
 def read(environ: Mapping[str, str], needed: tuple[str, ...]) -> tuple[Secrets, list[str]]:
     """The `needed` fields of `Secrets`, and a line for each that cannot be had; an empty variable is none."""
-    values: dict[str, str] = {}
+    values: dict[str, Any] = {}
     faults: list[str] = []
     for name in needed:
         try:
@@ -56,6 +62,31 @@ def read(environ: Mapping[str, str], needed: tuple[str, ...]) -> tuple[Secrets, 
         except _Unusable as error:
             faults.append(str(error))
     return Secrets(**values), faults
+
+
+def read_named(environ: Mapping[str, str], variables: Iterable[str]) -> tuple[dict[str, str], list[str]]:
+    """The secrets in variables that the YAML names, and a line for each that cannot be had; as `read`."""
+    values: dict[str, str] = {}
+    faults: list[str] = []
+    for variable in dict.fromkeys(variables):
+        try:
+            values[variable] = _one(environ, variable)
+        except _Unusable as error:
+            faults.append(str(error))
+    return values, faults
+
+
+def read_token(environ: Mapping[str, str], variable: str) -> tuple[str, list[str]]:
+    """The token that `variable` (or `<variable>_FILE`) holds, and a line where it cannot be had or is guessed
+    too soon."""
+    try:
+        token = _one(environ, variable)
+    except _Unusable as error:
+        return "", [str(error)]
+    if len(token) < _SHORTEST_TOKEN:
+        mend = f"give {_SHORTEST_TOKEN} characters or more, such as `openssl rand -hex 16` prints"
+        return "", [f"{variable}: is too short for a token that everybody may guess at; {mend}"]
+    return token, []
 
 
 def _one(environ: Mapping[str, str], variable: str) -> str:

@@ -4,12 +4,8 @@ Wiring and signals only: no protocol, no decision about a call.
 """
 
 import asyncio
-import errno
-import os
 import signal
-import socket
-import ssl
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack
 
 import structlog
@@ -17,15 +13,15 @@ from rich.console import Console
 
 from bridge.catchup import CatchUp
 from bridge.config import Config, ConfigError
-from bridge.desk import Desks, LocalDesks
+from bridge.desk import Desks
 from bridge.groups import first_of
 from bridge.inlets import Inlets
 from bridge.load import collect_seldom, raise_file_limit, watch_load
 from bridge.meter import Meter
 from bridge.net.rtzr import Session
+from bridge.opening import Outlets, check_bind, open_door, open_outlets, open_spool
 from bridge.quota import Governor
 from bridge.sinks.fanout import FanOut
-from bridge.spool import Spool
 from bridge.switchboard import Switchboard
 from bridge.visit import receive
 from bridge.wiring import (
@@ -34,8 +30,6 @@ from bridge.wiring import (
     build_governor,
     build_pbx_sink,
     build_rtzr,
-    build_sinks,
-    build_spool,
     build_switchboard,
     build_tokens,
     open_pbx,
@@ -48,7 +42,9 @@ from bridge.workers import Workers
 _log = structlog.get_logger()
 
 _LAST_WORDS_S = 5.0
-"""How long legs that are forced to end have for their last events."""
+"""How long legs that are forced to end have for their last events, and then these for their sinks."""
+_LAST_SENDS_S = 5.0
+"""How long endpoints have to take what waits for them; the rest waits for the next start."""
 
 
 async def run(config: Config, console: Console | None = None) -> int:
@@ -70,109 +66,66 @@ def _fault(group: ExceptionGroup) -> BaseException:
 
 
 async def _run(config: Config, console: Console | None) -> int:
-    _check_bind(config.media.bind)
+    check_bind(config.media.bind)
     raise_file_limit()
     stop, force = asyncio.Event(), asyncio.Event()
     _on_signals(lambda: force.set() if stop.is_set() else stop.set())
-    sinks = build_sinks(config, console)
-    async with AsyncExitStack() as opened, asyncio.TaskGroup() as tasks:
-        for sink in sinks:
-            tasks.create_task(sink.run())
-        tokens = await opened.enter_async_context(build_tokens(config))
-        speech = build_rtzr(config, tokens)
-        governor = build_governor(config, speech)
-        pbx = await opened.enter_async_context(open_pbx(config))
-        if (told := build_pbx_sink(config, pbx)) is not None:
-            sinks.append(told)
-            tasks.create_task(told.run())
-        publish = FanOut(sinks, config.sinks_of_rules).publish
-        spool = await _open_spool(config, opened)
-        works: list[Coroutine[None, None, None]] = []
-        desks: Desks
-        lobby: Inlets | None = None
-        if (number := workers_of(config)) == 1:
-            desks = local = build_desks(config, ports_of(config, 0), governor, speech, publish, spool)
-            lobby = await _open_door(config, local, opened)
-            works += [watch_load(local.observe), collect_seldom(local.__len__)]
-        else:
-            desks = await opened.enter_async_context(Workers(config, number, tokens, governor, publish))
-        switchboard = build_switchboard(config, pbx, desks, publish, _mix_when(config, governor))
-        meter = Meter(switchboard, desks, pbx, tokens, governor, sinks)
-        works += [tokens.keep_fresh(), switchboard.run(), meter.run()]
-        if lobby is not None:
-            works.append(receive(pbx, lobby, switchboard))
-        if spool is not None:
-            files = await opened.enter_async_context(build_files(config, tokens))
-            works.append(CatchUp(spool, files, governor.room, publish).run())
-        working = [tasks.create_task(work) for work in works]
-        await stop.wait()
-        orderly = await _drain(switchboard, config.drain_s, force)
-        for task in working:
-            task.cancel()
-        await asyncio.wait(working, timeout=_LAST_WORDS_S)
-        if config.pbx == "asterisk" and config.asterisk.via == "ari":  # else nobody is ever sent to us
-            await switchboard.leave()
-        for sink in sinks:
-            sink.close()
+    async with AsyncExitStack() as opened:
+        outlets = await open_outlets(config, console, opened)
+        async with asyncio.TaskGroup() as tasks:
+            writing = [tasks.create_task(sink.run()) for sink in outlets.sinks]
+            sending = tasks.create_task(outlets.deliveries.run()) if outlets.deliveries else None
+            tokens = await opened.enter_async_context(build_tokens(config))
+            speech = build_rtzr(config, tokens)
+            governor = build_governor(config, speech)
+            pbx = await opened.enter_async_context(open_pbx(config))
+            if (told := build_pbx_sink(config, pbx)) is not None:
+                outlets.sinks.append(told)
+                writing.append(tasks.create_task(told.run()))
+            publish = FanOut(outlets.sinks, config.sinks_of_rules).publish
+            spool = await open_spool(config, opened)
+            works: list[Coroutine[None, None, None]] = []
+            desks: Desks
+            lobby: Inlets | None = None
+            if (number := workers_of(config)) == 1:
+                desks = local = build_desks(config, ports_of(config, 0), governor, speech, publish, spool)
+                lobby = await open_door(config, local, opened)
+                works += [watch_load(local.observe), collect_seldom(local.__len__)]
+            else:
+                desks = await opened.enter_async_context(Workers(config, number, tokens, governor, publish))
+            switchboard = build_switchboard(config, pbx, desks, publish, _mix_when(config, governor))
+            meter = Meter(switchboard, desks, pbx, tokens, governor, outlets.sinks)
+            works += [tokens.keep_fresh(), switchboard.run(), meter.run()]
+            if lobby is not None:
+                works.append(receive(pbx, lobby, switchboard))
+            if spool is not None:
+                files = await opened.enter_async_context(build_files(config, tokens))
+                works.append(CatchUp(spool, files, governor.room, publish, outlets.written).run())
+            working = [tasks.create_task(work) for work in works]
+            await stop.wait()
+            orderly = await _drain(switchboard, config.drain_s, force)
+            await _cancel(working)
+            if config.pbx == "asterisk" and config.asterisk.via == "ari":  # else nobody is ever sent to us
+                await switchboard.leave()
+            orderly &= await _last_events(outlets, writing, force)
+            if sending is not None:
+                sending.cancel()
     return 0 if orderly else 1
 
 
-def _check_bind(address: str) -> None:
-    """Raises ConfigError when RTP could not be received at `media.bind`: now, not at the first call."""
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    with socket.socket(family, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.bind((address, 0))
-        except OSError as error:
-            fault = (
-                f"media.bind: {address} is not to be had ({error.strerror}); give an address of this machine"
-            )
-            raise ConfigError([fault]) from None
+async def _cancel(working: Sequence[asyncio.Task[None]]) -> None:
+    for task in working:
+        task.cancel()
+    await asyncio.wait(working, timeout=_LAST_WORDS_S)
 
 
-async def _open_door(config: Config, desks: LocalDesks, opened: AsyncExitStack) -> Inlets:
-    """Where calls come that the dialplan sends. Raises ConfigError when the port cannot be had."""
-    opened.push_async_callback(desks.inlets.close)
-    if config.pbx == "freeswitch":
-        await _open_streams(desks)
-    if config.media.audiosocket_calls:
-        try:
-            await desks.inlets.audiosocket()
-        except OSError as error:
-            port, reason = config.media.audiosocket_port, error.strerror
-            fault = f"media.audiosocket_port: {port} is not to be had ({reason}); give another one"
-            raise ConfigError([fault]) from None
-    return desks.inlets
-
-
-async def _open_streams(desks: LocalDesks) -> None:
-    """Where FreeSWITCH's streams come: now, not at the first call. Raises ConfigError."""
-    try:
-        await desks.inlets.audiostream()
-    except ssl.SSLError:
-        fault = "freeswitch.media_tls_cert: is no PEM certificate, or media_tls_key not its key; give both"
-        raise ConfigError([fault]) from None
-    except OSError as error:
-        file = error.errno in (errno.ENOENT, errno.EACCES, errno.EISDIR)  # ssl does not say which
-        what = "freeswitch.media_tls_cert or media_tls_key" if file else "media.websocket_port"
-        fault = f"{what}: is not to be had ({os.strerror(error.errno or 0)}); give another one"
-        raise ConfigError([fault]) from None
-
-
-async def _open_spool(config: Config, opened: AsyncExitStack) -> Spool | None:
-    """The spool, if one is asked for. Raises ConfigError when its folder cannot be had."""
-    spool = build_spool(config)
-    if spool is None:
-        return None
-    try:
-        await asyncio.to_thread(spool.check)
-    except OSError as error:
-        folder, reason = config.spool.folder, error.strerror
-        fault = f"spool.folder: {folder} is not to be had ({reason}); give a folder of this user"
-        raise ConfigError([fault]) from None
-    spool.start()
-    opened.push_async_callback(asyncio.to_thread, spool.stop)
-    return spool
+async def _last_events(outlets: Outlets, writing: Sequence[asyncio.Task[None]], force: asyncio.Event) -> bool:
+    """Out with what waits, the endpoints' after the outbox has all; False when a second signal came first."""
+    for sink in outlets.sinks:
+        sink.close()
+    if writing:
+        await asyncio.wait(writing, timeout=_LAST_WORDS_S)
+    return outlets.deliveries is None or await _unless(force, outlets.deliveries.finish(_LAST_SENDS_S))
 
 
 def _mix_when(config: Config, governor: Governor[Session]) -> Callable[[int], bool] | None:
@@ -192,11 +145,16 @@ def _on_signals(told: Callable[[], None]) -> None:
 async def _drain(switchboard: Switchboard, patience_s: float, force: asyncio.Event) -> bool:
     """Let live legs finish; False when a second signal came first."""
     _log.info("stopping", legs=switchboard.legs, patience_s=patience_s)
-    draining = asyncio.create_task(switchboard.drain(patience_s))
+    return await _unless(force, switchboard.drain(patience_s))
+
+
+async def _unless(force: asyncio.Event, work: Coroutine[None, None, None]) -> bool:
+    """Whether the work came to its end before it was forced to."""
+    working = asyncio.create_task(work)
     forcing = asyncio.create_task(force.wait())
     try:
-        await asyncio.wait({draining, forcing}, return_when=asyncio.FIRST_COMPLETED)
-        return draining.done()
+        await asyncio.wait({working, forcing}, return_when=asyncio.FIRST_COMPLETED)
+        return working.done()
     finally:
-        draining.cancel()
+        working.cancel()
         forcing.cancel()

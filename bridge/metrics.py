@@ -54,12 +54,40 @@ EVENTS = Counter(
     ["sink", "fate"],
     registry=REGISTRY,
 )
-
+FEED_READERS = Gauge("rtzr_bridge_feed_readers", "Readers of the live feed now", registry=REGISTRY)
+FEED_DROPPED = Counter(
+    "rtzr_bridge_feed_dropped", "Readers of the live feed that were too slow and let go", registry=REGISTRY
+)
 
 PBX = Counter(
     "rtzr_bridge_pbx",
     "Connections to the PBX, events and requests by what became of them",
     ["fate"],
+    registry=REGISTRY,
+)
+
+OUTBOX = Counter(
+    "rtzr_bridge_outbox",
+    "Events of the outbox by fate: written, delivered, dropped_full, ...",
+    ["fate"],
+    registry=REGISTRY,
+)
+OUTBOX_DEGRADED = Gauge(
+    "rtzr_bridge_outbox_degraded", "1 while the outbox cannot be written, or is full", registry=REGISTRY
+)
+DELIVERIES = Counter(
+    "rtzr_bridge_deliveries",
+    "By endpoint: events sent and given_up, and sends that failed",
+    ["endpoint", "fate"],
+    registry=REGISTRY,
+)
+DELIVERIES_WAITING = Gauge(
+    "rtzr_bridge_deliveries_waiting", "Events that wait for an endpoint", ["endpoint"], registry=REGISTRY
+)
+DELIVERIES_OLDEST = Gauge(
+    "rtzr_bridge_deliveries_oldest_seconds",
+    "How long the oldest event has waited for an endpoint",
+    ["endpoint"],
     registry=REGISTRY,
 )
 

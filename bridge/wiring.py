@@ -24,11 +24,12 @@ from bridge.net.ari import Ari
 from bridge.net.filestt import FileStt
 from bridge.net.freeswitch import FreeSwitch
 from bridge.net.rtzr import Rtzr, Session, Tokens, TokenSource
+from bridge.outbox import Outbox, OutboxSettings
 from bridge.pbx import Pbx
 from bridge.permit import Speech
 from bridge.quota import Governor
 from bridge.sinks.console import ConsoleSink
-from bridge.sinks.jsonl import JsonlSink
+from bridge.sinks.jsonl import JsonlSettings, JsonlSink
 from bridge.sinks.pbx import PbxSink, as_event, as_variable
 from bridge.sinks.queued import QueuedSink
 from bridge.spool import Spool, SpoolSettings
@@ -51,8 +52,16 @@ def build_sinks(config: Config, console: Console | None = None) -> list[QueuedSi
     if config.sinks.console.enabled:
         sinks.append(ConsoleSink(partials=config.sinks.console.partials, console=console))
     if config.sinks.jsonl.path is not None:
-        sinks.append(JsonlSink(Path(config.sinks.jsonl.path)))
+        sinks.append(JsonlSink(Path(config.sinks.jsonl.path), jsonl_settings(config)))
     return sinks
+
+
+def jsonl_settings(config: Config) -> JsonlSettings:
+    """How the file of events is kept."""
+    jsonl = config.sinks.jsonl
+    return JsonlSettings(
+        max_bytes=round(jsonl.max_mb * 1_000_000), keep=jsonl.keep, sync=jsonl.sync == "batch"
+    )
 
 
 def build_pbx_sink(config: Config, pbx: Pbx) -> PbxSink | None:
@@ -228,6 +237,14 @@ def build_spool(config: Config) -> Spool | None:
     if settings.folder is None:
         return None
     return Spool(SpoolSettings(Path(settings.folder), settings.max_mb, settings.keep_days))
+
+
+def build_outbox(config: Config) -> Outbox | None:
+    """The outbox, if one is asked for; not open, and without endpoints."""
+    settings = config.outbox
+    if settings.path is None:
+        return None
+    return Outbox(Path(settings.path), OutboxSettings(settings.max_mb, settings.keep_days, settings.sync))
 
 
 def build_desks(

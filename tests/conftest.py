@@ -1,11 +1,16 @@
-"""What holds for every test: asyncio's debug mode, hypothesis at our scale, and no skip where CI is set."""
+"""What holds for every test: asyncio's debug mode, hypothesis at our scale, no skip where CI is set, and a
+real Redis.
+"""
 
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
+from tests import redisserver
+from tests.redisserver import RedisServer
 from tests.scale import scaled
 
 # For the bridges that tests start as processes of their own; pytest's own loops are pyproject.toml's affair.
@@ -36,3 +41,22 @@ def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest
     report = yield
     _unskip(report)
     return report
+
+
+@pytest.fixture(scope="session")
+def redis_installed() -> None:
+    """Installs it where it is missing. With CI set its absence is a failure, elsewhere a loud skip."""
+    if redisserver.ready():
+        return
+    if reason := redisserver.why_not():
+        if os.environ.get("CI"):
+            pytest.fail(f"real Redis missing: {reason}", pytrace=False)
+        pytest.skip(f"REAL REDIS NOT TESTED: {reason}")
+    redisserver.install()
+
+
+@pytest.fixture
+def redis(redis_installed: None, tmp_path: Path) -> Iterator[RedisServer]:
+    """One of the test's own."""
+    with RedisServer(tmp_path) as running:
+        yield running

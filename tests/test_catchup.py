@@ -4,7 +4,7 @@ import asyncio
 import os
 import threading
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -73,10 +73,14 @@ class Bench:
 
 @asynccontextmanager
 async def catching_up(
-    spool: Spool, client: Any, room: Callable[[], bool] = lambda: True, pauses: Pauses = QUICK
+    spool: Spool,
+    client: Any,
+    room: Callable[[], bool] = lambda: True,
+    pauses: Pauses = QUICK,
+    written: Callable[[], Awaitable[bool]] | None = None,
 ) -> AsyncIterator[Bench]:
     events: list[Event] = []
-    catchup = CatchUp(spool, client, room, events.append, pauses=pauses)
+    catchup = CatchUp(spool, client, room, events.append, written, pauses=pauses)
     task = asyncio.create_task(catchup.run())
     try:
         yield Bench(spool, catchup, events)
@@ -276,6 +280,22 @@ async def test_a_job_that_fails_twice_is_put_aside_with_its_audio(tmp_path: Path
         "file given up; its audio is kept in failed/"
     ]
     spool.stop()
+
+
+async def test_no_job_goes_before_what_it_told_is_on_the_disk(tmp_path: Path) -> None:
+    spool, answers = spool_in(tmp_path), [False, True]
+    owe(spool, 2)
+    jobs: list[int] = []
+
+    async def written() -> bool:
+        jobs.append(spool.jobs.count())
+        return answers.pop(0)
+
+    async with Emulator() as emulator, against(emulator, spool, written=written) as bench:
+        await bench.all_done()
+        assert len({event.id for event in bench.events}) == 1
+        assert len(bench.events) == 2
+    assert jobs == [1, 1]
 
 
 async def test_a_lost_answer_costs_a_second_job_and_tells_nothing_twice(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from bridge.credentials import VARIABLES, Secrets, looks_secret, read
+from bridge.credentials import VARIABLES, Secrets, looks_secret, read, read_named
 
 
 def one(environ: dict[str, str]) -> tuple[str, list[str]]:
@@ -41,6 +41,16 @@ def test_all_from_variables() -> None:
 
 def test_what_is_not_needed_is_not_read() -> None:
     assert read({"ARI_PASSWORD": "x"}, ("client_id",))[0].ari_password == ""
+
+
+def test_those_that_the_yaml_names(file: Path) -> None:
+    file.write_text("two\n")
+    environ = {"A": "one", "B_FILE": str(file), "D": " x"}
+    values, (missing, spaced) = read_named(environ, ("A", "B", "C", "A", "D"))
+    assert values == {"A": "one", "B": "two"}
+    assert missing.startswith("C: is not set")
+    assert spaced.startswith("D: begins or ends with a space")
+    assert "one" not in repr(Secrets(named=values))
 
 
 def test_repr_hides_all() -> None:

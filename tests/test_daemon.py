@@ -1,6 +1,7 @@
 """bridge/daemon.py: what it cannot have on this machine is one clear fault, before any call."""
 
 import socket
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -46,3 +47,14 @@ async def test_a_folder_that_is_not_to_be_had_is_named(tmp_path: Path) -> None:
     file.write_text("")
     (line,) = await refused(spool={"folder": str(file / "spool")})
     assert line.startswith("spool.folder: ")
+
+
+async def test_a_feeds_port_and_a_commands_socket_that_are_not_to_be_had_are_named(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        (line,) = await refused(sinks={"console": {"enabled": False}, "feed": {"port": port}})
+    assert line.startswith(f"sinks.feed.port: 127.0.0.1:{port} is not to be had (Address already in use")
+    path = str(tmp_path / "none" / "admin.sock")
+    (line,) = await refused(admin={"socket": path}, outbox={"path": str(tmp_path / "o.db")})
+    assert line.startswith(f"admin.socket: {path} is not to be had (No such file or directory)")
+    assert "outbox" not in [thread.name for thread in threading.enumerate()], "it is closed again"

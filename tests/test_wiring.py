@@ -5,10 +5,11 @@ from pathlib import Path
 import pytest
 
 from bridge.config import Config, ConfigError, load
+from bridge.outbox import OutboxSettings
 from bridge.sinks.console import ConsoleSink
 from bridge.sinks.jsonl import JsonlSink
 from bridge.wire.gate import GateSettings, Mode
-from bridge.wiring import build_sinks, leg_settings, settled, stream_options
+from bridge.wiring import build_outbox, build_sinks, leg_settings, settled, stream_options
 
 ENVIRON = {"RTZR_CLIENT_ID": "id", "RTZR_CLIENT_SECRET": "secret", "ARI_PASSWORD": "password"}
 
@@ -58,6 +59,22 @@ def test_the_gates_defaults_are_the_same_in_both_places() -> None:
 async def test_sinks_are_the_yamls(tmp_path: Path, text: str, kinds: list[type]) -> None:
     sinks = build_sinks(configured(tmp_path, text.replace("FOLDER", str(tmp_path))))
     assert [type(sink) for sink in sinks] == kinds
+
+
+async def test_an_outbox_is_the_yamls(tmp_path: Path) -> None:
+    assert build_outbox(Config()) is None
+    text = f"outbox: {{path: {tmp_path}/o.db, max_mb: 1, keep_days: 2, sync: full}}"
+    outbox = build_outbox(configured(tmp_path, text))
+    assert outbox is not None
+    assert outbox.settings == OutboxSettings(max_mb=1, keep_days=2, sync="full")
+    await outbox.open()
+    await outbox.close()
+    assert (tmp_path / "o.db").exists()
+
+
+def test_the_outboxs_defaults_are_the_same_in_both_places() -> None:
+    given = Config().outbox
+    assert OutboxSettings(given.max_mb, given.keep_days, given.sync) == OutboxSettings()
 
 
 def test_workers_by_themselves_are_given_no_port_twice(

@@ -6,6 +6,7 @@ Nothing here prints, logs or exits.
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -24,7 +25,9 @@ from bridge.config.faults import (
     secret_keys,
     without,
 )
+from bridge.config.section import Section
 from bridge.config.sections import (
+    Admin,
     Asterisk,
     Cost,
     FreeSwitch,
@@ -32,15 +35,16 @@ from bridge.config.sections import (
     Hangup,
     Log,
     Media,
+    Outbox,
     Overload,
     Quota,
     Rtzr,
-    Section,
-    Sinks,
     Spool,
 )
+from bridge.config.sinks import Sinks
 from bridge.config.values import WorkerNumber, loopback
 from bridge.credentials import DEFAULT_PASSWORD, Secrets
+from bridge.wire.webhook import SecretFault, key
 
 __all__ = ["DEFAULT_CONFIG", "Config", "ConfigError", "Secrets", "load"]
 
@@ -51,6 +55,8 @@ _MENDS_OF_SINKS = {
     "console": ("sinks.console.enabled",),
     "jsonl": ("sinks.jsonl.path",),
     "pbx": ("sinks.pbx.user_event", "sinks.pbx.variable"),
+    "outbox": ("outbox.path",),
+    "feed": ("sinks.feed.port",),
 }
 """Which keys turn a sink on."""
 
@@ -69,10 +75,12 @@ class Config(Section):
     quota: Quota = Quota()
     cost: Cost = Cost()
     spool: Spool = Spool()
+    outbox: Outbox = Outbox()
     workers: WorkerNumber = 1
     overload: Overload = Overload()
     drain_s: Annotated[float, Field(ge=0, le=3600)] = 30
     sinks: Sinks = Sinks()
+    admin: Admin = Admin()
     log: Log = Log()
 
     _secrets: Secrets = PrivateAttr(default_factory=Secrets)
@@ -119,6 +127,8 @@ class Config(Section):
             *self._for_freeswitch(),
             *self._text_for_the_pbx(),
             *self._rules_between_rules(),
+            *self._rules_of_webhooks(),
+            *self._rules_of_redis(),
         )
 
     def _for_freeswitch(self) -> Iterator[Rule]:
@@ -191,7 +201,36 @@ class Config(Section):
             for sink in rule.sinks or ():
                 mends = _MENDS_OF_SINKS[sink]
                 text = f"names {sink}, which is off; set {' or '.join(mends)}, or leave it out here"
-                yield Rule(sink in self.sinks.on, (f"rules.{number}.sinks", *mends), text)
+                yield Rule(sink in self.sinks_on, (f"rules.{number}.sinks", *mends), text)
+
+    def _rules_of_webhooks(self) -> Iterator[Rule]:
+        yield Rule(
+            self.outbox.path is not None or not self.sinks.webhooks,
+            ("outbox.path", "sinks.webhooks"),
+            "is missing: events wait there until the webhooks have them; give a file on a local disk, "
+            "such as /var/lib/rtzr-bridge/outbox.db",
+        )
+        known = {rule.name for rule in self.rules}
+        for number, webhook in enumerate(self.sinks.webhooks):
+            yield Rule(
+                known.issuperset(webhook.rules or ()),
+                (f"sinks.webhooks.{number}.rules", "rules"),
+                "names a rule that is not there; name those under rules:, or leave it out for every call",
+            )
+
+    def _rules_of_redis(self) -> Iterator[Rule]:
+        redis = self.sinks.redis
+        yield Rule(
+            self.outbox.path is not None or redis.url is None,
+            ("outbox.path", "sinks.redis.url"),
+            "is missing: events wait there until Redis has them; give a file on a local disk, "
+            "such as /var/lib/rtzr-bridge/outbox.db",
+        )
+        yield Rule(
+            {rule.name for rule in self.rules}.issuperset(redis.rules or ()),
+            ("sinks.redis.rules", "rules"),
+            "names a rule that is not there; name those under rules:, or leave it out for every call",
+        )
 
     def _fitting(self, number: int, name: str) -> Rule:
         """Whether what a rule changes goes together with what it does not."""
@@ -208,9 +247,19 @@ class Config(Section):
         return self.freeswitch.trunk_contexts if self.pbx == "freeswitch" else self.asterisk.trunk_contexts
 
     @property
+    def sinks_on(self) -> frozenset[str]:
+        """The names of the sinks that are on, the outbox being one."""
+        return self.sinks.on | ({"outbox"} if self.outbox.path is not None else frozenset())
+
+    @property
     def sinks_of_rules(self) -> dict[str, frozenset[str]]:
         """The names of the sinks that the calls of a rule go to, where it names some."""
         return {rule.name: frozenset(rule.sinks) for rule in self.rules if rule.sinks is not None}
+
+    @property
+    def secret_variables(self) -> tuple[str, ...]:
+        """The environment variables that the YAML names for secrets."""
+        return (*sorted(self.sinks.keys_of_webhooks), *self.sinks.redis.variables)
 
     def ruled(self, name: str) -> "Config":
         """The same configuration with what the rule `name` changes. Raises ValidationError."""
@@ -234,7 +283,7 @@ class Config(Section):
 
 def load(path: Path, environ: Mapping[str, str], *, pbx: bool = True, rtzr: bool = True) -> Config:
     """The configuration in `path`, with the secrets of `environ` (the PBX's only if `pbx`, RTZR's only if
-    `rtzr`).
+    `rtzr`, those that the YAML names only if both).
 
     Raises ConfigError, whose text is one line a fault: every fault of the file and the environment at once.
     """
@@ -249,6 +298,9 @@ def load(path: Path, environ: Mapping[str, str], *, pbx: bool = True, rtzr: bool
     lines += _environment(missing)
     if config is not None:
         lines += _environment(_known_to_all(config, secrets))
+        if pbx and rtzr:  # the daemon, and nothing less, opens what these are for
+            secrets, missing = _with_named(config, secrets, environ)
+            lines += _environment(missing)
     if lines or config is None:
         raise ConfigError(lines)
     return config.with_secrets(secrets)
@@ -263,6 +315,21 @@ def _known_to_all(config: Config, secrets: Secrets) -> list[str]:
         return []
     mend = "set another in event_socket.conf.xml, or freeswitch.default_password_allowed: true"
     return [f"ESL_PASSWORD: is the one that every FreeSWITCH has at first; {mend}"]
+
+
+def _with_named(config: Config, secrets: Secrets, environ: Mapping[str, str]) -> tuple[Secrets, list[str]]:
+    """Also the secrets whose variables the YAML names, and what is wrong with them."""
+    named, faults = credentials.read_named(environ, config.secret_variables)
+    for variable in sorted(config.sinks.keys_of_webhooks & named.keys()):
+        try:
+            key(named[variable])
+        except SecretFault as error:
+            faults.append(f"{variable}: {error}")
+    secrets = replace(secrets, named=named)
+    if config.sinks.feed.port:
+        token, fault = credentials.read_token(environ, config.sinks.feed.token_env)
+        secrets, faults = replace(secrets, feed_token=token), [*faults, *fault]
+    return secrets, faults
 
 
 def _needed(tree: object, *, pbx: bool, rtzr: bool) -> tuple[str, ...]:

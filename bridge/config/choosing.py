@@ -7,9 +7,15 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import Field, model_validator
 
-from bridge.config.sections import Section
+from bridge.config.section import Section
 from bridge.config.values import Keywords, Name, Patterns, RuleName, Silence, SinkNames
 from bridge.wire.rules import KEYS, CallRule, Condition
+
+
+def _or_one(schema: dict[str, Any]) -> None:
+    """In the schema, too: one of them stands for a list of one."""
+    listed = {name: schema.pop(name) for name in ("type", "items")}
+    schema["anyOf"] = [listed, listed["items"]]
 
 
 class Match(Section):
@@ -21,7 +27,10 @@ class Match(Section):
     queue: Patterns = ()
     caller: Patterns = ()
     channel: Patterns = ()
-    direction: Annotated[tuple[Literal["in", "out", "internal"], ...], Field(strict=False)] = ()
+    direction: Annotated[
+        tuple[Literal["in", "out", "internal"], ...],
+        Field(strict=False, json_schema_extra=_or_one),
+    ] = ()
     variables: dict[Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.-]{0,63}$")], Patterns] = Field(
         default_factory=dict
     )

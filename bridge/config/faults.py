@@ -75,6 +75,8 @@ def secret_keys(tree: Tree) -> list[Fault]:
 
 def _way(path: Place) -> str:
     """The environment variable for the secret at `path`; all of them where its name does not tell."""
+    if "webhooks" in path:
+        return "the environment variable that secret_env names"
     key = str(path[-1]).lower()
     fitting = [variable for name, variable in VARIABLES.items() if key in (name, variable.lower())]
     return f"{' or '.join(fitting or VARIABLES.values())}, or the same with _FILE, in the environment"

@@ -4,11 +4,12 @@ The whole, and how it is read, is the package's own `__init__`; what a single va
 """
 
 import ipaddress
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from bridge.config.faults import Rule, keep
+from bridge.config.section import Section
 from bridge.config.values import (
     Address,
     AnyHttp,
@@ -24,22 +25,12 @@ from bridge.config.values import (
     SecuredHttp,
     SecuredWs,
     Silence,
+    SocketPath,
     Steps,
     Threshold,
 )
 from bridge.types import Codec, Transport
 from bridge.wire.taporder import TapKind
-
-
-class Section(BaseModel):
-    """What all sections share: nothing unknown, nothing converted, nothing changed afterwards."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _empty_is_default(cls, value: Any) -> Any:
-        return {} if value is None else value  # `sinks:` with every key under it commented out
 
 
 class Rtzr(Section):
@@ -259,19 +250,6 @@ class Hangup(Section):
     outage_s: Annotated[float, Field(ge=0, le=3600)] = 60
 
 
-class Console(Section):
-    """Live transcripts on the terminal."""
-
-    enabled: bool = True
-    partials: bool = True
-
-
-class Jsonl(Section):
-    """Events as lines of JSON in a file."""
-
-    path: FilePath | None = None
-
-
 class Quota(Section):
     """The account's channels: RTZR counts sessions per organisation."""
 
@@ -321,39 +299,19 @@ class Spool(Section):
     keep_days: Annotated[float, Field(gt=0, le=3650)] = 7
 
 
-class PbxText(Section):
-    """Finals back into the PBX. Off unless one of the two is named."""
+class Outbox(Section):
+    """Events on the disk until every webhook and stream has them. Off without a path."""
 
-    user_event: Name | None = None
-    application: Name | None = None
-    variable: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$")] | None = None
-
-    @property
-    def named(self) -> bool:
-        """Whether it is on."""
-        return self.user_event is not None or self.variable is not None
-
-    @model_validator(mode="after")
-    def _whole(self) -> Self:
-        both = self.user_event is not None and self.variable is not None
-        return keep(
-            self,
-            Rule(not both, ("variable", "user_event"), "is given, and user_event also; keep one of the two"),
-        )
+    path: FilePath | None = None
+    max_mb: Annotated[int, Field(ge=1, le=10_000_000)] = 500
+    keep_days: Annotated[float, Field(gt=0, le=3650)] = 7
+    sync: Literal["normal", "full"] = "normal"
 
 
-class Sinks(Section):
-    """Where events go."""
+class Admin(Section):
+    """How commands reach the running daemon. Off without a socket."""
 
-    console: Console = Console()
-    jsonl: Jsonl = Jsonl()
-    pbx: PbxText = PbxText()
-
-    @property
-    def on(self) -> frozenset[str]:
-        """The names of those that are."""
-        found = {"console": self.console.enabled, "jsonl": self.jsonl.path is not None, "pbx": self.pbx.named}
-        return frozenset(name for name, is_on in found.items() if is_on)
+    socket: SocketPath | None = None
 
 
 class Log(Section):

@@ -12,11 +12,16 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator
 
 from bridge.config.faults import refuse
+from bridge.wire.address import literal
 from bridge.wire.rules import PatternError, compiled
 
 _VAD_TAIL_MS = 180
 _MOST_WORKERS = 256
+_LONGEST_SOCKET_PATH = 100
+"""Bytes; the kernel takes 107."""
 _LONGEST_PATTERN = 200
+_LONGEST_STREAM = 200
+_MOST_VARIABLES = 5
 
 
 def loopback(host: str) -> bool:
@@ -81,6 +86,53 @@ def _path(value: str) -> str:
     return value
 
 
+def _variable(value: object) -> str:
+    return _variables([value])[0]
+
+
+def _redis(value: str) -> str:
+    try:
+        parts = urlsplit(value)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        raise refuse("is not a URL; write it as redis://host:port/0") from None
+    if "@" in parts.netloc or parts.query or parts.fragment:
+        raise refuse("carries a user, a password or a query; give username and password_env instead")
+    local = parts.scheme == "unix" and not host and re.fullmatch(r"/[^\s%]+", parts.path)
+    far = parts.scheme in ("redis", "rediss") and host and re.fullmatch(r"(/\d{0,5})?", parts.path)
+    if not (local or far) or not value.isprintable() or " " in value:
+        raise refuse("is not Redis' kind of URL; write redis://host:port/0, rediss:// or unix:///path")
+    return value
+
+
+def _stream(value: str) -> str:
+    plain = value.replace("{rule}", "")
+    if not value or len(value) > _LONGEST_STREAM or not re.fullmatch(r"[!-z|~]*", plain) or "{" in plain:
+        raise refuse("is no stream's name; use letters, digits, signs, and {{rule}} for the name of the rule")
+    return value
+
+
+def _socket_path(value: str) -> str:
+    if not value.startswith("/") or len(value.encode()) > _LONGEST_SOCKET_PATH:
+        raise refuse(
+            "is no path for a socket; write one from / on, of {} bytes at most, such as "
+            "/run/rtzr-bridge/admin.sock",
+            _LONGEST_SOCKET_PATH,
+        )
+    return _path(value)
+
+
+def _origin(value: str) -> str:
+    try:
+        parts = urlsplit(value)
+        whole = parts.scheme in ("http", "https") and value == f"{parts.scheme}://{parts.netloc}"
+    except ValueError:
+        whole = False
+    if not whole or not parts.netloc or not re.fullmatch(r"[a-z0-9.:\[\]-]+", parts.netloc):
+        raise refuse("is no origin; write a page's https://host or https://host:port, in small letters")
+    return value
+
+
 def _keyword(value: str) -> str:
     word, colon, score = value.partition(":")
     if not re.fullmatch(r"[가-힣]+( [가-힣]+)*", word):
@@ -131,9 +183,51 @@ def _rtp_range(value: object) -> tuple[int, int]:
     return whole[0], whole[1]
 
 
+def _called(value: str) -> str:
+    """A URL whose host everybody reads alike."""
+    if not value.isascii():
+        raise refuse("is not in ASCII; write its host as xn--... and its path with %..")
+    try:
+        literal(urlsplit(value).hostname or "")
+    except ValueError:
+        raise refuse(
+            "has a host that is no name and no address as usual; write 192.0.2.1 or [2001:db8::1]"
+        ) from None
+    return value
+
+
+def _variables(value: object) -> tuple[str, ...]:
+    """One name of an environment variable or a list of them."""
+    given = tuple(value) if isinstance(value, list | tuple) else (value,)
+    if not 1 <= len(given) <= _MOST_VARIABLES:
+        raise refuse("names no secret, or more than {}; give the variables that hold them", _MOST_VARIABLES)
+    for one in given:
+        if not isinstance(one, str) or not re.fullmatch(r"[A-Z][A-Z0-9_]{0,99}", one):
+            raise refuse("is no name of an environment variable; give the name, such as CRM_WEBHOOK_SECRET")
+    return given
+
+
+def _allow_private(value: object) -> bool | tuple[str, ...]:
+    """true, false or a list of networks."""
+    if isinstance(value, bool):
+        return value
+    try:
+        return tuple(str(ipaddress.ip_network(one)) for one in _texts(value))
+    except ValueError:
+        raise refuse("is neither true, false nor a list of networks; write [10.1.0.0/16]") from None
+
+
+def _texts(value: object) -> list[str]:
+    """Raises ValueError for what is no list of some texts."""
+    if not isinstance(value, list | tuple) or not value or not all(isinstance(one, str) for one in value):
+        raise ValueError
+    return list(value)
+
+
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
 Seconds = Annotated[float, Field(gt=0, le=60)]
-RtpRange = Annotated[tuple[int, int], BeforeValidator(_rtp_range)]
+_TwoPorts = Annotated[list[Annotated[int, Field(ge=1, le=65535)]], Field(min_length=2, max_length=2)]
+RtpRange = Annotated[tuple[int, int], BeforeValidator(_rtp_range, json_schema_input_type=_TwoPorts)]
 Port = Annotated[int, Field(ge=1024, le=65535)]
 Threshold = Annotated[float, Field(ge=0, le=1)]
 Keywords = Annotated[
@@ -147,11 +241,25 @@ CaFile = Annotated[str, AfterValidator(_ca_file)]
 SecuredHttp = Annotated[str, _url("http", "https", plain_far=False)]
 SecuredWs = Annotated[str, _url("ws", "wss", plain_far=False)]
 AnyHttp = Annotated[str, _url("http", "https", plain_far=True)]
-WorkerNumber = Annotated[int | Literal["auto"], PlainValidator(_workers)]
+_Workers = Annotated[int, Field(ge=1, le=_MOST_WORKERS)] | Literal["auto"]
+WorkerNumber = Annotated[int | Literal["auto"], PlainValidator(_workers, json_schema_input_type=_Workers)]
+Called = Annotated[str, _url("http", "https", plain_far=True), AfterValidator(_called)]
+Variables = Annotated[tuple[str, ...], BeforeValidator(_variables, json_schema_input_type=str | list[str])]
+AllowPrivate = Annotated[
+    bool | tuple[str, ...], PlainValidator(_allow_private, json_schema_input_type=bool | list[str])
+]
 FilePath = Annotated[str, Field(min_length=1), AfterValidator(_path)]
 Steps = Annotated[
     tuple[Annotated[float, Field(strict=True, ge=0, le=10_000_000)], ...], Field(strict=False, max_length=20)
 ]
-Patterns = Annotated[tuple[str, ...], BeforeValidator(_patterns)]
-SinkNames = Annotated[tuple[Literal["console", "jsonl", "pbx"], ...], Field(strict=False)]
+_Pattern = Annotated[str, Field(min_length=1, max_length=_LONGEST_PATTERN)]
+Patterns = Annotated[
+    tuple[str, ...], BeforeValidator(_patterns, json_schema_input_type=_Pattern | list[_Pattern])
+]
+Variable = Annotated[str, PlainValidator(_variable, json_schema_input_type=str)]
+RedisUrl = Annotated[str, AfterValidator(_redis)]
+StreamName = Annotated[str, AfterValidator(_stream)]
+SocketPath = Annotated[str, AfterValidator(_socket_path)]
+Origin = Annotated[str, AfterValidator(_origin)]
+SinkNames = Annotated[tuple[Literal["console", "jsonl", "pbx", "feed", "outbox"], ...], Field(strict=False)]
 RuleName = Annotated[str, Field(pattern=r"^[^\x00-\x1f/\x7f]{1,64}$")]

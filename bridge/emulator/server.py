@@ -16,7 +16,6 @@ from types import TracebackType
 from typing import Self
 from urllib.parse import parse_qs
 
-import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import JSONResponse, Response
@@ -27,6 +26,7 @@ from bridge.emulator.files import Files
 from bridge.emulator.knobs import DEFAULTS, Knobs, Stats
 from bridge.emulator.query import QueryError, StreamQuery, parse
 from bridge.emulator.stream import Heard, Stream
+from bridge.serving import Serving, plain
 
 __all__ = ["Emulator", "Knobs", "Stats", "serve"]
 
@@ -34,8 +34,6 @@ AUTH_PATH = "/v1/authenticate"
 STREAM_PATH = "/v1/transcribe:streaming"
 FILE_PATH = "/v1/transcribe"
 MAX_FORM_BYTES = 16_384
-GRACE_S = 1.0
-"""On leaving, what tasks and connections have to end by themselves."""
 FORM = "application/x-www-form-urlencoded"
 
 
@@ -84,7 +82,7 @@ class Emulator:
         self.heard: list[Heard] = []
         """With `record`: what every stream heard, in the order of their opening."""
         self.files = Files()
-        self._server = uvicorn.Server(self._config())
+        self._serving: Serving | None = None
 
     @property
     def auth_url(self) -> str:
@@ -122,67 +120,29 @@ class Emulator:
         family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
         listener = socket.create_server((self._host, self._port), family=family, backlog=1024)
         self._port = listener.getsockname()[1]
-        # Server.serve() would add a task that polls ten times a second and take the process's signals.
-        self._server.config.load()
-        self._server.lifespan = self._server.config.lifespan_class(self._server.config)
-        await self._server.startup([listener])
+        self._serving = Serving(plain(self._app(), http="h11", ws_ping_interval=None), listener)
+        await self._serving.__aenter__()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        # As Server.shutdown() does, but without its pause of 100 ms and sure to end.
-        state = self._server.server_state
-        for listener in self._server.servers:
-            listener.close()
-        for connection in list(state.connections):
-            connection.shutdown()
-        if state.tasks:
-            await asyncio.wait(state.tasks, timeout=GRACE_S)
-        late = list(state.tasks)
-        for task in late:
-            task.cancel()
-        await asyncio.gather(*late, return_exceptions=True)
-        await self._abort_late()
-
-    async def _abort_late(self) -> None:
-        """Waits, bounded, for the connections to be lost; one whose client does not read is cut."""
-        connections = self._server.server_state.connections
-        loop = asyncio.get_running_loop()
-        ends = loop.time() + GRACE_S
-        while connections and loop.time() < ends:  # noqa: ASYNC110 - uvicorn tells no one when none is left
-            await asyncio.sleep(0.001)
-        for connection in list(connections):
-            connection.transport.abort()
-        await asyncio.sleep(0)
-        for listener in self._server.servers:
-            await listener.wait_closed()
+        if self._serving is not None:
+            await self._serving.__aexit__(kind, error, trace)
 
     @property
     def _netloc(self) -> str:
         return f"[{self._host}]:{self._port}" if ":" in self._host else f"{self._host}:{self._port}"
 
-    def _config(self) -> uvicorn.Config:
-        return uvicorn.Config(
-            Starlette(
-                routes=[
-                    Route(AUTH_PATH, self._authenticate, methods=["POST"]),
-                    WebSocketRoute(STREAM_PATH, self._transcribe),
-                    Route(FILE_PATH, self._post_file, methods=["POST"]),
-                    Route(FILE_PATH + "/{job}", self._show_file),
-                    Route("/stats", self._show_stats),
-                ]
-            ),
-            http="h11",
-            ws="websockets-sansio",
-            ws_per_message_deflate=False,
-            ws_ping_interval=None,
-            lifespan="off",
-            log_config=None,
-            log_level="critical",
-            access_log=False,
-            server_header=False,
-            date_header=False,
+    def _app(self) -> Starlette:
+        return Starlette(
+            routes=[
+                Route(AUTH_PATH, self._authenticate, methods=["POST"]),
+                WebSocketRoute(STREAM_PATH, self._transcribe),
+                Route(FILE_PATH, self._post_file, methods=["POST"]),
+                Route(FILE_PATH + "/{job}", self._show_file),
+                Route("/stats", self._show_stats),
+            ]
         )
 
     async def _show_stats(self, _request: Request) -> JSONResponse:
@@ -300,9 +260,8 @@ class Emulator:
 
     def _drop(self, request: HTTPConnection) -> None:
         """Cuts the connection that `request` came on."""
-        for connection in self._server.server_state.connections:
-            if getattr(connection, "client", None) == tuple(request.client or ()):
-                connection.transport.abort()
+        if self._serving is not None:
+            self._serving.abort(request.client)
 
     def _is_valid(self, token: str) -> bool:
         return self._tokens.get(token, 0.0) > asyncio.get_running_loop().time()

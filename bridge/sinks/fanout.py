@@ -16,10 +16,11 @@ class FanOut:
 
     def __init__(self, sinks: Sinks, by_rule: Mapping[str, frozenset[str]] | None = None) -> None:
         """`by_rule`: the names of the sinks for the calls of a rule; those of any other rule, and calls that
-        nobody knows (late transcripts after a restart), go to every one."""
+        nobody knows (late transcripts after a restart), go to every one. A sink that is for every call gets
+        them all."""
         self._sinks = sinks
         self._by_rule = {
-            rule: tuple(sink for sink in sinks if sink.name in names)
+            rule: tuple(sink for sink in sinks if sink.for_every_call or sink.name in names)
             for rule, names in (by_rule or {}).items()
         }
         self._live: dict[CallId, Sinks] = {}

@@ -1,43 +1,150 @@
-"""Events as lines of JSON in a file, UTF-8, one object a line, flushed with every batch."""
+"""Events as lines of JSON in a file, UTF-8, one object a line, written with every batch.
+
+The file may be moved away by others at any time. Where it is rotated here, `events.jsonl` is the newest,
+`events.jsonl.1` the one before it, and so on; the oldest goes when there are enough.
+"""
 
 import json
+import os
+import stat
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+import structlog
+
 from bridge.sinks.queued import BlockingSink
 from bridge.types import Event
+
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class JsonlSettings:
+    """How the file is kept."""
+
+    max_bytes: int = 0
+    """A file that would grow beyond it becomes the first of the older ones; 0: none ever does."""
+    keep: int = 5
+    """Older files, one at least."""
+    sync: bool = False
+    """Whether events count as written only once the disk has them."""
+
+
+DEFAULTS = JsonlSettings()
+_OPEN_ALREADY = ("/dev/std", "/dev/fd/", "/proc/")
+"""Paths that lead to what a process has open: somebody else's file, whatever it is."""
 
 
 class JsonlSink(BlockingSink):
     """Appends to `path`, which it opens for every batch, so that the file may be moved away under it."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, settings: JsonlSettings = DEFAULTS) -> None:
         super().__init__()
         self._path = path
+        self._settings = settings
+        self._stuck = False
 
     def check(self) -> None:
         """Whether the file can be written, before any call depends on it. Raises OSError."""
-        self.write(())
+        self._append(b"")
 
     def write(self, events: Sequence[Event]) -> bool:
-        with self._path.open("ab", buffering=0) as file:
-            _append(file, b"".join(_line(event) for event in events))
+        lines = [_line(event) for event in events]
+        first, *others = _shared(lines, *self._space())
+        if first:
+            self._append(first)
+        for more in others:
+            self._rotate()
+            self._append(more)
         return bool(events)
 
+    def _space(self) -> tuple[int, int]:
+        """Bytes that still go into the file, and into a new one; of the latter 0, for no end, where there is
+        none to be had: a terminal, a pipe or a device is never renamed."""
+        most = self._settings.max_bytes
+        if str(self._path).startswith(_OPEN_ALREADY):
+            return 0, 0
+        try:
+            found = self._path.stat()
+        except FileNotFoundError:
+            return most, most
+        return (most - found.st_size, most) if stat.S_ISREG(found.st_mode) else (0, 0)
 
-def _append(file: BinaryIO, lines: bytes) -> None:
+    def _rotate(self) -> None:
+        """Where it cannot be done the file grows on: better than events that are nowhere."""
+        path = self._path.resolve()  # of a link, what it leads to: the link stays
+        if not path.is_file():  # moved away meanwhile, or become something else
+            return
+        try:
+            _make_room(path, self._settings.keep)
+            if self._settings.sync:
+                _sync_folder(path)
+        except OSError as error:
+            if not self._stuck:
+                _log.error("events not rotated", reason=error.strerror or str(error))
+            self._stuck = True
+        else:
+            self._stuck = False
+
+    def _append(self, lines: bytes) -> None:
+        with self._path.open("ab", buffering=0) as file:
+            _append(file, lines, sync=self._settings.sync)
+
+
+def _shared(lines: Sequence[bytes], room: int, most: int) -> list[bytes]:
+    """What goes into a file that has `room`, and into each new one of `most` bytes after it; 0: all into one.
+
+    A line is never cut: one that is longer than a whole file has one of its own.
+    """
+    if not most:
+        return [b"".join(lines)]
+    files: list[list[bytes]] = [[]]
+    for line in lines:
+        if len(line) > room and room < most:
+            files.append([])
+            room = most
+        files[-1].append(line)
+        room -= len(line)
+    return [b"".join(some) for some in files]
+
+
+def _make_room(path: Path, keep: int) -> None:
+    """`path` becomes `path.1`, `path.1` becomes `path.2`, ..., up to `path.keep`, which goes.
+
+    From the oldest to the newest: killed in between, it leaves a gap, which the next time fills.
+    """
+    files = [path, *(path.with_name(f"{path.name}.{number}") for number in range(1, keep + 1))]
+    gap = next((number for number in range(1, keep) if not files[number].exists()), keep)
+    for number in range(gap, 0, -1):
+        files[number - 1].replace(files[number])
+
+
+def _append(file: BinaryIO, lines: bytes, *, sync: bool = False) -> None:
     """All of it or nothing: a full disk must not leave half a line for the next one to continue."""
     start = file.seek(0, 2) if file.seekable() else 0
     try:
         rest = memoryview(lines)
         while rest:
             rest = rest[file.write(rest) :]
+        if sync and lines and stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            os.fsync(file.fileno())
+            if not start:  # it may be new, and its folder not know it yet
+                _sync_folder(Path(file.name))
     except OSError:
         with suppress(OSError):
             file.truncate(start)
         raise
+
+
+def _sync_folder(path: Path) -> None:
+    folder = os.open(path.resolve().parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
 def _line(event: Event) -> bytes:

@@ -23,6 +23,9 @@ class QueuedSink(ABC):
     A write that fails is told once, counted, and no reason to stop: the next batch is tried as ever.
     """
 
+    for_every_call = False
+    """Whether it gets the events of every call, though the call's rule names other sinks."""
+
     def __init__(self, bound: int = _BOUND) -> None:
         self._waiting: deque[Event] = deque()
         self._bound = bound

@@ -8,7 +8,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -27,6 +27,9 @@ _FIRST_PORT = 51_000 if os.environ.get("PYTEST_XDIST_WORKER", "gw0") == "gw0" el
 class _Process:
     """A command of ours, its output in a file. It runs on the Python of the tests, or on another."""
 
+    options: Sequence[str] = _OPTIONS
+    """Python's own."""
+
     def __init__(self, log: Path, python: ImagePython | None = None) -> None:
         self.log = log
         self._python = python
@@ -38,7 +41,7 @@ class _Process:
         self.kill()
 
     def launch(self, *arguments: str, **environ: str) -> None:
-        options = [*_OPTIONS, *arguments]
+        options = [*self.options, *arguments]
         command = self._python.command(*options) if self._python else [sys.executable, *options]
         base = self._python.environ if self._python else os.environ
         with self.log.open("ab") as log:

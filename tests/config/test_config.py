@@ -139,7 +139,7 @@ ONE_FAULT = {
     ),
     "1: 2": (
         "FILE:1: 1: is not a key; the keys here are rtzr, pbx, asterisk, freeswitch, media, rules, gate, "
-        "hangup, quota, cost, spool, workers, overload, drain_s, sinks, log"
+        "hangup, quota, cost, spool, outbox, workers, overload, drain_s, sinks, admin, log"
     ),
     # does not go together
     "workers: 2\nasterisk:\n  transport: websocket_client": (
@@ -171,6 +171,10 @@ ONE_FAULT = {
     "- gate": "FILE:1: is not a mapping; write 'section:' and 'key: value' lines",
     "gate": "FILE:1: is not a mapping; write 'section:' and 'key: value' lines",
     # impossible values
+    "outbox: {max_mb: 0}": "FILE:1: outbox.max_mb: is too small; give 1 or more",
+    "outbox: {keep_days: 0}": "FILE:1: outbox.keep_days: is too small; give more than 0",
+    "outbox: {sync: off}": "FILE:1: outbox.sync: is not one of its choices; write 'normal' or 'full'",
+    "outbox: {path: ''}": "FILE:1: outbox.path: is empty; write something, or null",
     "gate: {mode: vda}": "FILE:1: gate.mode: is not one of its choices; write 'immediate', 'vad' or 'hybrid'",
     "log: {level: INFO}": (
         "FILE:1: log.level: is not one of its choices; write 'debug', 'info', 'warning' or 'error'"
@@ -627,7 +631,14 @@ class TestSinksOfRules:
         text = "rules: [{name: a, sinks: [jsonl]}, {name: b}]\nsinks: {jsonl: {path: /tmp/x}}"
         read = config(text)
         assert read.sinks_of_rules == {"a": frozenset({"jsonl"})}
-        assert read.sinks.on == {"console", "jsonl"}
+        assert read.sinks_on == {"console", "jsonl"}
+
+    def test_the_outbox_is_one_of_them(self, config: Callable[[str], Config], faults: Check) -> None:
+        read = config("rules: [{name: a, sinks: [outbox]}]\noutbox: {path: /tmp/o}")
+        assert read.sinks_on == {"console", "outbox"}
+        assert faults("rules: [{name: a, sinks: [outbox]}]") == [
+            "FILE:1: rules[0].sinks: names outbox, which is off; set outbox.path, or leave it out here"
+        ]
 
     def test_what_is_wrong_with_a_rules_name_is_told_once(self, faults: Check) -> None:
         assert faults("rules: [{name: a}, {name: a}]") == [
@@ -650,9 +661,9 @@ rules:
             f"FILE:3: rules[0].sinks: names jsonl, {off} sinks.jsonl.path, {out}",
             f"FILE:5: rules[1].sinks: names pbx, {off} sinks.pbx.user_event or sinks.pbx.variable, {out}",
         ]
-        assert faults("rules: [{name: a, sinks: [mail]}]") == [
-            "FILE:1: rules[0].sinks[0]: is not one of its choices; write 'console', 'jsonl' or 'pbx'",
-        ]
+        (line,) = faults("rules: [{name: a, sinks: [mail]}]")
+        choices = "'console', 'jsonl', 'pbx', 'feed' or 'outbox'"
+        assert line == f"FILE:1: rules[0].sinks[0]: is not one of its choices; write {choices}"
 
 
 class TestTextForThePbx:
@@ -689,6 +700,60 @@ class TestTextForThePbx:
         assert len(told) == 1
         assert told[0].startswith(fault)
         assert bool(told[0]) == bool(fault)
+
+
+class TestFeedAndAdmin:
+    ON = "sinks: {feed: {port: 8090}}"
+
+    def test_the_token_is_read_from_the_variable_that_is_named(self, tmp_path: Path) -> None:
+        file = tmp_path / "bridge.yaml"
+        file.write_text("sinks: {feed: {port: 8090, token_env: MY_TOKEN}}")
+        read = load(file, ENVIRON | {"MY_TOKEN": "x" * 16})
+        assert read.secrets.feed_token == "x" * 16
+        assert read.sinks.on == {"console", "feed"}
+        assert "x" * 16 not in repr(read.secrets)
+
+    def test_who_does_not_open_it_needs_no_token(self, tmp_path: Path) -> None:
+        file = tmp_path / "bridge.yaml"
+        file.write_text(self.ON)
+        assert load(file, {}, pbx=False, rtzr=False).secrets.feed_token == ""
+
+    def test_without_a_token_nobody_reads(self, faults: Check) -> None:
+        (fault,) = faults(self.ON)
+        assert fault.startswith("environment: RTZR_FEED_TOKEN: is not set; set it, or RTZR_FEED_TOKEN_FILE ")
+        (fault,) = faults(self.ON, ENVIRON | {"RTZR_FEED_TOKEN": "short-0ne"})
+        assert fault.startswith("environment: RTZR_FEED_TOKEN: is too short for a token ")
+        assert "short-0ne" not in fault
+
+    def test_a_token_where_its_variable_belongs_is_not_repeated(self, faults: Check) -> None:
+        (fault,) = faults("sinks: {feed: {token_env: abcdef0123456789abcdef0123456789}}")
+        assert fault.startswith("FILE:1: sinks.feed.token_env: is no name of an environment variable; ")
+        assert "abcdef" not in fault
+
+    @pytest.mark.parametrize("path", ["admin.sock", "run/admin.sock", f"/{'x' * 100}", "/run/a\tb"])
+    def test_a_socket_has_a_whole_path_that_the_kernel_takes(self, faults: Check, path: str) -> None:
+        (fault,) = faults(f'admin: {{socket: "{path}"}}')
+        assert fault.startswith("FILE:1: admin.socket: is no path")
+
+    @pytest.mark.parametrize(
+        "origin",
+        [
+            "crm.example",
+            "https://crm.example/",
+            "HTTPS://crm.example",
+            "https://",
+            "*",
+            "ftp://x",
+            "http://[",
+        ],
+    )
+    def test_an_origin_is_as_a_browser_says_it(self, faults: Check, origin: str) -> None:
+        (fault,) = faults(f'sinks: {{feed: {{origins: ["{origin}"]}}}}')
+        assert fault.startswith("FILE:1: sinks.feed.origins[0]: is no origin; ")
+
+    def test_an_origin_is_taken_as_it_is(self, config: Callable[[str], Config]) -> None:
+        given = config("sinks: {feed: {origins: [https://crm.example, 'http://10.0.0.1:8080']}}")
+        assert given.sinks.feed.origins == ("https://crm.example", "http://10.0.0.1:8080")
 
 
 @pytest.mark.parametrize("name", ["TENANT", "_x1", "sip_h_X-Tenant", "a.b"])

@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Coroutine
+from concurrent.futures import Future
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -47,7 +48,11 @@ class SwitchThread:
 
     def do(self, work: Coroutine[Any, Any, T]) -> T:
         """Run it in the switch's thread, to its end."""
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result(60)
+        return self.begin(work).result(60)
+
+    def begin(self, work: Coroutine[Any, Any, T]) -> Future[T]:
+        """Begin it in the switch's thread."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop)
 
     def call(self, caller: str = "1001", called: str = "2000", **options: Any) -> Call:
         """A call that rings, is answered, and goes on."""

@@ -7,9 +7,10 @@ import pytest
 
 BOTH = {
     "test_audiopeer.py", "test_audiosocket.py", "test_audiostream.py", "test_esl.py", "test_mediainlet.py",
-    "test_mediaserver.py", "test_mediasocket.py", "test_rtp.py",
+    "test_mediaserver.py", "test_mediasocket.py", "test_rtp.py", "test_webhook.py",
 }  # fmt: skip
-"""What registers a file descriptor with the loop, or is one of its protocols: there the loops differ."""
+"""What registers a file descriptor with the loop, is one of its protocols, or meets resets and bad TLS: there
+the loops differ."""
 
 
 def pytest_asyncio_loop_factories(

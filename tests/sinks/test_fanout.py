@@ -81,3 +81,13 @@ def test_calls_are_forgotten() -> None:
     ]
     fan, _ = fed(*events, mine=["jsonl"])
     assert fan.remembered == fanout._ENDED
+
+
+def test_a_sink_for_every_call_gets_what_a_rule_sends_elsewhere_too() -> None:
+    console, outbox = _Sink("console"), _Sink("outbox")
+    outbox.for_every_call = True
+    fan = FanOut([console, outbox], {"mine": frozenset()})
+    for one in (event("1", "call.started", rule="mine"), event("1", "call.ended")):
+        fan.publish(one)
+    assert console.got == []
+    assert outbox.got == [("1", "call.started"), ("1", "call.ended")]

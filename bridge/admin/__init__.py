@@ -1,0 +1,1 @@
+"""What is asked of the running daemon: the control channel on a Unix socket, and the live feed."""

@@ -1,0 +1,101 @@
+"""The control channel: what commands ask of the running daemon, as HTTP on a Unix socket.
+
+What a request means and how the answer is written; what is done then is `bridge.deliveries`'.
+"""
+
+import json
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
+from typing import Any, Protocol
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from bridge.deliveries import EndpointReport
+
+_LONGEST = 4096
+
+
+class Asked(Protocol):
+    """The part of `bridge.deliveries` that is needed."""
+
+    @property
+    def degraded(self) -> str: ...
+    async def report(self) -> list[EndpointReport]: ...
+    def retry(self, name: str | None = None) -> bool: ...
+    async def drop(self, name: str) -> int: ...
+
+
+class Control:
+    """The routes. Without an outbox there are no deliveries."""
+
+    def __init__(self, deliveries: Asked | None) -> None:
+        self._deliveries = deliveries
+
+    def app(self) -> Starlette:
+        return Starlette(
+            routes=[
+                Route("/deliveries", self._show),
+                Route("/deliveries/retry", self._retry, methods=["POST"]),
+                Route("/deliveries/drop", self._drop, methods=["POST"]),
+            ]
+        )
+
+    async def _show(self, _request: Request) -> Response:
+        if self._deliveries is None:
+            return JSONResponse({"outbox": False, "degraded": "", "deliveries": []})
+        shown = [_shown(report) for report in await self._reports()]
+        return JSONResponse({"outbox": True, "degraded": self._deliveries.degraded, "deliveries": shown})
+
+    async def _retry(self, request: Request) -> Response:
+        name = await _name(request)
+        if name is None:
+            return _unreadable()
+        if self._deliveries is None or not self._deliveries.retry(name or None):
+            return await self._unknown(name)
+        return JSONResponse({"name": name, "retried": True})
+
+    async def _drop(self, request: Request) -> Response:
+        name = await _name(request)
+        if not name:
+            return _unreadable()
+        known = name in [report.name for report in await self._reports()]
+        if self._deliveries is None or not known:
+            return await self._unknown(name)
+        return JSONResponse({"name": name, "dropped": await self._deliveries.drop(name)})
+
+    async def _reports(self) -> list[EndpointReport]:
+        reports = [] if self._deliveries is None else await self._deliveries.report()
+        return sorted(reports, key=lambda report: report.name)
+
+    async def _unknown(self, name: str) -> Response:
+        names = [report.name for report in await self._reports()]
+        there = f"there are {', '.join(names)}" if names else "there is none"
+        return JSONResponse({"error": f"{name[:100]}: no such endpoint; {there}".lstrip(": ")}, 404)
+
+
+def _shown(report: EndpointReport) -> dict[str, Any]:
+    began = datetime.now(UTC) - timedelta(seconds=report.waiting_s)
+    since = began.isoformat(timespec="seconds").replace("+00:00", "Z") if report.waiting else None
+    return asdict(report) | {"since": since}
+
+
+async def _name(request: Request) -> str | None:
+    """The `name` of the body, "" for all; None where there is neither."""
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > _LONGEST:
+            return None
+    try:
+        document = json.loads(body)
+    except ValueError:
+        return None
+    name = document.get("name", "") if isinstance(document, dict) else None
+    return name if isinstance(name, str) else None
+
+
+def _unreadable() -> Response:
+    return JSONResponse({"error": 'the body is not {"name": "..."}'}, 400)

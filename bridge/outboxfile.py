@@ -1,0 +1,273 @@
+"""The outbox on the disk: an SQLite file in WAL mode, and every statement that is made in it.
+
+Blocking, for one thread; what a method wrote is there once `commit` has returned. Who calls it, when, and
+what happens when the disk refuses, is in `bridge.outbox`.
+"""
+
+import json
+import os
+import sqlite3
+import time
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Literal
+
+from bridge.stored import Stored
+
+_CALLS_KNOWN = 10_000
+_CHUNK = 32
+_LOOKED_AT = 2000
+_SPARED = 0.98
+"""What is kept of a full outbox, so that not every commit has to make room."""
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS events (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, call TEXT NOT NULL, type TEXT NOT NULL,
+    at REAL NOT NULL, body BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS endpoints (number INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
+CREATE TABLE IF NOT EXISTS waiting (
+    endpoint INTEGER NOT NULL, seq INTEGER NOT NULL, call TEXT NOT NULL,
+    PRIMARY KEY (endpoint, seq)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS delivered (seq INTEGER PRIMARY KEY);
+CREATE TABLE IF NOT EXISTS calls (
+    call TEXT PRIMARY KEY, rule TEXT NOT NULL, at REAL NOT NULL) WITHOUT ROWID;
+"""
+_OLDEST_WAITING = """
+SELECT e.seq, e.id, e.call, e.type, e.body FROM waiting w CROSS JOIN events e ON e.seq = w.seq
+WHERE w.endpoint = ? AND w.call NOT IN (SELECT value FROM json_each(?)) ORDER BY w.seq
+"""
+_NOW_DELIVERED = """
+INSERT OR IGNORE INTO delivered SELECT seq FROM events WHERE seq = ?1 AND NOT EXISTS (
+    SELECT 1 FROM endpoints n CROSS JOIN waiting w ON w.endpoint = n.number AND w.seq = ?1)
+"""
+_BACKLOGS = """
+SELECT name, number_waiting, (SELECT at FROM events WHERE seq = oldest) FROM (
+    SELECT n.name AS name, COUNT(w.seq) AS number_waiting, MIN(w.seq) AS oldest
+    FROM endpoints n LEFT JOIN waiting w ON w.endpoint = n.number GROUP BY n.number)
+"""
+_WAITED = """
+SELECT COUNT(DISTINCT seq) FROM waiting WHERE endpoint IN (SELECT number FROM endpoints)
+AND seq IN (SELECT value FROM json_each(?))
+"""
+_ERASED = (
+    """
+    DELETE FROM waiting WHERE endpoint IN (SELECT number FROM endpoints)
+    AND seq IN (SELECT value FROM json_each(?))
+    """,
+    "DELETE FROM delivered WHERE seq IN (SELECT value FROM json_each(?))",
+    "DELETE FROM events WHERE seq IN (SELECT value FROM json_each(?))",
+)
+
+Rules = Mapping[str, frozenset[str] | None]
+"""Endpoint -> the rules whose calls it gets; None: it gets every call's."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewEvent:
+    """An event as it is to be written."""
+
+    id: str
+    call: str
+    type: str
+    body: bytes
+    rule: str | None = None
+    """Of a call's start: the rule that chose the call, or ""; None for every other event."""
+
+
+class OutboxFile:
+    """The open file. Every method raises sqlite3.Error, after which `rollback` is due."""
+
+    def __init__(self, path: Path, sync: Literal["normal", "full"]) -> None:
+        """Opens the file, or makes one that only its owner reads. Raises OSError also; sqlite3.DatabaseError
+        with SQLITE_CORRUPT or SQLITE_NOTADB where it is none."""
+        unclean = path.with_name(f"{path.name}-wal").exists()
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        self._db = sqlite3.connect(path, timeout=1, isolation_level=None, check_same_thread=False)
+        self._numbers: dict[str, int] = {}
+        self._rule_of: dict[str, str] = {}
+        try:
+            self._begin(sync, check=unclean)
+        except BaseException:
+            self._db.close()
+            raise
+
+    def _begin(self, sync: str, *, check: bool) -> None:
+        # Exclusive: no file for shared memory, and a second bridge is told instead of sending all twice.
+        for pragma in ("locking_mode=EXCLUSIVE", "journal_mode=WAL", f"synchronous={sync}"):
+            self._db.execute(f"PRAGMA {pragma}")
+        self._db.execute("PRAGMA journal_size_limit=16777216")
+        self._db.execute("PRAGMA temp_store=MEMORY")
+        if check and self._one("PRAGMA quick_check(1)") != "ok":
+            damaged = sqlite3.DatabaseError("database disk image is malformed")
+            damaged.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+            raise damaged
+        self.begin()
+        for statement in _SCHEMA.split(";"):
+            self._db.execute(statement)
+        if not self._one("SELECT COUNT(*) FROM sqlite_sequence WHERE name = 'events'"):
+            # Numbers go on from the clock: none is ever given again, though a file be lost with its count.
+            started = "INSERT INTO sqlite_sequence (name, seq) VALUES ('events', ?)"
+            self._db.execute(started, (time.time_ns() // 1000,))
+        self.commit()
+
+    def _one(self, statement: str, *given: object) -> int | float | str:
+        value: int | float | str = self._db.execute(statement, given).fetchone()[0]
+        return value
+
+    def begin(self) -> None:
+        self._db.execute("BEGIN IMMEDIATE")
+
+    def commit(self) -> None:
+        self._db.execute("COMMIT")
+
+    def rollback(self) -> None:
+        """Forget what was not committed; never raises."""
+        self._numbers.clear()
+        self._rule_of.clear()
+        with suppress(sqlite3.Error):
+            if self._db.in_transaction:
+                self._db.rollback()
+
+    def close(self) -> None:
+        self._db.close()
+
+    def add(self, events: Sequence[NewEvent], rules: Rules, at: float) -> dict[str, int]:
+        """Write events in order, for those of `rules` that are to have them: how many each endpoint got.
+
+        An id that is there already is not written again: it is the same event.
+        """
+        targets = {name: self._number(name) for name in rules}
+        got = dict.fromkeys(rules, 0)
+        for event in events:
+            if event.rule is not None:
+                self._learn(event.call, event.rule, at)
+            row = (event.id, event.call, event.type, at, event.body)
+            written = self._db.execute(
+                "INSERT INTO events (id, call, type, at, body) VALUES (?, ?, ?, ?, ?)"
+                " ON CONFLICT (id) DO NOTHING",
+                row,
+            )
+            if written.rowcount < 1:
+                continue
+            names = list(self._for(event.call, rules))
+            for name in names:
+                got[name] += 1
+                waits = (targets[name], written.lastrowid, event.call)
+                self._db.execute("INSERT INTO waiting VALUES (?, ?, ?)", waits)
+            if not names:
+                self._db.execute("INSERT INTO delivered VALUES (?)", (written.lastrowid,))
+        return got
+
+    def _number(self, name: str) -> int:
+        number = self._numbers.get(name)
+        if number is None:
+            self._db.execute("INSERT OR IGNORE INTO endpoints (name) VALUES (?)", (name,))
+            number = int(self._one("SELECT number FROM endpoints WHERE name = ?", name))
+            self._numbers[name] = number
+        return number
+
+    def _learn(self, call: str, rule: str, at: float) -> None:
+        self._rule_of[call] = rule
+        self._db.execute("INSERT OR REPLACE INTO calls VALUES (?, ?, ?)", (call, rule, at))
+
+    def _for(self, call: str, rules: Rules) -> Iterator[str]:
+        """A call that nobody knows is only for endpoints that get every call: better one transcript less
+        than one for the wrong eyes."""
+        for name, wanted in rules.items():
+            if wanted is None or self._rule(call) in wanted:
+                yield name
+
+    def _rule(self, call: str) -> str:
+        rule = self._rule_of.get(call)
+        if rule is None:
+            found = self._db.execute("SELECT rule FROM calls WHERE call = ?", (call,)).fetchone()
+            rule = found[0] if found else ""
+            if len(self._rule_of) >= _CALLS_KNOWN:
+                self._rule_of.clear()
+            self._rule_of[call] = rule
+        return rule
+
+    def rules(self, calls: Collection[str]) -> dict[str, str]:
+        """The rules of those of `calls` that are known."""
+        statement = "SELECT call, rule FROM calls WHERE call IN (SELECT value FROM json_each(?))"
+        return dict(self._db.execute(statement, (json.dumps(list(calls)),)).fetchall())
+
+    def waiting(
+        self, endpoint: str, most: int, skip: Collection[str], without: Collection[int]
+    ) -> list[Stored]:
+        """What waits for an endpoint, the oldest first, but nothing of the calls in `skip` and none of the
+        numbers in `without`."""
+        found = self._db.execute("SELECT number FROM endpoints WHERE name = ?", (endpoint,)).fetchone()
+        if found is None:
+            return []
+        with closing(self._db.execute(_OLDEST_WAITING, (found[0], json.dumps(list(skip))))) as rows:
+            return list(islice((Stored(*row) for row in rows if row[0] not in without), most))
+
+    def done(self, endpoint: str, seqs: Collection[int]) -> int:
+        """These wait no longer: how many did."""
+        number = self._number(endpoint)
+        gone = self._db.executemany(
+            "DELETE FROM waiting WHERE endpoint = ? AND seq = ?", ((number, seq) for seq in seqs)
+        )
+        self._db.executemany(_NOW_DELIVERED, ((seq,) for seq in seqs))
+        return gone.rowcount
+
+    def all_waiting(self, endpoint: str) -> list[int]:
+        """The numbers of everything that waits for an endpoint."""
+        number = self._number(endpoint)
+        rows = self._db.execute("SELECT seq FROM waiting WHERE endpoint = ? ORDER BY seq", (number,))
+        return [seq for (seq,) in rows]
+
+    def since(self, event_id: str, most: int) -> list[Stored] | None:
+        """What was written after an event, delivered or not; None if that event is not there (any more)."""
+        found = self._db.execute("SELECT seq FROM events WHERE id = ?", (event_id,)).fetchone()
+        if found is None:
+            return None
+        rows = self._db.execute(
+            "SELECT seq, id, call, type, body FROM events WHERE seq > ? ORDER BY seq LIMIT ?",
+            (found[0], most),
+        )
+        return [Stored(*row) for row in rows]
+
+    def backlogs(self) -> list[tuple[str, int, float | None]]:
+        """Each endpoint that ever was: how many wait for it, and since when the oldest does (Unix s)."""
+        return self._db.execute(_BACKLOGS).fetchall()
+
+    @property
+    def size(self) -> int:
+        """Bytes in use. The file may be longer: what is free in it is used again."""
+        pages = int(self._one("PRAGMA page_count")) - int(self._one("PRAGMA freelist_count"))
+        return pages * int(self._one("PRAGMA page_size"))
+
+    def trim(self, most: int) -> int:
+        """Keep to `most` bytes: delivered events go first, then the oldest. How many of these waited."""
+        waited = 0
+        if self.size <= most:
+            return 0
+        while self.size > most * _SPARED:
+            seqs = self._seqs("SELECT seq FROM delivered ORDER BY seq LIMIT ?", _CHUNK)
+            seqs = seqs or self._seqs("SELECT seq FROM events ORDER BY seq LIMIT ?", _CHUNK)
+            if not seqs:
+                break
+            waited += self._erase(seqs)
+        return waited
+
+    def expire(self, before: float, calls_before: float) -> tuple[int, bool]:
+        """Erase some of what is older: how many of these waited, and whether there may be more of it."""
+        old = "SELECT seq FROM (SELECT seq, at FROM events ORDER BY seq LIMIT ?) WHERE at < ?"
+        seqs = self._seqs(old, _LOOKED_AT, before)
+        self._db.execute("DELETE FROM calls WHERE at < ?", (calls_before,))
+        return self._erase(seqs), len(seqs) == _LOOKED_AT
+
+    def _seqs(self, statement: str, *given: object) -> list[int]:
+        return [seq for (seq,) in self._db.execute(statement, given)]
+
+    def _erase(self, seqs: list[int]) -> int:
+        """How many of these waited for anyone."""
+        listed = json.dumps(seqs)
+        waited = int(self._one(_WAITED, listed))
+        for statement in _ERASED:
+            self._db.execute(statement, (listed,))
+        return waited

@@ -1,0 +1,245 @@
+"""What the outbox's one thread does: commits what came meanwhile, makes room, bears with the disk.
+
+Blocking, without a loop and without a queue: those are `bridge.outbox`'s. No disk makes anything here raise.
+"""
+
+import os
+import sqlite3
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import structlog
+
+from bridge.outboxfile import OutboxFile
+
+_log = structlog.get_logger()
+
+_HOUSE_S = 60.0
+"""Between two looks for what is too old."""
+_SOON_S = 0.05
+"""And while there is more of it than one commit should hold."""
+_REOPEN_S = 1.0
+_FULL_S = 60.0
+"""For so long after an event had to go unsent the outbox says that it is full."""
+_DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+_DAY_S = 86_400.0
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxSettings:
+    """What the YAML's `outbox:` says."""
+
+    max_mb: float = 500
+    """On the disk; beyond it what was delivered goes first, then the oldest that waits."""
+    keep_days: float = 7
+    """Events that are older go, delivered or not."""
+    sync: Literal["normal", "full"] = "normal"
+    """normal: a kill of the process costs nothing, a power cut the last moments; full: neither does."""
+
+
+@dataclass(slots=True)
+class OutboxCounters:
+    """Everything since the start of the process."""
+
+    written: int = 0
+    """Events that were committed (or were there already)."""
+    delivered: int = 0
+    """Of all endpoints together."""
+    given_up: int = 0
+    """Taken from an endpoint by `drop`."""
+    dropped_full: int = 0
+    """Events that waited and went for `max_mb`."""
+    dropped_old: int = 0
+    """Events that waited and went after `keep_days`."""
+    unwritable: int = 0
+    """Events that are no JSON: a fault of ours."""
+    errors: int = 0
+    """Commits and reads that failed."""
+    moved_aside: int = 0
+    """Files that were damaged."""
+
+
+@dataclass(slots=True)
+class Job:
+    """What is asked of the file."""
+
+    work: Callable[[OutboxFile], Any]
+    answer: Any
+    """What `work` gave; before, and if it cannot be done, what is to be said then."""
+    writes: bool = False
+    delivered: tuple[str, Sequence[int]] | None = None
+    """Endpoint and numbers that are not to be given out again, whatever the disk says."""
+
+
+class OutboxWriter:
+    """The file as one thread has it: opened when it can be, again and again."""
+
+    def __init__(
+        self,
+        path: Path,
+        settings: OutboxSettings,
+        counters: OutboxCounters,
+        *,
+        unix: Callable[[], float],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._path = path
+        self._settings = settings
+        self._counters = counters
+        self._unix = unix
+        self._clock = clock
+        self._file: OutboxFile | None = None
+        self._reopen_at = float("-inf")
+        self._house_at = float("-inf")
+        self._full_until = float("-inf")
+        self._owed: dict[str, set[int]] = {}
+        self._reason = ""
+
+    @property
+    def degraded(self) -> str:
+        """Why not all is well; "" if it is. For any thread."""
+        full = "outbox full: the oldest of what waits is dropped"
+        return self._reason or (full if self._clock() < self._full_until else "")
+
+    @property
+    def due_s(self) -> float:
+        """In how many seconds there is something to do, though nothing be asked."""
+        if self._owed or self._file is None:
+            return _REOPEN_S
+        return min(max(self._house_at - self._clock(), _SOON_S), _HOUSE_S)
+
+    def owed(self, endpoint: str) -> frozenset[int]:
+        """What an endpoint has, and the disk could not yet be told."""
+        return frozenset(self._owed.get(endpoint, ()))
+
+    def serve(self, jobs: Sequence[Job]) -> None:
+        """Do them all, those that write in one commit and before those that read."""
+        for job in jobs:
+            if job.delivered is not None:
+                endpoint, seqs = job.delivered
+                self._owed.setdefault(endpoint, set()).update(seqs)
+        reads = [job for job in jobs if not job.writes]
+        writes = [job for job in jobs if job.writes]
+        # The second time is for a damaged file, in whose place there is a new one now.
+        if (writes or self._owed or self._clock() >= self._house_at) and not self._commit(writes):
+            self._commit(writes)
+        for job in reads:
+            self._read(job)
+
+    def close(self) -> None:
+        """Nothing follows."""
+        if self._file is not None:
+            with suppress(sqlite3.Error):
+                self._file.close()
+            self._file = None
+
+    def _commit(self, jobs: Sequence[Job]) -> bool:
+        """Whether it is of no use to try the same again at once."""
+        file = self._opened()
+        if file is None:
+            return True
+        try:
+            file.begin()
+            answers = [job.work(file) for job in jobs]
+            for endpoint, seqs in self._owed.items():
+                file.done(endpoint, seqs)
+            full = file.trim(int(self._settings.max_mb * 1_000_000))
+            old = self._expire(file)
+            file.commit()
+        except Exception as error:
+            file.rollback()
+            self._trouble(error)
+            return self._file is not None
+        for job, answer in zip(jobs, answers, strict=True):
+            job.answer = answer
+        self._owed.clear()
+        self._dropped(full, old)
+        if self._reason:
+            _log.info("outbox written again", errors=self._counters.errors)
+            self._reason = ""
+        return True
+
+    def _read(self, job: Job) -> None:
+        file = self._opened()
+        if file is not None:
+            try:
+                job.answer = job.work(file)
+            except Exception as error:
+                self._trouble(error)
+
+    def _expire(self, file: OutboxFile) -> int:
+        if self._clock() < self._house_at:
+            return 0
+        kept_s = self._settings.keep_days * _DAY_S
+        waited, more = file.expire(self._unix() - kept_s, self._unix() - 2 * kept_s)
+        self._house_at = self._clock() + (_SOON_S if more else _HOUSE_S)
+        return waited
+
+    def _dropped(self, full: int, old: int) -> None:
+        """Tell what was lost, once a minute at most where it goes on."""
+        self._counters.dropped_full += full
+        self._counters.dropped_old += old
+        if full and self._clock() >= self._full_until:
+            _log.error("outbox full", max_mb=self._settings.max_mb, dropped=self._counters.dropped_full)
+        if full:
+            self._full_until = self._clock() + _FULL_S
+        if old:
+            _log.error("events too old to be delivered", keep_days=self._settings.keep_days, dropped=old)
+
+    def _opened(self) -> OutboxFile | None:
+        if self._file is None and self._clock() >= self._reopen_at:
+            for _ in range(2):  # once more where a damaged file was moved aside
+                try:
+                    self._path.parent.mkdir(parents=True, exist_ok=True)
+                    self._file = OutboxFile(self._path, self._settings.sync)
+                    break
+                except (OSError, sqlite3.Error) as error:
+                    self._reopen_at = self._clock() + _REOPEN_S
+                    if not self._trouble(error):
+                        break
+        return self._file
+
+    def _trouble(self, error: Exception) -> bool:
+        """Tell it, once, until something works again. Whether a damaged file was moved aside."""
+        self._counters.errors += 1
+        code = getattr(error, "sqlite_errorcode", None)
+        if code is not None and code & 0xFF in _DAMAGED:
+            return self._move_aside()
+        if not isinstance(error, OSError | sqlite3.Error):
+            _log.exception("outbox failed")
+        reason = "another process has it" if _locked(code) else _text(error)
+        if not self._reason:
+            _log.error("outbox not written", reason=reason)
+        self._reason = f"outbox not written: {reason}"
+        return False
+
+    def _move_aside(self) -> bool:
+        """A damaged file makes room for a new one, and is kept for a person: the newest of such alone."""
+        self.close()
+        self._counters.moved_aside += 1
+        aside = self._path.with_name(f"{self._path.name}.damaged")
+        try:
+            for suffix in ("-wal", ""):
+                part = self._path.with_name(self._path.name + suffix)
+                if part.exists():
+                    os.replace(part, aside.with_name(aside.name + suffix))  # noqa: PTH105
+        except OSError as error:
+            self._reason = f"outbox damaged, and not to be moved aside: {_text(error)}"
+            _log.error("outbox damaged", reason=self._reason)
+            return False
+        self._owed.clear()
+        self._reopen_at = float("-inf")
+        _log.error("outbox damaged; a new one is begun", kept=str(aside))
+        return True
+
+
+def _locked(code: int | None) -> bool:
+    return code is not None and code & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+
+def _text(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__

@@ -1,0 +1,43 @@
+"""bench/deliveries.py: a short run measures all four ways, and what falls short of the target is said."""
+
+import os
+
+import pytest
+
+from bench import deliveries
+from bench.deliveries import Paced, Size
+from tests.bench.test_benches import Counted
+
+
+async def test_a_short_run_measures_every_way(redis_installed: None) -> None:
+    size, advance, cores = (
+        Size(paced_s=0.2, batched=300, single=100, redis=300),
+        Counted(),
+        len(os.sched_getaffinity(0)),
+    )
+    found = await deliveries.run(advance, size)
+    assert advance.done == size.steps
+    assert set(found.data) >= {
+        "events_per_s",
+        "single_posts_per_s",
+        "redis_per_s",
+        "final_to_receiver_ms_p50",
+        "final_to_receiver_ms_p99",
+    }
+    assert all(value is not None for value in found.data.values())
+    assert 0 < found.data["final_to_receiver_ms_p50"] <= found.data["final_to_receiver_ms_p99"]
+    assert len(os.sched_getaffinity(0)) == cores, "what follows has all of them again"
+
+
+@pytest.mark.parametrize(
+    ("batched", "late_s", "missed"),
+    [
+        (2000, 1.0, []),
+        (1999, 0.0, ["1999 events/s in batches, of 2000"]),
+        (9000, 1.3, ["at 2000 events/s the last came 1.3 s late"]),
+    ],
+)
+def test_what_falls_short_is_said(batched: float, late_s: float, missed: list[str]) -> None:
+    found = deliveries.outcome(Paced([3.0, 1.0, 2.0], late_s, 0.5), batched, 10, None)
+    assert found.missed == missed
+    assert (found.data["final_to_receiver_ms_p50"], found.data["redis_per_s"]) == (2.0, None)

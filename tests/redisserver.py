@@ -1,0 +1,133 @@
+"""A real Redis for the tests: Debian's redis-server, a process of a test's own, to be stopped and started.
+
+`make test` installs it (`python -m tests.redisserver`), with a word on what it installs. No service of the
+system is started or touched. The fixture `redis` is in tests/conftest.py.
+"""
+
+# ruff: noqa: T201 (a command whose output is for a person)
+
+import fcntl
+import os
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+BINARY = "redis-server"
+PATIENCE_S = 20.0
+
+
+def ready() -> bool:
+    """Whether it is installed."""
+    return shutil.which(BINARY) is not None
+
+
+def why_not() -> str:
+    """Why this machine cannot install it by itself; empty when it can."""
+    if os.geteuid() != 0:
+        return f"not root: apt-get install {BINARY} is for an administrator"
+    if shutil.which("apt-get") is None:
+        return f"no apt-get: install {BINARY} by hand"
+    return ""
+
+
+def install() -> None:
+    """Bring it. One process at a time; raises CalledProcessError when a step fails."""
+    with (Path(tempfile.gettempdir()) / "rtzr-bridge-redis.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if ready():
+            return
+        print(f"installing the Debian package {BINARY} for the tests", flush=True)
+        # With this run level no package starts a service.
+        environ = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
+        for command in (["update", "-q"], ["install", "-q", "-y", "--no-install-recommends", BINARY]):
+            subprocess.run(["apt-get", *command], check=True, env=environ, stdout=sys.stderr)
+
+
+class RedisServer:
+    """One on loopback, which keeps what it has over a stop and a start (appendonly, fsync always)."""
+
+    def __init__(self, folder: Path, *options: str) -> None:
+        """`options`: as on redis-server's command line."""
+        self._folder = folder
+        self._options = options
+        self._running: subprocess.Popen[bytes] | None = None
+        self.port = _free_port()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.kill()
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    def start(self) -> None:
+        """Returns once it takes connections and has loaded its data."""
+        command = [BINARY, "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self._folder)]
+        kept = ["--save", "", "--appendonly", "yes", "--appendfsync", "always", "--daemonize", "no"]
+        with (self._folder / "redis.log").open("ab") as log:
+            self._running = subprocess.Popen([*command, *kept, *self._options], stdout=log, stderr=log)
+        ends = time.monotonic() + PATIENCE_S
+        while not self._answers():
+            if self._running.poll() is not None or time.monotonic() > ends:
+                raise RuntimeError((self._folder / "redis.log").read_text())
+            time.sleep(0.02)
+
+    def kill(self) -> None:
+        """With SIGKILL, as a machine that loses its power."""
+        if self._running is not None:
+            self._running.send_signal(signal.SIGCONT)
+            self._running.kill()
+            self._running.wait(PATIENCE_S)
+            self._running = None
+
+    def freeze(self, *, frozen: bool = True) -> None:
+        """It stands still, with its connections open; or goes on."""
+        assert self._running is not None
+        self._running.send_signal(signal.SIGSTOP if frozen else signal.SIGCONT)
+
+    def _answers(self) -> bool:
+        """Whether it is up; a password that it wants is an answer too."""
+        try:
+            with socket.create_connection(("127.0.0.1", self.port), 1) as probe:
+                probe.sendall(b"PING\r\n")
+                return probe.recv(64).startswith((b"+PONG", b"-NOAUTH"))
+        except OSError:
+            return False
+
+
+def _free_port() -> int:
+    """None that the system gives out by itself: who knocks at a closed one of these may meet himself."""
+    for port in random.sample(range(20_000, 32_000), 100):
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise RuntimeError("no free port from 20000 to 32000")
+
+
+def main() -> int:
+    if ready():
+        return 0
+    if reason := why_not():
+        print(f"Redis for the tests is not installed: {reason}", file=sys.stderr)
+        return 1 if os.environ.get("CI") else 0
+    install()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

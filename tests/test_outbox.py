@@ -1,0 +1,397 @@
+"""bridge/outbox.py: what was added waits for everyone who is to have it, whatever becomes of the process."""
+
+import asyncio
+import json
+import os
+import stat
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+
+from bridge.outbox import Outbox, OutboxSettings
+from bridge.outboxfile import OutboxFile
+from bridge.types import Event
+from tests.outboxes import BOTH, A, B, event, ids, killed, opened, started
+from tests.scale import scaled
+
+BEGAN = 1.7e9
+
+
+# In order.
+
+
+async def test_what_was_added_waits_for_each_endpoint_until_it_has_it(tmp_path: Path) -> None:
+    async with opened(tmp_path / "o.db", BOTH) as outbox:
+        assert await outbox.add([event(1), event(2, text="여보세요")])
+        first, second = await outbox.waiting(A, 10)
+        assert (first.id, first.call, first.type) == ("c/1", "c", "rtzr.transcript.final")
+        assert first.seq < second.seq
+        assert json.loads(second.body) == event(2, text="여보세요").as_json()
+        assert "여보세요" not in repr(second)
+        await outbox.done(A, [first.seq])
+        assert (await ids(outbox, A), await ids(outbox, B)) == (["c/2"], ["c/1", "c/2"])
+    async with opened(tmp_path / "o.db", BOTH) as outbox:
+        assert (await ids(outbox, A), await ids(outbox, B)) == (["c/2"], ["c/1", "c/2"])
+        assert await outbox.add([event(3)])
+        assert await ids(outbox, A) == ["c/2", "c/3"]
+
+
+async def test_the_oldest_come_first_without_calls_that_are_to_be_skipped(tmp_path: Path) -> None:
+    async with opened(tmp_path / "o.db") as outbox:
+        await outbox.add([event(n, call) for n in range(3) for call in "xyz"])
+        assert await ids(outbox, most=4) == ["x/0", "y/0", "z/0", "x/1"]
+        assert [one.id for one in await outbox.waiting(A, 2, frozenset({"x", "y"}))] == ["z/0", "z/1"]
+        assert await outbox.waiting(B, 9) == []
+
+
+async def test_an_event_that_is_added_again_is_the_same_one(tmp_path: Path) -> None:
+    async with opened(tmp_path / "o.db") as outbox:
+        await outbox.add([event(1)])
+        await outbox.add([event(1), event(2)])
+        (first, _) = await outbox.waiting(A, 9)
+        await outbox.done(A, [first.seq])
+        await outbox.add([event(1)])
+        assert await ids(outbox) == ["c/2"]
+
+
+async def test_endpoints_of_a_rule_get_its_calls_alone_and_after_a_restart_too(tmp_path: Path) -> None:
+    names = {A: frozenset({"sales", "help"}), B: None}
+    async with opened(tmp_path / "o.db", names) as outbox:
+        await outbox.add([started("s", "sales"), event(1, "s"), started("n"), event(1, "n"), event(1, "?")])
+        await outbox.add([started("o", "other")])
+        assert await ids(outbox, A) == ["s/0", "s/1"]
+        assert await ids(outbox, B) == ["s/0", "s/1", "n/0", "n/1", "?/1", "o/0"]
+    async with opened(tmp_path / "o.db", names) as outbox:
+        await outbox.add([event(2, "s"), event(2, "o")])
+        assert await ids(outbox, A) == ["s/0", "s/1", "s/2"]
+
+
+async def test_what_waits_is_counted_with_its_age_and_the_last_error(tmp_path: Path) -> None:
+    outbox = Outbox(tmp_path / "o.db", OutboxSettings(keep_days=3650), unix=lambda: BEGAN)
+    outbox.endpoints({A: None})
+    await outbox.open()
+    await outbox.add([event(1)])
+    await outbox.close()
+    async with opened(tmp_path / "o.db", {B: None}, OutboxSettings(keep_days=3650)) as outbox:
+        outbox.note(B, "503")
+        counts = await outbox.counts()
+        assert counts[A].waiting == 1
+        assert counts[A].since == BEGAN
+        assert (counts[B].waiting, counts[B].since, counts[B].error) == (0, None, "503")
+        assert await outbox.drop(A) == 1
+        assert list(await outbox.counts()) == [B]
+        assert outbox.counters.given_up == 1
+
+
+async def test_a_feed_may_go_on_after_the_last_event_that_it_saw(tmp_path: Path) -> None:
+    async with opened(tmp_path / "o.db") as outbox:
+        await outbox.add([event(n) for n in range(5)])
+        await outbox.done(A, [one.seq for one in await outbox.waiting(A, 3)])
+        since = await outbox.since("c/1", 2)
+        assert since is not None
+        assert [one.id for one in since] == ["c/2", "c/3"]
+        assert await outbox.since("nobody's", 2) is None
+    assert await outbox.since("c/1", 2) is None, "closed, and no exception"
+
+
+async def test_several_adds_at_once_are_one_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    commits, real, begun, go_on = [], OutboxFile.commit, threading.Event(), threading.Event()
+
+    def commit(file: OutboxFile) -> None:
+        commits.append(file)
+        begun.set()
+        assert go_on.wait(5)
+        real(file)
+
+    async with opened(tmp_path / "o.db") as outbox:
+        monkeypatch.setattr(OutboxFile, "commit", commit)
+        adds = [asyncio.create_task(outbox.add([event(0)]))]
+        await asyncio.to_thread(begun.wait, 5)
+        adds += [asyncio.create_task(outbox.add([event(n)])) for n in range(1, 50)]
+        await asyncio.sleep(0)
+        go_on.set()
+        assert all(await asyncio.gather(*adds))
+        assert len(commits) == 2
+        assert await ids(outbox) == [f"c/{n}" for n in range(50)]
+
+
+async def test_only_its_owner_may_read_it(tmp_path: Path) -> None:
+    async with opened(tmp_path / "new" / "o.db") as outbox:
+        await outbox.add([event(1)])
+        files = list((tmp_path / "new").iterdir())
+        assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o600}
+        assert sorted(file.name for file in files) == ["o.db", "o.db-wal"]
+
+
+async def test_text_that_is_no_utf8_and_data_that_is_no_json_stop_nobody(tmp_path: Path) -> None:
+    async with opened(tmp_path / "o.db") as outbox:
+        bad = [event(1, "\udcff", text="\ud800"), event(2, odd=object()), event(3)]
+        with capture_logs() as logs:
+            assert await outbox.add(bad)
+        first, second = await outbox.waiting(A, 9)
+        assert json.loads(first.body)["data"]["text"] == "\ud800"
+        assert second.id == "c/3"
+        assert outbox.counters.unwritable == 1
+        assert [line["event"] for line in logs] == ["event is no json"]
+
+
+# Bounds.
+
+
+def big(numbers: range) -> list[Event]:
+    return [event(number, text="가" * 1000) for number in numbers]
+
+
+async def test_what_was_delivered_goes_before_what_waits_and_then_the_oldest(tmp_path: Path) -> None:
+    async with opened(tmp_path / "o.db", settings=OutboxSettings(max_mb=1)) as outbox:
+        for n in range(0, 200, 10):
+            assert await outbox.add(big(range(n, n + 10)))
+        waiting = await outbox.waiting(A, 1000)
+        await outbox.done(A, [one.seq for one in waiting if int(one.id[2:]) % 2])
+        assert await outbox.add(big(range(200, 260)))
+        assert outbox.counters.dropped_full == 0, "what was delivered went"
+        assert len(await ids(outbox)) == 160
+        assert outbox.degraded == ""
+        with capture_logs() as logs:
+            for n in range(260, 700, 20):
+                assert await outbox.add(big(range(n, n + 20)))
+        left = [int(one[2:]) for one in await ids(outbox)]
+        assert left == list(range(left[0], 700)), "the oldest went"
+        assert len(left) + outbox.counters.dropped_full == 160 + 440
+        assert [line["event"] for line in logs] == ["outbox full"]
+        assert outbox.degraded == "outbox full: the oldest of what waits is dropped"
+        assert (tmp_path / "o.db").stat().st_size < 1_200_000
+
+
+async def test_what_is_too_old_goes(tmp_path: Path) -> None:
+    now = 1e9
+    outbox = Outbox(tmp_path / "o.db", OutboxSettings(keep_days=2), unix=lambda: now)
+    outbox.endpoints({A: None})
+    await outbox.open()
+    await outbox.add([event(1), event(2)])
+    await outbox.close()
+    now += 86_400
+    await outbox.open()
+    await outbox.add([event(3)])
+    assert len(await ids(outbox)) == 3
+    await outbox.close()
+    now += 86_401
+    outbox = Outbox(tmp_path / "o.db", OutboxSettings(keep_days=2), unix=lambda: now)
+    await outbox.open()
+    assert await ids(outbox) == ["c/3"]
+    assert outbox.counters.dropped_old == 2
+    await outbox.close()
+
+
+async def test_much_that_is_too_old_goes_without_being_asked(tmp_path: Path) -> None:
+    async with opened(tmp_path / "o.db") as outbox:
+        await outbox.add([event(n) for n in range(9000)])
+    later = time.time() + 30 * 86_400
+    outbox = Outbox(tmp_path / "o.db", OutboxSettings(), unix=lambda: later)
+    await outbox.open()
+    async with asyncio.timeout(10):
+        while outbox.counters.dropped_old < 9000:  # noqa: ASYNC110 - it tells nobody
+            await asyncio.sleep(0.01)
+    assert await ids(outbox) == []
+    await outbox.close()
+
+
+# Trouble.
+
+
+async def test_a_file_that_is_no_database_is_kept_aside_and_a_new_one_begun(tmp_path: Path) -> None:
+    path = tmp_path / "o.db"
+    path.write_bytes(os.urandom(9999))
+    damage = path.read_bytes()
+    with capture_logs() as logs:
+        async with opened(path) as outbox:
+            assert await outbox.add([event(1)])
+            assert await ids(outbox) == ["c/1"]
+            assert (outbox.degraded, outbox.counters.moved_aside) == ("", 1)
+    assert (tmp_path / "o.db.damaged").read_bytes() == damage
+    assert [line["event"] for line in logs] == ["outbox damaged; a new one is begun"]
+
+
+async def test_a_file_that_was_cut_short_is_one_that_is_damaged(tmp_path: Path) -> None:
+    path = tmp_path / "o.db"
+    async with opened(path) as outbox:
+        await outbox.add([event(n, text="가" * 500) for n in range(100)])
+    whole = path.read_bytes()
+    for size in (len(whole) - 4096, 9000, 5000, 4096, 100, 16, 1):
+        path.write_bytes(whole[:size])
+        async with opened(path) as outbox:
+            assert await outbox.add([event(1000)]), size
+            assert await ids(outbox) == ["c/1000"]
+    path.write_bytes(b"")
+    async with opened(path) as outbox:
+        assert outbox.counters.moved_aside == 0
+        assert await outbox.add([event(1001)])
+
+
+async def test_numbers_are_never_given_again_though_the_file_be_lost(tmp_path: Path) -> None:
+    path, last = tmp_path / "o.db", 0
+    for _ in range(3):
+        async with opened(path) as outbox:
+            await outbox.add([event(n) for n in range(10)])
+            seqs = [one.seq for one in await outbox.waiting(A, 99)]
+        assert seqs == sorted(seqs)
+        assert seqs[0] > last
+        last = seqs[-1]
+        path.unlink()
+
+
+async def test_damage_that_shows_later_is_borne_too(tmp_path: Path) -> None:
+    path = tmp_path / "o.db"
+    async with opened(path) as outbox:
+        await outbox.add([event(n, text="가" * 500) for n in range(400)])
+    raw = bytearray(path.read_bytes())
+    raw[8192:-8192] = os.urandom(len(raw) - 16384)
+    path.write_bytes(raw)
+    async with opened(path) as outbox:
+        await outbox.waiting(A, 1000)
+        for n in range(500, 520):
+            await outbox.add([event(n, text="가" * 500)])
+        assert outbox.counters.moved_aside == 1
+        assert (await ids(outbox))[-1] == "c/519"
+        assert outbox.degraded == ""
+
+
+_HOLDER = """
+import sqlite3, sys
+db = sqlite3.connect(sys.argv[1], isolation_level=None)
+db.execute("PRAGMA locking_mode=EXCLUSIVE")
+db.execute("PRAGMA journal_mode=WAL")
+db.execute("BEGIN IMMEDIATE")
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+@contextmanager
+def held(path: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Another process has the file."""
+    command = [sys.executable, "-c", _HOLDER, str(path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"held\n"
+        yield other
+
+
+async def test_a_second_process_is_told_and_gets_it_when_the_first_ends(tmp_path: Path) -> None:
+    path = tmp_path / "o.db"
+    with held(path) as other:
+        async with opened(path) as outbox:
+            assert outbox.degraded == "outbox not written: another process has it"
+            assert not await outbox.add([event(1)])
+            assert await ids(outbox) == []
+            other.kill()
+            other.wait()
+            async with asyncio.timeout(10):
+                while not await outbox.add([event(1)]):  # noqa: ASYNC110 - it tells nobody
+                    await asyncio.sleep(0.05)
+            assert outbox.degraded == ""
+
+
+async def test_a_folder_that_cannot_be_had_is_told_once(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with capture_logs() as logs:
+        async with opened(tmp_path / "file" / "o.db") as outbox:
+            assert "outbox not written: " in outbox.degraded
+            assert not await outbox.add([event(1)])
+            await outbox.done(A, [1])
+            assert await outbox.drop(A) == 0
+            assert list(await outbox.counts()) == [A]
+    assert [line["event"] for line in logs] == ["outbox not written"]
+
+
+_BOUNDED = """
+import asyncio, resource, sys
+from pathlib import Path
+from bridge.types import Event
+from tests.outboxes import A, event, ids, killed, opened
+
+def limit(size):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+
+async def main():
+    async with opened(Path(sys.argv[1])) as outbox:
+        assert await outbox.add([event(n, text="x" * 500) for n in range(20)])
+        limit(200_000)
+        kept = [n for n in range(20, 2000) if await outbox.add([event(n, text="x" * 500)])]
+        refused = outbox.degraded
+        waiting = await outbox.waiting(A, 15)
+        await outbox.done(A, [one.seq for one in waiting])
+        again = {one.id for one in await outbox.waiting(A, 9999)} & {one.id for one in waiting}
+        limit(resource.RLIM_INFINITY)
+        assert await outbox.add([event(9999)])
+        print(refused, "|", len(kept), len(again), outbox.degraded, outbox.counters.moved_aside)
+        found = await ids(outbox)
+        assert found == [f"c/{n}" for n in [*range(15, 20), *kept, 9999]], found
+    async with opened(Path(sys.argv[1])) as outbox:
+        assert await ids(outbox) == found
+
+asyncio.run(main())
+"""
+
+
+def test_a_disk_that_is_full_for_a_while_costs_what_came_then_and_repeats_nothing(tmp_path: Path) -> None:
+    """A real limit on the size of files: the system writes a part of a page, and then refuses."""
+    run = [sys.executable, "-c", _BOUNDED, str(tmp_path / "o.db")]
+    done = subprocess.run(run, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr[-2000:]
+    refused, told = done.stdout.splitlines()[-1].split(" | ")
+    assert refused.startswith("outbox not written: ")
+    kept, again, *rest = told.split(" ")
+    assert 0 < int(kept) < 1000
+    assert (again, rest) == ("0", ["", "0"])
+
+
+_KILLED = """
+import asyncio, sys
+from pathlib import Path
+from bridge.types import Event
+from tests.outboxes import A, event, opened
+
+async def main():
+    async with opened(Path(sys.argv[1])) as outbox:
+        async def add(call):
+            for n in range(10**9):
+                if await outbox.add([event(3 * n + m, call) for m in range(3)]):
+                    print("+", call, 3 * n + 2, flush=True)
+        async def take():
+            while True:
+                rows = await outbox.waiting(A, 7)
+                for one in rows:
+                    print("-", one.call, one.id.split("/")[1], flush=True)
+                await outbox.done(A, [one.seq for one in rows])
+        await asyncio.gather(*(add(sys.argv[2] + call) for call in "xyz"), take())
+
+asyncio.run(main())
+"""
+
+
+async def test_a_kill_at_any_moment_costs_nothing_that_was_committed(tmp_path: Path) -> None:
+    path = tmp_path / "o.db"
+    added: dict[str, int] = {}
+    got: dict[str, list[int]] = {}
+    for life in range(scaled(100, 5)):
+        for sign, call, number in killed(_KILLED, path, life, 1 + life * 37 % 400):
+            if sign == "+":
+                added[call] = int(number)
+            else:
+                got.setdefault(call, []).append(int(number))
+    async with opened(path) as outbox:
+        for one in await outbox.waiting(A, 10**6):
+            got.setdefault(one.call, []).append(int(one.id.split("/")[1]))
+        assert outbox.counters.moved_aside == 0
+    for call, last in added.items():
+        once = list(dict.fromkeys(got[call]))
+        assert once == list(range(len(once))), "in order, and none left out"
+        assert len(once) > last, "all that were committed"
