@@ -48,7 +48,8 @@ _LAST_SENDS_S = 5.0
 
 
 async def run(config: Config, console: Console | None = None) -> int:
-    """Run until SIGTERM or SIGINT; the exit code: 0 after an orderly end, 1 when it was forced.
+    """Run until SIGTERM or SIGINT; the exit code: 0 after an orderly end, 1 when it was forced or left
+    events unwritten that the outbox should have.
 
     `console` is where live transcripts are printed: standard output, if none is given. Raises ConfigError for
     what only this machine can tell.
@@ -120,12 +121,17 @@ async def _cancel(working: Sequence[asyncio.Task[None]]) -> None:
 
 
 async def _last_events(outlets: Outlets, writing: Sequence[asyncio.Task[None]], force: asyncio.Event) -> bool:
-    """Out with what waits, the endpoints' after the outbox has all; False when a second signal came first."""
+    """Out with what waits, the endpoints' after the outbox has all; False when a second signal came first, or
+    the outbox could not have all."""
     for sink in outlets.sinks:
         sink.close()
     if writing:
         await asyncio.wait(writing, timeout=_LAST_WORDS_S)
-    return outlets.deliveries is None or await _unless(force, outlets.deliveries.finish(_LAST_SENDS_S))
+    left = 0 if outlets.kept is None else outlets.kept.left
+    if left:
+        _log.error("events left unwritten", events=left)
+    sent = outlets.deliveries is None or await _unless(force, outlets.deliveries.finish(_LAST_SENDS_S))
+    return sent and not left
 
 
 def _mix_when(config: Config, governor: Governor[Session]) -> Callable[[int], bool] | None:

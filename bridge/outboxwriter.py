@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import structlog
 
+from bridge.outboxclaim import misplaced
 from bridge.outboxfile import OutboxFile
 
 _log = structlog.get_logger()
@@ -98,6 +99,8 @@ class OutboxWriter:
         self._full_until = float("-inf")
         self._owed: dict[str, set[int]] = {}
         self._reason = ""
+        self.misplaced = ""
+        """Why there is no file, if it is for where it is to be, or for who has it."""
 
     @property
     def degraded(self) -> str:
@@ -212,6 +215,8 @@ class OutboxWriter:
         if not isinstance(error, OSError | sqlite3.Error):
             _log.exception("outbox failed")
         reason = "another process has it" if _locked(code) else _text(error)
+        if self._file is None and misplaced(error):
+            self.misplaced = reason
         if not self._reason:
             _log.error("outbox not written", reason=reason)
         self._reason = f"outbox not written: {reason}"

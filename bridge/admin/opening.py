@@ -17,7 +17,8 @@ def build_feed(config: Config, past: Past | None = None) -> FeedSink | None:
     if not config.sinks.feed.port:
         return None
     hidden = {rule for rule, names in config.sinks_of_rules.items() if "feed" not in names}
-    return FeedSink(past, hidden=frozenset(hidden))
+    forgotten = config.rules_without_outbox - hidden
+    return FeedSink(past, hidden=frozenset(hidden), forgotten=forgotten)
 
 
 @asynccontextmanager
