@@ -21,6 +21,7 @@ from bridge.meter import Meter
 from bridge.net.rtzr import Session
 from bridge.opening import Outlets, check_bind, open_door, open_outlets, open_spool
 from bridge.quota import Governor
+from bridge.readiness import Readiness
 from bridge.sinks.fanout import FanOut
 from bridge.switchboard import Switchboard
 from bridge.visit import receive
@@ -69,10 +70,10 @@ def _fault(group: ExceptionGroup) -> BaseException:
 async def _run(config: Config, console: Console | None) -> int:
     check_bind(config.media.bind)
     raise_file_limit()
-    stop, force = asyncio.Event(), asyncio.Event()
+    stop, force, readiness = asyncio.Event(), asyncio.Event(), Readiness()
     _on_signals(lambda: force.set() if stop.is_set() else stop.set())
     async with AsyncExitStack() as opened:
-        outlets = await open_outlets(config, console, opened)
+        outlets = await open_outlets(config, console, opened, readiness)
         async with asyncio.TaskGroup() as tasks:
             writing = [tasks.create_task(sink.run()) for sink in outlets.sinks]
             sending = tasks.create_task(outlets.deliveries.run()) if outlets.deliveries else None
@@ -103,7 +104,9 @@ async def _run(config: Config, console: Console | None) -> int:
                 files = await opened.enter_async_context(build_files(config, tokens))
                 works.append(CatchUp(spool, files, governor.room, publish, outlets.written).run())
             working = [tasks.create_task(work) for work in works]
+            readiness.begin(pbx, tokens, governor, outlets.sinks)
             await stop.wait()
+            readiness.stop()
             orderly = await _drain(switchboard, config.drain_s, force)
             await _cancel(working)
             if config.pbx == "asterisk" and config.asterisk.via == "ari":  # else nobody is ever sent to us

@@ -21,6 +21,7 @@ from bridge.desk import LocalDesks
 from bridge.endpoints import build_redis, build_webhooks, rules_of_redis, rules_of_webhooks
 from bridge.inlets import Inlets
 from bridge.outbox import Outbox
+from bridge.readiness import Readiness
 from bridge.sinks.outbox import OutboxSink
 from bridge.sinks.queued import QueuedSink
 from bridge.spool import Spool
@@ -45,7 +46,9 @@ class Outlets:
         return None if self.kept is None else self.kept.written
 
 
-async def open_outlets(config: Config, console: Console | None, opened: AsyncExitStack) -> Outlets:
+async def open_outlets(
+    config: Config, console: Console | None, opened: AsyncExitStack, readiness: Readiness
+) -> Outlets:
     """The sinks, the outbox and its endpoints, the feed and the control channel. Raises ConfigError."""
     sinks = build_sinks(config, console)
     outbox, kept, deliveries = build_outbox(config), None, None
@@ -55,11 +58,12 @@ async def open_outlets(config: Config, console: Console | None, opened: AsyncExi
         _check_outbox(config, outbox)
         sinks.append(kept := OutboxSink(outbox))
         outbox.leave_out(config.rules_without_outbox)
+        readiness.watch(lambda: outbox.degraded)
         deliveries = await _open_deliveries(config, outbox, opened)
     if (feed := build_feed(config, outbox)) is not None:
         await opened.enter_async_context(open_feed(config, feed))
         sinks.append(feed)
-    await opened.enter_async_context(open_control(config, deliveries))
+    await opened.enter_async_context(open_control(config, deliveries, lambda: readiness.reasons))
     return Outlets(sinks, kept, deliveries)
 
 

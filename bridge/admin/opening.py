@@ -1,6 +1,6 @@
 """From configuration to what is served: the live feed on its port, the control channel on its socket."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 
@@ -41,8 +41,11 @@ async def open_feed(config: Config, sink: FeedSink) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def open_control(config: Config, deliveries: Asked | None) -> AsyncIterator[None]:
-    """Where commands come, if anywhere. Raises ConfigError when the socket cannot be had."""
+async def open_control(
+    config: Config, deliveries: Asked | None, reasons: Callable[[], list[str]] = list
+) -> AsyncIterator[None]:
+    """Where commands come, if anywhere; `reasons`: why the daemon is not ready. Raises ConfigError when the
+    socket cannot be had."""
     path = config.admin.socket
     if path is None:
         yield
@@ -57,5 +60,5 @@ async def open_control(config: Config, deliveries: Asked | None) -> AsyncIterato
             mend = "give one in a folder of this user, such as /run/rtzr-bridge"
             fault = f"{path} is not to be had ({error.strerror}); {mend}"
             raise ConfigError([f"admin.socket: {fault}"]) from None
-        async with Serving(guarded(Control(deliveries).app()), listener):
+        async with Serving(guarded(Control(deliveries, reasons).app()), listener):
             yield
