@@ -89,7 +89,11 @@ def _outbox(path: Path, most: int) -> Finding:
 
 def _space(path: Path, folder: Path, most: int) -> Finding:
     """Whether there is room for all that the outbox may hold."""
-    room = shutil.disk_usage(folder).free + (path.stat().st_size if path.exists() else 0)
+    disk = shutil.disk_usage(folder)
+    if not disk.total:
+        mend = "give outbox.path a file on a disk, such as /var/lib/rtzr-bridge/outbox.db"
+        return Finding("outbox", Verdict.FAULT, f"{folder} is on no disk", mend)
+    room = disk.free + (path.stat().st_size if path.exists() else 0)
     text = f"{path}: {room // 1_000_000} MB of room for {most // 1_000_000}"
     if room >= most + _WAL_BYTES:
         return Finding("outbox", Verdict.OK, text)

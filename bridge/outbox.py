@@ -68,7 +68,8 @@ class Outbox:
 
     @property
     def misplaced(self) -> str:
-        """Why the file was not to be had when it was opened, where a person has to mend that; else ""."""
+        """Why the file was not to be had when it was opened, where a person has to mend that; else "". To be
+        told by who opens: no log has it."""
         return self._writer.misplaced
 
     async def open(self) -> None:

@@ -67,7 +67,8 @@ def claim(path: Path) -> None:
         return
     if len(header) < _ID_AT.stop and header.startswith(_MAGIC):
         return
-    if any(header) or not path.with_name(f"{path.name}-wal").exists():
+    logs = (path.with_name(path.name + suffix) for suffix in ("-wal", "-journal"))
+    if any(header) or not any(log.exists() for log in logs):
         raise NotOurs
 
 

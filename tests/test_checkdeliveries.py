@@ -38,8 +38,8 @@ def mounted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
     monkeypatch.setattr(checkdeliveries, "MOUNTS", table)
 
 
-def room(monkeypatch: pytest.MonkeyPatch, free: int) -> None:
-    monkeypatch.setattr(shutil, "disk_usage", lambda _folder: SimpleNamespace(free=free))
+def room(monkeypatch: pytest.MonkeyPatch, free: int, total: int = 10_000_000_000) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _folder: SimpleNamespace(free=free, total=total))
 
 
 def config(**given: Any) -> Config:
@@ -119,6 +119,8 @@ async def test_too_little_room_is_a_warning(tmp_path: Path, monkeypatch: pytest.
     verdict, text, _ = await only(outbox={"path": str(tmp_path / "o.db")})
     assert verdict is Verdict.WARNING
     assert "400 MB of room for 500" in text
+    room(monkeypatch, 0, total=0)  # /proc, for one
+    assert (await only(outbox={"path": str(tmp_path / "o.db")}))[0] is Verdict.FAULT
 
 
 # Endpoints.
