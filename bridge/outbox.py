@@ -112,7 +112,7 @@ class Outbox:
 
         def write(file: OutboxFile) -> dict[str, int]:
             news = [new for event in events if (new := self._new(event)) is not None]
-            return file.add(news, rules, at, left_out)
+            return file.add(file.without(left_out, news, at) if left_out else news, rules, at)
 
         got: dict[str, int] | None = await self._ask(Job(write, None, writes=True))
         if got is None:

@@ -139,21 +139,16 @@ class OutboxFile:
     def close(self) -> None:
         self._db.close()
 
-    def add(
-        self, events: Sequence[NewEvent], rules: Rules, at: float, left_out: frozenset[str] = frozenset()
-    ) -> dict[str, int]:
+    def add(self, events: Sequence[NewEvent], rules: Rules, at: float) -> dict[str, int]:
         """Write events in order, for those of `rules` that are to have them: how many each endpoint got.
 
-        An id that is there already is not written again: it is the same event. Calls of the rules that are
-        `left_out` are nobody's.
+        An id that is there already is not written again: it is the same event.
         """
         targets = {name: self._number(name) for name in rules}
         got = dict.fromkeys(rules, 0)
         for event in events:
             if event.rule is not None:
                 self._learn(event.call, event.rule, at)
-            if left_out and self._rule(event.call) in left_out:
-                continue
             row = (event.id, event.call, event.type, at, event.body)
             written = self._db.execute(
                 "INSERT INTO events (id, call, type, at, body) VALUES (?, ?, ?, ?, ?)"
@@ -204,6 +199,16 @@ class OutboxFile:
         """The rules of those of `calls` that are known."""
         statement = "SELECT call, rule FROM calls WHERE call IN (SELECT value FROM json_each(?))"
         return dict(self._db.execute(statement, (json.dumps(list(calls)),)).fetchall())
+
+    def without(self, left_out: Collection[str], events: Sequence[NewEvent], at: float) -> list[NewEvent]:
+        """Those of `events` that are of no call of these rules; which rule chose a call is kept of all."""
+        kept = []
+        for event in events:
+            if event.rule is not None:
+                self._learn(event.call, event.rule, at)
+            if self._rule(event.call) not in left_out:
+                kept.append(event)
+        return kept
 
     def waiting(
         self, endpoint: str, most: int, skip: Collection[str], without: Collection[int]

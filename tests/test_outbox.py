@@ -217,6 +217,8 @@ async def test_of_calls_that_are_left_out_only_the_rule_is_kept(tmp_path: Path) 
         assert await outbox.add([event(3, "b")]), "what comes late, after a restart"
         assert await ids(outbox) == ["s/0", "s/1", "unknown/1"]
         assert await outbox.rules(["b"]) == {"b": "boss"}
+        assert await outbox.add([started("b", "sales"), event(4, "b")]), "it begins again, by another rule"
+        assert await ids(outbox) == ["s/0", "s/1", "unknown/1", "b/0", "b/4"]
 
 
 # Trouble.
