@@ -55,6 +55,7 @@ class Outbox:
         self.counters = OutboxCounters()
         self._writer = OutboxWriter(path, settings, self.counters, unix=unix)
         self._rules: Rules = {}
+        self._left_out: frozenset[str] = frozenset()
         self._errors: dict[str, str] = {}
         self._news: dict[str, asyncio.Event] = {}
         self._asked: queue.SimpleQueue[_Asked | None] = queue.SimpleQueue()
@@ -64,6 +65,12 @@ class Outbox:
     def degraded(self) -> str:
         """Why not all is well; "" if it is."""
         return self._writer.degraded
+
+    @property
+    def misplaced(self) -> str:
+        """Why the file was not to be had when it was opened, where a person has to mend that; else "". To be
+        told by who opens: no log has it."""
+        return self._writer.misplaced
 
     async def open(self) -> None:
         """Begin; what a former process left waits as it did. Never raises: see `degraded`."""
@@ -86,6 +93,11 @@ class Outbox:
         """
         self._rules = dict(names)
 
+    def leave_out(self, rules: frozenset[str]) -> None:
+        """Nothing of the calls of these rules is kept from now on, but which rule chose each: what comes of
+        it after a restart is known by that."""
+        self._left_out = rules
+
     def news(self, endpoint: str) -> asyncio.Event:
         """Set when something was added for an endpoint; to be cleared by whoever waits for it."""
         return self._news.setdefault(endpoint, asyncio.Event())
@@ -96,10 +108,11 @@ class Outbox:
 
     async def add(self, events: Sequence[Event]) -> bool:
         """Whether the events are on the disk now, in this order; if not, they may be added again."""
-        rules, at = self._rules, self._unix()
+        rules, left_out, at = self._rules, self._left_out, self._unix()
 
         def write(file: OutboxFile) -> dict[str, int]:
-            return file.add([new for event in events if (new := self._new(event)) is not None], rules, at)
+            news = [new for event in events if (new := self._new(event)) is not None]
+            return file.add(file.without(left_out, news, at) if left_out else news, rules, at)
 
         got: dict[str, int] | None = await self._ask(Job(write, None, writes=True))
         if got is None:
