@@ -172,7 +172,7 @@ class FeedSink(QueuedSink):
         self._recent: Recent[Item] = Recent(kept, _NAMES)
         self._rules = _Rules()
         self.position = f"feed/{uuid4()}"
-        """The id after which nothing was said yet that is kept; before the first event, this process's own."""
+        """The id after which nothing that is kept was said; before the first event, this process's own."""
         self._recent.mark(self.position)
         self._readers: set[Reader] = set()
         self._ended = False
