@@ -25,6 +25,8 @@ _STUCK_S = 30.0
 """How long one message may be on its way into the connection's buffer."""
 _BEAT_S = 15.0
 """How often a stream shows that it is alive: proxies close what is silent for longer."""
+_AT_ONCE = 50
+"""Events in one piece."""
 _MOST_VALUES = 100
 _GOING_AWAY = 1001
 _FILTERS = {"call": "calls", "rule": "rules", "party": "parties"}
@@ -195,7 +197,8 @@ class _Stream(Response):
             await put(begins.encode("utf-8", "replace"))
             async with aclosing(self._feed.items(reader)) as items:
                 async for item in items:
-                    await put(frame_of(item))
+                    # A burst in one piece: a send costs ten times what an event does.
+                    await put(b"".join(map(frame_of, (item, *reader.more(_AT_ONCE)))))
             await put(b"", more=False)
 
         async def beat() -> None:

@@ -148,6 +148,10 @@ class Reader:
             await self._changed.wait()
         return self._waiting.popleft()
 
+    def more(self, most: int) -> list[Item]:
+        """What waits behind the one that was had last, at once."""
+        return [self._waiting.popleft() for _ in range(min(most, len(self._waiting)))]
+
 
 class FeedSink(QueuedSink):
     """Gives every event to every reader that wants it."""

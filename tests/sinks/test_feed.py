@@ -272,6 +272,17 @@ async def test_a_burst_makes_nobody_slow_who_reads() -> None:
         assert sink.slow == 0
 
 
+async def test_what_waits_can_be_had_at_once_and_in_order() -> None:
+    sink = FeedSink()
+    with sink.reading(ALL) as reader:
+        items = sink.follow(reader)
+        await sink.put([final(number) for number in range(6)])
+        found = [(await anext(items)).event.id, *(item.event.id for item in reader.more(3))]
+        found += await rest(items, reader)
+        assert found == [f"c/x/{number}" for number in range(6)]
+        assert reader.more(3) == []
+
+
 async def test_what_a_reader_does_not_want_does_not_make_it_slow() -> None:
     sink = FeedSink(behind=1)
     with sink.reading(Wanted(calls=frozenset({"other"}))) as reader:
