@@ -16,6 +16,8 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 _GRACE_S = 1.0
 """On leaving, what tasks and connections have to end by themselves."""
 _FIRST_REQUEST_S = 10.0
+_MOST_CONNECTIONS = 300
+"""Of those who only listen: no stranger shall use up the files that calls need."""
 _PING_S = 20.0
 _BIGGEST_MESSAGE = 4096
 """Bytes of a WebSocket message to us: nobody has anything to say there."""
@@ -24,10 +26,13 @@ _SEND_BUFFER = 1 << 18
 
 
 class _Connection(H11Protocol):
-    """Who connects and asks nothing is not waited for."""
+    """Who connects and asks nothing is not waited for, and there is an end to the number of connections."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        if len(self.connections) > _MOST_CONNECTIONS:
+            transport.abort()
+            return
         self.loop.call_later(_FIRST_REQUEST_S, self._cut_silent)
 
     def _cut_silent(self) -> None:
@@ -113,7 +118,8 @@ def plain(app: ASGIApp, **options: Any) -> uvicorn.Config:
 
 
 def guarded(app: ASGIApp) -> uvicorn.Config:
-    """For those who only listen: silent connections are cut, dead ones found, long messages refused."""
+    """For those who only listen: silent connections and too many are cut, dead ones found, long messages
+    refused."""
     return plain(
         app,
         http=_Connection,

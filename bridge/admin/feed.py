@@ -5,6 +5,7 @@ Who is let in, what a query means, how a message is framed; who gets what is `br
 
 import asyncio
 import hmac
+import unicodedata
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import AbstractContextManager, aclosing, suppress
 from typing import Any
@@ -24,6 +25,8 @@ _STUCK_S = 30.0
 """How long one message may be on its way into the connection's buffer."""
 _BEAT_S = 15.0
 """How often a stream shows that it is alive: proxies close what is silent for longer."""
+_AT_ONCE = 50
+"""Events in one piece."""
 _MOST_VALUES = 100
 _GOING_AWAY = 1001
 _FILTERS = {"call": "calls", "rule": "rules", "party": "parties"}
@@ -45,10 +48,29 @@ class Feed:
         self.abort: Abort = lambda _client: None
 
     def app(self) -> Starlette:
-        return Starlette(routes=[Route("/events", self._events), WebSocketRoute("/ws", self._socket)])
+        events = Route("/events", self._events, methods=["GET", "OPTIONS"])
+        return Starlette(routes=[events, WebSocketRoute("/ws", self._socket)])
 
     async def _events(self, request: Request) -> Response:
-        return self._refusal(request) or _Stream(self, request)
+        if request.method == "OPTIONS":
+            return self._preflight(request)
+        refusal = self._refusal(request)
+        if refusal is not None:
+            refusal.headers.update(self.headers(request))
+            return refusal
+        stream = _Stream(self, request)
+        return Response(headers=dict(stream.headers)) if request.method == "HEAD" else stream
+
+    def _preflight(self, request: Request) -> Response:
+        """What a browser asks before a page of another host may send more than a plain GET: without token."""
+        if not self._from_here(request):
+            return _foreign()
+        allowed = {
+            "allow": "GET, HEAD, OPTIONS",
+            "access-control-allow-headers": "authorization, last-event-id, cache-control",
+            "access-control-max-age": "600",
+        }
+        return Response(status_code=204, headers=self.headers(request) | allowed)
 
     async def _socket(self, ws: WebSocket) -> None:
         with suppress(WebSocketDisconnect):
@@ -80,6 +102,10 @@ class Feed:
         """As FeedSink.reading, of what was asked for."""
         return self._sink.reading(wanted(asked), _after(asked))
 
+    def beginning(self, asked: HTTPConnection) -> str:
+        """The id from which it goes on if it breaks off before the first event."""
+        return _after(asked) or self._sink.position
+
     def items(self, reader: Reader) -> AsyncGenerator[Item]:
         return self._sink.follow(reader)
 
@@ -105,7 +131,7 @@ class Feed:
     def _refusal(self, asked: HTTPConnection) -> Response | None:
         """Why it is not let in, if it is not."""
         if not self._from_here(asked):
-            return JSONResponse({"error": "this page's origin may not read the feed; see origins"}, 403)
+            return _foreign()
         if not self._knows_token(asked):
             return JSONResponse(
                 {"error": "the token is missing or wrong; send Authorization: Bearer TOKEN, or ?token="},
@@ -153,22 +179,26 @@ class _Stream(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
+            begins = f"retry: 1000\n{_id_line(self._feed.beginning(self._request))}\n"
             with self._feed.reading(self._request) as reader:
-                await self._serve(reader, receive, send)
+                await self._serve(begins, reader, receive, send)
         except Full:
-            await _full()(scope, receive, send)
+            full = _full()
+            full.headers.update(self._feed.headers(self._request))
+            await full(scope, receive, send)
 
-    async def _serve(self, reader: Reader, receive: Receive, send: Send) -> None:
+    async def _serve(self, begins: str, reader: Reader, receive: Receive, send: Send) -> None:
         async def put(body: bytes, *, more: bool = True) -> None:
             async with asyncio.timeout(_STUCK_S):
                 await send({"type": "http.response.body", "body": body, "more_body": more})
 
         async def send_all() -> None:
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-            await put(b"retry: 1000\n\n")
+            await put(begins.encode("utf-8", "replace"))
             async with aclosing(self._feed.items(reader)) as items:
                 async for item in items:
-                    await put(frame_of(item))
+                    # A burst in one piece: a send costs ten times what an event does.
+                    await put(b"".join(map(frame_of, (item, *reader.more(_AT_ONCE)))))
             await put(b"", more=False)
 
         async def beat() -> None:
@@ -189,16 +219,22 @@ def frame_of(item: Item) -> bytes:
     The id, which a browser sends back when it comes again, is left out where it would mean nothing then: of a
     partial, and where it is more than one line.
     """
-    name = item.event.id
-    kept = item.resumable and not any(end in name for end in "\r\n\0")
-    head = f"id: {name}\n" if kept else ""
+    head = _id_line(item.event.id) if item.resumable else ""
     return f"{head}data: {item.text}\n\n".encode("utf-8", "replace")
+
+
+def _id_line(name: str) -> str:
+    return "" if any(end in name for end in "\r\n\0") else f"id: {name}\n"
 
 
 def wanted(asked: HTTPConnection) -> Wanted:
     """The filter that a query states; what is given twice means either."""
     values = asked.query_params.getlist
-    return Wanted(**{field: frozenset(values(name)) for name, field in _FILTERS.items()})
+    given = {field: frozenset(values(name)) for name, field in _FILTERS.items()}
+    # In a query a plus means a space, with which no number begins; and a Mac spells Hangul letter by letter.
+    numbers = {f"+{one[1:]}" if one.startswith(" ") else one for one in given["parties"]}
+    rules = {unicodedata.normalize("NFC", one) for one in given["rules"]}
+    return Wanted(given["calls"], given["rules"] | rules, frozenset(numbers))
 
 
 def _after(asked: HTTPConnection) -> str:
@@ -207,6 +243,10 @@ def _after(asked: HTTPConnection) -> str:
     with suppress(UnicodeError):
         header = header.encode("latin-1").decode()
     return header or asked.query_params.get("after", "")
+
+
+def _foreign() -> Response:
+    return JSONResponse({"error": "this page's origin may not read the feed; see origins"}, 403)
 
 
 def _full() -> Response:

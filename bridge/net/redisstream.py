@@ -20,8 +20,11 @@ from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import (
+    AskError,
     AuthenticationError,
     BusyLoadingError,
+    ClusterCrossSlotError,
+    ClusterDownError,
     NoPermissionError,
     OutOfMemoryError,
     ReadOnlyError,
@@ -227,6 +230,8 @@ def _told(error: BaseException) -> Rejected | Unreachable | None:
             return Rejected("Redis is a replica, which cannot be written; give its master's address")
         case OutOfMemoryError():
             return Rejected("Redis has no memory left; raise its maxmemory, or lower sinks.redis.maxlen")
+        case AskError() | ClusterCrossSlotError() | ClusterDownError():
+            return Rejected("Redis is a cluster, which cannot be used; give the address of a single server")
         case ResponseError():
             return Rejected(_refusal(str(error)))
         case TimeoutError():
@@ -241,6 +246,7 @@ _REFUSALS = {
     "MISCONF": "Redis cannot save its data and takes none; see its log",
     "NOAUTH": "Redis wants a password; give sinks.redis.password_env",
     "NOREPLICAS": "Redis has too few replicas to write to",
+    "unknown command": "it takes no streams (a Sentinel, or older than Redis 5); give the master's address",
     "MASTERDOWN": "Redis is a replica whose master is down",
 }
 

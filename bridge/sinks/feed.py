@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Protocol
+from uuid import uuid4
 
 from bridge import metrics
 from bridge.sinks.queued import QueuedSink
@@ -147,6 +148,10 @@ class Reader:
             await self._changed.wait()
         return self._waiting.popleft()
 
+    def more(self, most: int) -> list[Item]:
+        """What waits behind the one that was had last, at once."""
+        return [self._waiting.popleft() for _ in range(min(most, len(self._waiting)))]
+
 
 class FeedSink(QueuedSink):
     """Gives every event to every reader that wants it."""
@@ -173,6 +178,9 @@ class FeedSink(QueuedSink):
         self._most = most
         self._recent: Recent[Item] = Recent(kept, _NAMES)
         self._rules = _Rules()
+        self.position = f"feed/{uuid4()}"
+        """The id after which nothing that is kept was said; before the first event, this process's own."""
+        self._recent.mark(self.position)
         self._readers: set[Reader] = set()
         self._ended = False
         self.slow = 0
@@ -197,6 +205,7 @@ class FeedSink(QueuedSink):
                 self._recent.mark(event.id)
             else:
                 self._recent.keep(event.id, item)
+                self.position = event.id
             for reader in self._readers:
                 if not reader.offer(item):
                     self.drop(reader)
@@ -246,7 +255,9 @@ class FeedSink(QueuedSink):
         while kept is None and self._past is not None:
             page = await self._past.since(last, _PAGE)
             if not page:
-                known &= page is not None or last != after
+                known &= page is not None
+                kept = self._recent.after(last)  # it may have come there only now
+                known &= kept is not None or self._recent.whole
                 break
             rules = await self._past.rules({stored.call for stored in page})
             for stored in page:
@@ -259,6 +270,7 @@ class FeedSink(QueuedSink):
             kept = self._since_any_of(page)
         if not known or (kept is None and self._past is None):
             yield _missed(after)
+            kept = self._recent.after(last)  # as it is now: the reader took its time
         async for item in self._kept(reader, self._recent.all() if kept is None else kept):
             yield item
 

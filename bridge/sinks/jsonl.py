@@ -36,6 +36,11 @@ class JsonlSettings:
 DEFAULTS = JsonlSettings()
 _OPEN_ALREADY = ("/dev/std", "/dev/fd/", "/proc/")
 """Paths that lead to what a process has open: somebody else's file, whatever it is."""
+_HEAD = b'{"specversion":"1.0","id":'
+"""What every line begins with."""
+_LOOK = 1 << 16
+_LONGEST = 1 << 24
+"""Bytes of a line that may be ours."""
 
 
 class JsonlSink(BlockingSink):
@@ -46,6 +51,8 @@ class JsonlSink(BlockingSink):
         self._path = path
         self._settings = settings
         self._stuck = False
+        self._whole = False
+        """Whether the file is sure to end with a whole line: who was killed may have left half of one."""
 
     def check(self) -> None:
         """Whether the file can be written, before any call depends on it. Raises OSError."""
@@ -53,6 +60,8 @@ class JsonlSink(BlockingSink):
 
     def write(self, events: Sequence[Event]) -> bool:
         lines = [_line(event) for event in events]
+        if lines and not self._whole:
+            self._mend()
         first, *others = _shared(lines, *self._space())
         if first:
             self._append(first)
@@ -91,7 +100,23 @@ class JsonlSink(BlockingSink):
 
     def _append(self, lines: bytes) -> None:
         with open(self._path, "ab", buffering=0, opener=_open) as file:
-            _append(file, lines, sync=self._settings.sync)
+            try:
+                _append(file, lines, sync=self._settings.sync)
+            except OSError:
+                self._whole = False
+                raise
+
+    def _mend(self) -> None:
+        """Before the first line: half a line must not make a whole one unreadable. One of ours is cut off."""
+        self._whole = True
+        if str(self._path).startswith(_OPEN_ALREADY) or not self._path.is_file():
+            return
+        with (
+            suppress(PermissionError),
+            self._path.open("r+b", buffering=0) as file,
+        ):  # one may have to write only
+            if cut := _cut_half(file):
+                _log.warning("half a line of events cut off", bytes=cut)
 
 
 def _open(path: str, flags: int) -> int:
@@ -142,6 +167,24 @@ def _append(file: BinaryIO, lines: bytes, *, sync: bool = False) -> None:
         with suppress(OSError):
             file.truncate(start)
         raise
+
+
+def _cut_half(file: BinaryIO) -> int:
+    """Cut off half a line of ours at the end of the file, and end one that is not. Bytes that are gone."""
+    size = start = file.seek(0, 2)
+    half = b""
+    while start and b"\n" not in half and len(half) < _LONGEST:
+        end, start = start, file.seek(max(0, start - _LOOK))
+        half = file.read(end - start) + half
+    half = half.rpartition(b"\n")[2]
+    if not half:
+        return 0
+    if half.startswith(_HEAD) or _HEAD.startswith(half):
+        file.truncate(size - len(half))
+        return len(half)
+    file.seek(0, 2)
+    file.write(b"\n")
+    return 0
 
 
 def _sync_folder(path: Path) -> None:

@@ -37,6 +37,11 @@ class Recent(Generic[T]):
         if len(self._places) > self._most_names:
             del self._places[next(iter(self._places))]
 
+    @property
+    def whole(self) -> bool:
+        """Whether all is there that was ever kept."""
+        return self._count == len(self._kept)
+
     def all(self) -> Sequence[T]:
         return tuple(self._kept)
 

@@ -3,8 +3,10 @@
 import asyncio
 import json
 import socket
+import unicodedata
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -131,6 +133,35 @@ class TestServerSentEvents:
             ) as answer,
         ):
             assert await Frames(answer).ids(1) == ["c/x/2"]
+
+    async def test_a_browser_that_heard_nothing_yet_goes_on_too(self, here: Here) -> None:
+        async with here.events() as frames:
+            await here.sink.put([partial(1)])
+            await frames.ids(1)
+        await here.sink.put([final(2)])
+        async with here.events(last_event_id=frames.last_id) as frames:
+            assert await frames.ids(1) == ["c/x/2"]
+
+    async def test_the_end_of_what_a_browser_had_is_no_earlier_than_what_it_says(self, here: Here) -> None:
+        await here.sink.put([final(1), final(2)])
+        async with here.events(last_event_id="c/x/1") as frames:
+            await here.sink.put([partial(3)])  # it goes on from where it was, should it break off now
+            assert await frames.ids(2) == ["c/x/2", "c/x/3"]
+            assert frames.last_id == "c/x/2"
+
+    async def test_rules_and_numbers_are_found_as_people_write_them(self, here: Here) -> None:
+        name, number = "상담 규칙", "+821012345678"
+        apart = quote(unicodedata.normalize("NFD", name))
+        for query in (f"rule={quote(name)}", f"rule={apart}", f"party={number}", f"party={quote(number)}"):
+            async with here.events(f"?{query}") as frames:
+                await here.sink.put([started("a", name), final(1, "b"), final(2, "a", phone=number)])
+                assert await frames.ids(1) == (["a/started"] if "rule" in query else ["a/x/2"])
+
+    async def test_who_asks_for_the_head_alone_takes_no_place(self, here: Here) -> None:
+        async with httpx.AsyncClient() as http:
+            answer = await http.head(f"http://{here.netloc}/events", headers=AUTH)
+        assert (answer.status_code, here.sink.readers) == (200, 0)
+        assert answer.headers["content-type"].startswith("text/event-stream")
 
     async def test_a_query_says_what_is_wanted(self, here: Here) -> None:
         async with here.events("?call=a&call=b&party=callee&rule=sales") as frames:
@@ -291,6 +322,27 @@ async def test_only_the_page_that_may_is_told_so_by_cors() -> None:
             assert "access-control-allow-origin" not in frames.answer.headers
 
 
+PAGE = {"origin": "https://crm.example"}
+
+
+async def test_a_page_of_another_host_may_ask_with_the_header_and_see_why_not() -> None:
+    sink = FeedSink(most=0)
+    async with served(sink, frozenset({PAGE["origin"]})) as here, httpx.AsyncClient() as http:
+        url = f"http://{here.netloc}/events"
+        asked = {"access-control-request-method": "GET", "access-control-request-headers": "authorization"}
+        answer = await http.options(url, headers=PAGE | asked)
+        assert answer.status_code == 204
+        assert answer.headers["access-control-allow-origin"] == PAGE["origin"]
+        allowed = answer.headers["access-control-allow-headers"].split(", ")
+        assert {"authorization", "last-event-id"} <= set(allowed)
+        evil = await http.options(url, headers={"origin": "https://evil.example"} | asked)
+        assert (evil.status_code, "access-control-allow-origin" in evil.headers) == (403, False)
+        for headers, status_code in ((PAGE, 401), (PAGE | AUTH, 503)):
+            answer = await http.get(url, headers=headers)
+            assert answer.status_code == status_code
+            assert answer.headers["access-control-allow-origin"] == PAGE["origin"]
+
+
 def hello(path: str) -> bytes:
     """A request by hand, of one who will not read."""
     lines = [f"GET {path} HTTP/1.1", "Host: x", f"Authorization: Bearer {TOKEN}"]
@@ -357,3 +409,17 @@ async def test_who_connects_and_asks_nothing_is_cut(here: Here, monkeypatch: pyt
         silent.sendall(b"GET /ev")
         silent.setblocking(False)
         assert await asyncio.wait_for(asyncio.get_running_loop().sock_recv(silent, 1), 5) == b""
+
+
+async def test_there_is_an_end_to_the_number_of_connections(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bridge.serving._MOST_CONNECTIONS", 3)
+    async with served(FeedSink()) as here, here.events() as reader:
+        silent = [socket.create_connection(here.address) for _ in range(4)]
+        for one in silent[2:]:
+            one.setblocking(False)
+            with suppress(ConnectionResetError):
+                assert await asyncio.wait_for(asyncio.get_running_loop().sock_recv(one, 1), 5) == b""
+        await here.sink.put([final(1)])
+        assert await reader.ids(1) == ["c/x/1"]
+        for one in silent:
+            one.close()

@@ -5,7 +5,7 @@ import json
 import os
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -70,13 +70,14 @@ async def test_only_calls_of_its_rules_each_in_its_stream(redis: RedisServer, tm
 
 
 @asynccontextmanager
-async def consuming(redis: RedisServer) -> AsyncIterator[asyncio.StreamReader]:
+async def consuming(redis: RedisServer, name: str = "one") -> AsyncIterator[asyncio.StreamReader]:
     """docs/consumer.py, run as it is: what it prints."""
     consumer = await asyncio.create_subprocess_exec(
         sys.executable,
         str(CONSUMER),
         "rtzr:events",
         "crm",
+        name,
         stdout=asyncio.subprocess.PIPE,
         env={**os.environ, "REDIS_URL": redis.url},
     )
@@ -125,6 +126,70 @@ async def test_what_a_consumer_did_not_confirm_comes_first(redis: RedisServer, t
             assert await printed(output, 3) == ["c/0", "c/1", "c/2"]
 
 
+async def reads(redis: RedisServer, number: int) -> None:
+    """Until it was asked so often since its start for what is new."""
+    async with asyncio.timeout(20):
+        while (await asked(redis)) < number:  # noqa: ASYNC110 - nobody is told
+            await asyncio.sleep(0.02)
+
+
+async def asked(redis: RedisServer) -> int:
+    told = await command(redis, "INFO", "commandstats")
+    return int(told.get("cmdstat_xreadgroup", {"calls": 0})["calls"])
+
+
+@pytest.mark.parametrize("kept", ["yes", "no"])
+async def test_a_consumer_outlives_silence_and_its_redis(tmp_path: Path, kept: str) -> None:
+    with RedisServer(tmp_path, "--appendonly", kept) as redis:
+        async with (
+            opened(tmp_path / "o.db", {"redis": None}) as outbox,
+            RedisSender(RedisSettings(redis.url)) as sender,
+            consuming(redis) as output,
+        ):
+            await outbox.add([event(number) for number in range(3)])
+            some = await outbox.waiting("redis", 3)
+            await reads(redis, 3)
+            await sender.send(some[:1])
+            assert await printed(output, 1) == ["c/0"]
+            await asyncio.to_thread(redis.kill)
+            await asyncio.to_thread(redis.start)  # one that keeps nothing has no group any more
+            await sender.send(some[1:])
+            assert await printed(output, 2) == ["c/1", "c/2"]
+
+
+async def test_consumers_of_a_group_share_what_comes_and_take_over_what_one_left(
+    redis: RedisServer, tmp_path: Path
+) -> None:
+    async with (
+        opened(tmp_path / "o.db", {"redis": None}) as outbox,
+        RedisSender(RedisSettings(redis.url)) as sender,
+    ):
+        await outbox.add([event(number) for number in range(300)])
+        await sender.send((await outbox.waiting("redis", 1))[:1])
+        await command(redis, "XGROUP", "CREATE", "rtzr:events", "crm", "0")
+        await command(redis, "XREADGROUP", "GROUP", "crm", "dead", "STREAMS", "rtzr:events", ">")
+        ((number, _),) = await command(redis, "XRANGE", "rtzr:events", "-", "+")
+        await command(redis, "XCLAIM", "rtzr:events", "crm", "dead", "0", number, "IDLE", "61000")
+        async with consuming(redis) as one, consuming(redis, "two") as two:
+            left = [asyncio.create_task(anext(aiter(output))) for output in (one, two)]
+            done, others = await asyncio.wait(left, timeout=20, return_when=asyncio.FIRST_COMPLETED)
+            assert [json.loads(await task)["id"] for task in done] == ["c/0"]
+            await sender.send((await outbox.waiting("redis", 300))[1:])
+            found: set[str] = {json.loads(await task)["id"] for task in others}
+            for output in (one, two):
+                while len(found) < 299 and (ids := await some_printed(output)):
+                    assert found.isdisjoint(ids)
+                    found.update(ids)
+        assert found == {f"c/{number}" for number in range(1, 300)}
+
+
+async def some_printed(output: asyncio.StreamReader) -> list[str]:
+    """The ids of what comes within a moment."""
+    with suppress(TimeoutError):
+        return await asyncio.wait_for(printed(output, 1), 1)
+    return []
+
+
 @pytest.mark.parametrize("text", [CONSUMER.read_text()])
 def test_the_consumer_is_short(text: str) -> None:
-    assert len(text.splitlines()) <= 35
+    assert len(text.splitlines()) <= 45

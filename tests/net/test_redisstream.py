@@ -181,6 +181,15 @@ class TestWhatRedisRefuses:
         await command(redis, "REPLICAOF", "127.0.0.1", "1")
         assert "is a replica" in await refused(RedisSettings(redis.url))
 
+    async def test_a_cluster(self, tmp_path: Path) -> None:
+        bus = str(RedisServer(tmp_path).port)  # its default is a port that the system gives out
+        with RedisServer(tmp_path, "--cluster-enabled", "yes", "--cluster-port", bus) as server:
+            assert "is a cluster" in await refused(RedisSettings(server.url))
+
+    async def test_one_without_streams(self, tmp_path: Path) -> None:
+        with RedisServer(tmp_path, "--rename-command", "XADD", "") as server:
+            assert "a Sentinel" in await refused(RedisSettings(server.url))
+
     @pytest.mark.parametrize("given", ["", "wrong"])
     async def test_a_wrong_password_and_none(self, redis: RedisServer, given: str) -> None:
         await command(redis, "CONFIG", "SET", "requirepass", SECRET)

@@ -178,6 +178,57 @@ async def test_what_nobody_knows_any_more_is_told(book: Book | None) -> None:
     assert await had(sink, after="long/ago") == ["missed", "c/x/1", "c/x/2"]
 
 
+class Torn(Book):
+    """One that cannot be read any more after the first page: its disk is gone, or what was read last is."""
+
+    async def since(self, event_id: str, most: int) -> list[Stored] | None:
+        return await super().since(event_id, most) if event_id == self.stored[0].id else None
+
+
+async def test_an_outbox_that_fails_in_between_is_told() -> None:
+    said = [final(number) for number in range(10)]
+    assert await had(FeedSink(Torn(said)), after="c/x/0") == [*ids(said[1:4]), "missed"]
+
+
+async def test_what_lies_between_an_outbox_that_stands_still_and_memory_is_told() -> None:
+    said = [final(number) for number in range(20)]
+    sink = FeedSink(Book(said[:10]), kept=5)
+    await sink.put(said)  # the outbox did not take the last ten, memory kept the last five
+    assert await had(sink, after="c/x/7") == ["c/x/8", "c/x/9", "missed", *ids(said[15:])]
+
+
+async def test_what_is_said_while_a_reader_is_told_that_it_missed_something_is_not_left_out() -> None:
+    said = [final(1, "a"), final(2, "a")]
+    sink = FeedSink(Book(said), hidden=frozenset({"boss"}))
+    with sink.reading(ALL, "a/x/1") as reader:
+        items = sink.follow(reader)
+        await sink.put([said[1]])
+        assert (await anext(items)).event.type == MISSED  # nobody knows whose call that was
+        await sink.put([final(3, "b")])
+        assert await rest(items, reader) == ["b/x/3"]
+
+
+async def test_an_event_that_the_outbox_had_before_memory_comes_once() -> None:
+    said = [final(1), final(2)]
+    sink = FeedSink(Book(said))
+    with sink.reading(ALL, "c/x/1") as reader:
+        items = sink.follow(reader)
+        assert (await anext(items)).event.id == "c/x/2"
+        await sink.put([said[1]])
+        assert await rest(items, reader) == []
+
+
+async def test_there_is_always_an_id_from_which_who_heard_nothing_yet_can_go_on() -> None:
+    sink = FeedSink()
+    start = sink.position
+    await sink.put([partial(1), final(2)])
+    assert await had(sink, after=start) == ["c/x/2"]
+    assert sink.position == "c/x/2"
+    await sink.put([partial(3)])
+    assert sink.position == "c/x/2", "of a partial the outbox knows nothing"
+    assert await had(FeedSink(), after=start) == ["missed"], "of another daemon"
+
+
 async def test_what_is_said_while_somebody_catches_up_slowly_is_not_left_out() -> None:
     sink = FeedSink(kept=6, behind=2)
     await sink.put([final(number) for number in range(4)])
@@ -227,6 +278,17 @@ async def test_a_burst_makes_nobody_slow_who_reads() -> None:
         reader.end()
         assert await reading == ids(said)
         assert sink.slow == 0
+
+
+async def test_what_waits_can_be_had_at_once_and_in_order() -> None:
+    sink = FeedSink()
+    with sink.reading(ALL) as reader:
+        items = sink.follow(reader)
+        await sink.put([final(number) for number in range(6)])
+        found = [(await anext(items)).event.id, *(item.event.id for item in reader.more(3))]
+        found += await rest(items, reader)
+        assert found == [f"c/x/{number}" for number in range(6)]
+        assert reader.more(3) == []
 
 
 async def test_what_a_reader_does_not_want_does_not_make_it_slow() -> None:

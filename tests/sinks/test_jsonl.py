@@ -94,6 +94,67 @@ def test_a_disk_that_fills_up_in_mid_line_leaves_no_half_line(tmp_path: Path) ->
     assert [line["id"] for line in written(path)] == ["leg/1", "leg/2"]
 
 
+HALF = jsonl._line(event(2))
+
+
+@pytest.mark.parametrize("size", [1, 20, len(HALF) - 1])
+@pytest.mark.parametrize("most", [0, 3 * len(HALF)])
+def test_half_a_line_that_a_kill_left_goes_before_the_next_one(tmp_path: Path, size: int, most: int) -> None:
+    path = tmp_path / "events.jsonl"
+    JsonlSink(path).write([event(1)])
+    path.write_bytes(path.read_bytes() + HALF[:size])
+    JsonlSink(path).check()
+    assert path.read_bytes().endswith(HALF[:size]), "who only checks may do so beside a daemon that writes"
+    with capture_logs() as logs:
+        sink = JsonlSink(path, JsonlSettings(most))
+        sink.write([event(3)])
+        sink.write([event(4)])
+    assert [line["id"] for file in sorted(tmp_path.iterdir()) for line in written(file)][-3:] == [
+        "leg/1",
+        "leg/3",
+        "leg/4",
+    ]
+    assert [(log["log_level"], log["bytes"]) for log in logs] == [("warning", size)]
+
+
+@pytest.mark.parametrize("half", [b"\0\0\0", b"somebody's words", b'{"specversion":"2'])
+def test_half_a_line_that_is_not_ours_is_ended_and_stays(tmp_path: Path, half: bytes) -> None:
+    path = tmp_path / "events.jsonl"
+    path.write_bytes(b"x\n" + half)
+    JsonlSink(path).write([event(1)])
+    assert path.read_bytes() == b"x\n" + half + b"\n" + jsonl._line(event(1))
+
+
+def test_half_a_line_longer_than_one_look_goes_too(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    whole, long = jsonl._line(event(1)), jsonl._line(event(2, "가" * 300_000))
+    path.write_bytes(whole + long[:-9])
+    JsonlSink(path).write([event(3)])
+    assert path.read_bytes() == whole + jsonl._line(event(3))
+    path.write_bytes(long[:-9])
+    JsonlSink(path).write([event(3)])
+    assert path.read_bytes() == jsonl._line(event(3))
+
+
+def test_half_a_line_that_a_full_disk_left_goes_once_it_has_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "events.jsonl"
+    sink = JsonlSink(path)
+    sink.write([event(1)])
+
+    def torn(file: io.FileIO, lines: bytes, *, sync: bool) -> None:
+        file.write(lines[:30])
+        raise OSError(28, "No space left on device")  # and it could not be cut off either
+
+    with monkeypatch.context() as patched:
+        patched.setattr(jsonl, "_append", torn)
+        with pytest.raises(OSError, match="No space"):
+            sink.write([event(2)])
+    sink.write([event(3)])
+    assert [line["id"] for line in written(path)] == ["leg/1", "leg/3"]
+
+
 @pytest.mark.parametrize("name", ["", "missing/events.jsonl"])
 def test_a_file_that_cannot_be_is_found_out_before_the_first_event(tmp_path: Path, name: str) -> None:
     with pytest.raises(OSError, match=r"directory"):

@@ -31,6 +31,7 @@ def test_nothing_is_left_out_unseen(said: list[bool], most: int, most_names: int
     for number, kept in enumerate(said):
         recent.keep(str(number), number) if kept else recent.mark(str(number))
     assert len(recent) <= most
+    assert recent.whole == (sum(said) <= most)
     for number in range(len(said)):
         true = tuple(later for later in range(number + 1, len(said)) if said[later])
         assert recent.after(str(number)) in (true, None)
