@@ -48,12 +48,18 @@ class Outbox:
     """`open` it before the first event, `close` it after the last send."""
 
     def __init__(
-        self, path: Path, settings: OutboxSettings, *, unix: Callable[[], float] = time.time
+        self,
+        path: Path,
+        settings: OutboxSettings,
+        *,
+        unix: Callable[[], float] = time.time,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """`unix`: the wall clock, which may be set at any time; `clock`: seconds that never go back."""
         self.settings = settings
         self._unix = unix
         self.counters = OutboxCounters()
-        self._writer = OutboxWriter(path, settings, self.counters, unix=unix)
+        self._writer = OutboxWriter(path, settings, self.counters, unix=unix, clock=clock)
         self._rules: Rules = {}
         self._errors: dict[str, str] = {}
         self._news: dict[str, asyncio.Event] = {}

@@ -1,7 +1,7 @@
-"""The outbox on the disk: an SQLite file in WAL mode, and every statement that is made in it.
+"""The outbox on the disk: an SQLite file in WAL mode, and the statements that are made in it.
 
 Blocking, for one thread; what a method wrote is there once `commit` has returned. Who calls it, when, and
-what happens when the disk refuses, is in `bridge.outbox`.
+what happens when the disk refuses, is in `bridge.outbox`; how old an event is, `bridge.outboxage`'s.
 """
 
 import json
@@ -15,6 +15,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Literal
 
+from bridge.outboxage import OutboxAge
 from bridge.stored import Stored
 
 _CALLS_KNOWN = 10_000
@@ -25,7 +26,7 @@ _SPARED = 0.98
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS events (
     seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, call TEXT NOT NULL, type TEXT NOT NULL,
-    at REAL NOT NULL, body BLOB NOT NULL);
+    at REAL NOT NULL, body BLOB NOT NULL, age REAL NOT NULL DEFAULT 0);
 CREATE TABLE IF NOT EXISTS endpoints (number INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
 CREATE TABLE IF NOT EXISTS waiting (
     endpoint INTEGER NOT NULL, seq INTEGER NOT NULL, call TEXT NOT NULL,
@@ -106,6 +107,7 @@ class OutboxFile:
         self.begin()
         for statement in _SCHEMA.split(";"):
             self._db.execute(statement)
+        self._age = OutboxAge(self._db)
         if not self._one("SELECT COUNT(*) FROM sqlite_sequence WHERE name = 'events'"):
             # Numbers go on from the clock: none is ever given again, though a file be lost with its count.
             started = "INSERT INTO sqlite_sequence (name, seq) VALUES ('events', ?)"
@@ -133,8 +135,13 @@ class OutboxFile:
     def close(self) -> None:
         self._db.close()
 
+    def tick(self, unix_s: float, monotonic_s: float) -> None:
+        """What time it is, for what is written and what is too old: after `begin`."""
+        self._age.tick(unix_s, monotonic_s)
+
     def add(self, events: Sequence[NewEvent], rules: Rules, at: float) -> dict[str, int]:
         """Write events in order, for those of `rules` that are to have them: how many each endpoint got.
+        `at`: Unix seconds, to be shown; how old they become is the outbox's own affair.
 
         An id that is there already is not written again: it is the same event.
         """
@@ -142,10 +149,10 @@ class OutboxFile:
         got = dict.fromkeys(rules, 0)
         for event in events:
             if event.rule is not None:
-                self._learn(event.call, event.rule, at)
-            row = (event.id, event.call, event.type, at, event.body)
+                self._learn(event.call, event.rule)
+            row = (event.id, event.call, event.type, at, event.body, self._age.now_s)
             written = self._db.execute(
-                "INSERT INTO events (id, call, type, at, body) VALUES (?, ?, ?, ?, ?)"
+                "INSERT INTO events (id, call, type, at, body, age) VALUES (?, ?, ?, ?, ?, ?)"
                 " ON CONFLICT (id) DO NOTHING",
                 row,
             )
@@ -168,9 +175,9 @@ class OutboxFile:
             self._numbers[name] = number
         return number
 
-    def _learn(self, call: str, rule: str, at: float) -> None:
+    def _learn(self, call: str, rule: str) -> None:
         self._rule_of[call] = rule
-        self._db.execute("INSERT OR REPLACE INTO calls VALUES (?, ?, ?)", (call, rule, at))
+        self._db.execute("INSERT OR REPLACE INTO calls VALUES (?, ?, ?)", (call, rule, self._age.now_s))
 
     def _for(self, call: str, rules: Rules) -> Iterator[str]:
         """A call that nobody knows is only for endpoints that get every call: better one transcript less
@@ -254,11 +261,13 @@ class OutboxFile:
             waited += self._erase(seqs)
         return waited
 
-    def expire(self, before: float, calls_before: float) -> tuple[int, bool]:
+    def expire(self, kept_s: float, calls_kept_s: float) -> tuple[int, bool]:
         """Erase some of what is older: how many of these waited, and whether there may be more of it."""
-        old = "SELECT seq FROM (SELECT seq, at FROM events ORDER BY seq LIMIT ?) WHERE at < ?"
-        seqs = self._seqs(old, _LOOKED_AT, before)
-        self._db.execute("DELETE FROM calls WHERE at < ?", (calls_before,))
+        self._age.keep()
+        # Ages grow with the numbers: who is too old is at the head.
+        old = "SELECT seq FROM (SELECT seq, age FROM events ORDER BY seq LIMIT ?) WHERE age < ?"
+        seqs = self._seqs(old, _LOOKED_AT, self._age.now_s - kept_s)
+        self._db.execute("DELETE FROM calls WHERE at < ?", (self._age.now_s - calls_kept_s,))
         return self._erase(seqs), len(seqs) == _LOOKED_AT
 
     def _seqs(self, statement: str, *given: object) -> list[int]:

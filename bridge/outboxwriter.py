@@ -36,7 +36,7 @@ class OutboxSettings:
     max_mb: float = 500
     """On the disk; beyond it what was delivered goes first, then the oldest that waits."""
     keep_days: float = 7
-    """Events that are older go, delivered or not."""
+    """Events that are older by the outbox's own clock go, delivered or not."""
     sync: Literal["normal", "full"] = "normal"
     """normal: a kill of the process costs nothing, a power cut the last moments; full: neither does."""
 
@@ -144,6 +144,7 @@ class OutboxWriter:
             return True
         try:
             file.begin()
+            file.tick(self._unix(), self._clock())
             answers = [job.work(file) for job in jobs]
             for endpoint, seqs in self._owed.items():
                 file.done(endpoint, seqs)
@@ -175,7 +176,7 @@ class OutboxWriter:
         if self._clock() < self._house_at:
             return 0
         kept_s = self._settings.keep_days * _DAY_S
-        waited, more = file.expire(self._unix() - kept_s, self._unix() - 2 * kept_s)
+        waited, more = file.expire(kept_s, 2 * kept_s)
         self._house_at = self._clock() + (_SOON_S if more else _HOUSE_S)
         return waited
 

@@ -3,13 +3,13 @@
 import asyncio
 import json
 import os
+import sqlite3
 import stat
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -170,37 +170,118 @@ async def test_what_was_delivered_goes_before_what_waits_and_then_the_oldest(tmp
         assert (tmp_path / "o.db").stat().st_size < 1_200_000
 
 
+class Machine:
+    """Both clocks of a machine on which time is what the test says."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.unix = 1.7e9
+        self.monotonic = 0.0
+
+    def goes_by(self, seconds: float) -> None:
+        self.unix += seconds
+        self.monotonic += seconds
+
+    @asynccontextmanager
+    async def opened(self) -> AsyncIterator[Outbox]:
+        settings = OutboxSettings(keep_days=2)
+        outbox = Outbox(self.path, settings, unix=lambda: self.unix, clock=lambda: self.monotonic)
+        outbox.endpoints({A: None})
+        await outbox.open()
+        yield outbox
+        await outbox.close()
+
+
 async def test_what_is_too_old_goes(tmp_path: Path) -> None:
-    now = 1e9
-    outbox = Outbox(tmp_path / "o.db", OutboxSettings(keep_days=2), unix=lambda: now)
-    outbox.endpoints({A: None})
-    await outbox.open()
-    await outbox.add([event(1), event(2)])
-    await outbox.close()
-    now += 86_400
-    await outbox.open()
-    await outbox.add([event(3)])
-    assert len(await ids(outbox)) == 3
-    await outbox.close()
-    now += 86_401
-    outbox = Outbox(tmp_path / "o.db", OutboxSettings(keep_days=2), unix=lambda: now)
-    await outbox.open()
-    assert await ids(outbox) == ["c/3"]
-    assert outbox.counters.dropped_old == 2
-    await outbox.close()
+    machine = Machine(tmp_path / "o.db")
+    async with machine.opened() as outbox:
+        await outbox.add([event(1), event(2)])
+    machine.goes_by(80_000)
+    async with machine.opened() as outbox:
+        await outbox.add([event(3)])
+        assert len(await ids(outbox)) == 3
+        machine.goes_by(90_000)
+        await outbox.add([event(4)])
+        assert len(await ids(outbox)) == 4
+        machine.goes_by(3_000)
+        await outbox.add([event(5)])
+        assert await ids(outbox) == ["c/3", "c/4", "c/5"]
+        assert outbox.counters.dropped_old == 2
+
+
+@pytest.mark.parametrize("first", [1000.0, 1.7e9, 1.9e9], ids=["1970", "right", "years ahead"])
+async def test_a_clock_that_is_set_drops_nothing_and_hides_nothing(tmp_path: Path, first: float) -> None:
+    machine = Machine(tmp_path / "o.db")
+    machine.unix = first
+    async with machine.opened() as outbox:
+        await outbox.add([event(n) for n in range(2500)])
+        for number, now in enumerate((1.8e9, 1.9e9, 5.0, 1.8e9), 2500):
+            machine.unix = now
+            machine.goes_by(61)
+            await outbox.add([event(number)])
+        assert len(await ids(outbox)) == 2504
+    machine.unix = 1.9e9
+    async with machine.opened() as outbox:
+        assert len(await ids(outbox)) == 2504
+        machine.unix = 1.8e9
+        machine.goes_by(2 * 86_400)
+        async with asyncio.timeout(10):
+            while outbox.counters.dropped_old < 2504:
+                machine.goes_by(61)
+                await outbox.add([])
+        assert await ids(outbox) == []
+
+
+async def test_a_stop_counts_for_a_day_at_most(tmp_path: Path) -> None:
+    machine = Machine(tmp_path / "o.db")
+    async with machine.opened() as outbox:
+        await outbox.add([event(1)])
+    for left in (["c/1"], []):
+        machine.goes_by(365 * 86_400)
+        async with machine.opened() as outbox:
+            machine.goes_by(61)
+            await outbox.add([])
+            assert await ids(outbox) == left
+
+
+async def test_since_when_it_waits_is_told_by_the_wall_clock(tmp_path: Path) -> None:
+    machine = Machine(tmp_path / "o.db")
+    async with machine.opened() as outbox:
+        await outbox.add([event(1)])
+        machine.goes_by(100)
+        assert (await outbox.counts())[A].since == 1.7e9
+
+
+async def test_a_file_of_a_former_version_keeps_what_waits(tmp_path: Path) -> None:
+    path = tmp_path / "o.db"
+    async with opened(path) as outbox:
+        await outbox.add([started("c", "sales"), event(1)])
+    with closing(sqlite3.connect(path)) as file:
+        file.execute("ALTER TABLE events DROP COLUMN age")
+        file.execute("DROP TABLE age")
+        file.execute("UPDATE calls SET at = 1.7e9")
+        file.commit()
+    machine = Machine(path)
+    async with machine.opened() as outbox:
+        assert await ids(outbox) == ["c/0", "c/1"]
+        assert await outbox.rules(["c"]) == {"c": "sales"}
+        machine.goes_by(5 * 86_400)
+        await outbox.add([event(2)])
+        assert await ids(outbox) == ["c/2"]
+        assert await outbox.rules(["c"]) == {}
 
 
 async def test_much_that_is_too_old_goes_without_being_asked(tmp_path: Path) -> None:
-    async with opened(tmp_path / "o.db") as outbox:
+    machine = Machine(tmp_path / "o.db")
+    async with machine.opened() as outbox:
         await outbox.add([event(n) for n in range(9000)])
-    later = time.time() + 30 * 86_400
-    outbox = Outbox(tmp_path / "o.db", OutboxSettings(), unix=lambda: later)
-    await outbox.open()
-    async with asyncio.timeout(10):
-        while outbox.counters.dropped_old < 9000:  # noqa: ASYNC110 - it tells nobody
-            await asyncio.sleep(0.01)
-    assert await ids(outbox) == []
-    await outbox.close()
+        machine.goes_by(3 * 86_400)
+        await outbox.add([])
+        async with asyncio.timeout(10):
+            while outbox.counters.dropped_old < 9000:
+                machine.goes_by(1)
+                await asyncio.sleep(0.01)
+        assert await ids(outbox) == []
 
 
 # Trouble.

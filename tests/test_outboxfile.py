@@ -28,6 +28,11 @@ class Waiting(RuleBasedStateMachine):
         self.lives = 0
         self.number = 0
         self.last_seq = 0
+        self.unix = 1.7e9
+        self.monotonic = 0.0
+        self.age = 0.0
+        """What the outbox's own clock is to show."""
+        self.ages: dict[str, float] = {}
         self.waits: dict[str, list[str]] = {A: [], B: []}
         self.rule_of: dict[str, str] = {}
 
@@ -41,6 +46,7 @@ class Waiting(RuleBasedStateMachine):
 
     def committed(self, method: str, *given: Any) -> Any:
         self.file.begin()
+        self.file.tick(self.unix, self.monotonic)
         answer = getattr(self.file, method)(*given)
         self.file.commit()
         return answer
@@ -51,6 +57,7 @@ class Waiting(RuleBasedStateMachine):
         self.committed("add", [new], RULES, float(self.number))
         if begins is not None:
             self.rule_of[call] = begins
+        self.ages[new.id] = self.age
         self.waits[A].append(new.id)
         if self.rule_of.get(call) == "sales":
             self.waits[B].append(new.id)
@@ -82,18 +89,29 @@ class Waiting(RuleBasedStateMachine):
         assert self.committed("done", endpoint, self.file.all_waiting(endpoint)) == len(self.waits[endpoint])
         self.waits[endpoint] = []
 
-    @rule(age=st.integers(0, 40))
-    def expire(self, age: int) -> None:
-        before = self.number - age
-        lost = {one for rows in self.waits.values() for one in rows if int(one[2:]) < before}
-        assert self.committed("expire", float(before), 0.0) == (len(lost), False)
+    @rule(step=st.sampled_from([-1.7e9, -3600.0, 3600.0, 1e9]))
+    def set_clock(self, step: float) -> None:
+        """By hand or by NTP: it makes nothing older or younger."""
+        self.unix += step
+
+    @rule(seconds=st.integers(1, 9))
+    def time_goes_by(self, seconds: int) -> None:
+        self.unix += seconds
+        self.monotonic += seconds
+        self.age += seconds
+
+    @rule(kept=st.integers(0, 40))
+    def expire(self, kept: int) -> None:
+        lost = {one for rows in self.waits.values() for one in rows if self.ages[one] < self.age - kept}
+        assert self.committed("expire", float(kept), 1e9) == (len(lost), False)
         self.waits = {name: [one for one in rows if one not in lost] for name, rows in self.waits.items()}
 
-    @rule(kill=st.booleans())
-    def end(self, kill: bool) -> None:
+    @rule(kill=st.booleans(), stop=st.sampled_from([-1e9, 0.0, 5.0, 86_399.0, 1e9]))
+    def end(self, kill: bool, stop: float) -> None:
         """`kill`: the next life has the files as they are now, without any farewell."""
         before, self.lives = self.folder / f"{self.lives}", self.lives + 1
         after = self.folder / f"{self.lives}"
+        self.committed("expire", 1e9, 1e9)  # as it does every minute, and then writes down how old it is
         if not kill:
             self.file.close()
         for suffix in ("", "-wal"):
@@ -101,6 +119,9 @@ class Waiting(RuleBasedStateMachine):
             if part.exists():
                 shutil.copy(part, after.with_name(after.name + suffix))
         self.file.close()
+        self.unix += stop
+        self.age += max(0.0, min(stop, 86_400.0))
+        self.monotonic = 0.0
         self.file = OutboxFile(after, "normal")
 
     @invariant()
