@@ -6,7 +6,6 @@ in `degraded`, and calls go on. What the thread does is in `bridge.outboxwriter`
 """
 
 import asyncio
-import json
 import queue
 import threading
 import time
@@ -22,6 +21,7 @@ from bridge.outboxfile import NewEvent, OutboxFile, Rules
 from bridge.outboxwriter import Job, OutboxCounters, OutboxSettings, OutboxWriter
 from bridge.stored import Stored
 from bridge.types import CallId, Event
+from bridge.wire.eventjson import clean, encoded
 
 __all__ = ["Backlog", "Outbox", "OutboxCounters", "OutboxSettings", "as_new"]
 
@@ -90,7 +90,9 @@ class Outbox:
 
         What waits for others stays, until it is dropped or too old.
         """
-        self._rules = dict(names)
+        self._rules = {
+            name: None if rules is None else frozenset(map(clean, rules)) for name, rules in names.items()
+        }
 
     def news(self, endpoint: str) -> asyncio.Event:
         """Set when something was added for an endpoint; to be cleared by whoever waits for it."""
@@ -101,16 +103,20 @@ class Outbox:
         self._errors[endpoint] = error
 
     async def add(self, events: Sequence[Event]) -> bool:
-        """Whether the events are on the disk now, in this order; if not, they may be added again."""
+        """Whether the events are on the disk now, in this order; if not, they may be added again.
+
+        One that cannot be stored, whatever the disk has to say, is told, counted and left out.
+        """
         rules, at = self._rules, self._unix()
 
         def write(file: OutboxFile) -> dict[str, int]:
-            return file.add([new for event in events if (new := self._new(event)) is not None], rules, at)
+            news = [new for event in events if (new := self._new(event)) is not None]
+            file.unstored += len(events) - len(news)
+            return file.add(news, rules, at)
 
         got: dict[str, int] | None = await self._ask(Job(write, None, writes=True))
         if got is None:
             return False
-        self.counters.written += len(events)
         for name, number in got.items():
             if number:
                 self.news(name).set()
@@ -119,8 +125,7 @@ class Outbox:
     def _new(self, event: Event) -> NewEvent | None:
         try:
             return as_new(event)
-        except (TypeError, ValueError, RecursionError):
-            self.counters.unwritable += 1
+        except Exception:
             _log.exception("event is no json", type=event.type)
             return None
 
@@ -210,15 +215,5 @@ def _answer(asked: Sequence[_Asked]) -> None:
 
 def as_new(event: Event) -> NewEvent:
     """An event as the file wants it. Raises TypeError, ValueError and RecursionError where it is no JSON."""
-    text = json.dumps(event.as_json(), ensure_ascii=False, separators=(",", ":"))
-    rule = str(event.data.get("rule", "")) if event.type == "rtzr.call.started" else None
-    return NewEvent(_clean(event.id), _clean(event.subject), event.type, _utf8(text), rule)
-
-
-def _utf8(text: str) -> bytes:
-    """A lone surrogate, which UTF-8 cannot hold, becomes `\\udxxx`: in JSON, itself again."""
-    return text.encode("utf-8", "backslashreplace")
-
-
-def _clean(text: str) -> str:
-    return _utf8(text).decode()
+    rule = clean(str(event.data.get("rule", ""))) if event.type == "rtzr.call.started" else None
+    return NewEvent(clean(event.id), clean(event.subject), clean(event.type), encoded(event), rule)

@@ -10,13 +10,14 @@ import sqlite3
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Literal
 
 from bridge.outboxage import OutboxAge
 from bridge.stored import Stored
+from bridge.wire.eventjson import fingerprint, renamed
 
 _CALLS_KNOWN = 10_000
 _CHUNK = 32
@@ -61,6 +62,9 @@ _ERASED = (
     "DELETE FROM events WHERE seq IN (SELECT value FROM json_each(?))",
 )
 
+_NOT_TO_BE_STORED = (ValueError, TypeError, OverflowError, RecursionError, sqlite3.DataError)
+"""What is an event's own fault, and not the file's."""
+
 Rules = Mapping[str, frozenset[str] | None]
 """Endpoint -> the rules whose calls it gets; None: it gets every call's."""
 
@@ -88,6 +92,8 @@ class OutboxFile:
         self._db = sqlite3.connect(path, timeout=1, isolation_level=None, check_same_thread=False)
         self._numbers: dict[str, int] = {}
         self._rule_of: dict[str, str] = {}
+        self.stored = self.unstored = self.renamed = 0
+        """Events since `begin`: that are there now, that cannot be, and that came with another one's id."""
         try:
             self._begin(sync, check=unclean)
         except BaseException:
@@ -119,6 +125,7 @@ class OutboxFile:
         return value
 
     def begin(self) -> None:
+        self.stored = self.unstored = self.renamed = 0
         self._db.execute("BEGIN IMMEDIATE")
 
     def commit(self) -> None:
@@ -143,29 +150,53 @@ class OutboxFile:
         """Write events in order, for those of `rules` that are to have them: how many each endpoint got.
         `at`: Unix seconds, to be shown; how old they become is the outbox's own affair.
 
-        An id that is there already is not written again: it is the same event.
+        An event that is there already is not written again. Another one with the id of such a one is, under
+        an id of its own; and one that cannot be stored is left out, and keeps nothing from the others.
         """
         targets = {name: self._number(name) for name in rules}
         got = dict.fromkeys(rules, 0)
         for event in events:
-            if event.rule is not None:
-                self._learn(event.call, event.rule)
-            row = (event.id, event.call, event.type, at, event.body, self._age.now_s)
-            written = self._db.execute(
-                "INSERT INTO events (id, call, type, at, body, age) VALUES (?, ?, ?, ?, ?, ?)"
-                " ON CONFLICT (id) DO NOTHING",
-                row,
-            )
-            if written.rowcount < 1:
+            try:
+                seq = self._write(event, at)
+            except _NOT_TO_BE_STORED:
+                self.unstored += 1
+                continue
+            self.stored += 1
+            if seq is None:
                 continue
             names = list(self._for(event.call, rules))
             for name in names:
                 got[name] += 1
-                waits = (targets[name], written.lastrowid, event.call)
-                self._db.execute("INSERT INTO waiting VALUES (?, ?, ?)", waits)
+                self._db.execute("INSERT INTO waiting VALUES (?, ?, ?)", (targets[name], seq, event.call))
             if not names:
-                self._db.execute("INSERT INTO delivered VALUES (?)", (written.lastrowid,))
+                self._db.execute("INSERT INTO delivered VALUES (?)", (seq,))
         return got
+
+    def _write(self, event: NewEvent, at: float) -> int | None:
+        """The event's number; None where it is there already."""
+        if event.rule is not None:
+            self._learn(event.call, event.rule)
+        seq = self._insert(event, at)
+        if seq is not None:
+            return seq
+        (there,) = self._db.execute("SELECT body FROM events WHERE id = ?", (event.id,)).fetchone()
+        told = fingerprint(event.body)
+        if told == fingerprint(there):
+            return None
+        # The same name each time: told again, it is the same event again.
+        name = f"{event.id}~{told.hex()[:12]}"
+        seq = self._insert(replace(event, id=name, body=renamed(event.body, name)), at)
+        self.renamed += seq is not None
+        return seq
+
+    def _insert(self, event: NewEvent, at: float) -> int | None:
+        row = (event.id, event.call, event.type, at, event.body, self._age.now_s)
+        written = self._db.execute(
+            "INSERT INTO events (id, call, type, at, body, age) VALUES (?, ?, ?, ?, ?, ?)"
+            " ON CONFLICT (id) DO NOTHING",
+            row,
+        )
+        return written.lastrowid if written.rowcount == 1 else None
 
     def _number(self, name: str) -> int:
         number = self._numbers.get(name)

@@ -56,7 +56,9 @@ class OutboxCounters:
     dropped_old: int = 0
     """Events that waited and went after `keep_days`."""
     unwritable: int = 0
-    """Events that are no JSON: a fault of ours."""
+    """Events that cannot be stored, whatever the disk says: a fault of ours."""
+    renamed: int = 0
+    """Events that came with the id of another one, and were stored under one of their own."""
     errors: int = 0
     """Commits and reads that failed."""
     moved_aside: int = 0
@@ -158,11 +160,19 @@ class OutboxWriter:
         for job, answer in zip(jobs, answers, strict=True):
             job.answer = answer
         self._owed.clear()
+        self._count(file)
         self._dropped(full, old)
         if self._reason:
             _log.info("outbox written again", errors=self._counters.errors)
             self._reason = ""
         return True
+
+    def _count(self, file: OutboxFile) -> None:
+        self._counters.written += file.stored
+        self._counters.unwritable += file.unstored
+        self._counters.renamed += file.renamed
+        if file.renamed:
+            _log.error("events came with the ids of others; stored under new ones", events=file.renamed)
 
     def _read(self, job: Job) -> None:
         file = self._opened()

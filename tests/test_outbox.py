@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -130,16 +131,55 @@ async def test_only_its_owner_may_read_it(tmp_path: Path) -> None:
         assert sorted(file.name for file in files) == ["o.db", "o.db-wal"]
 
 
-async def test_text_that_is_no_utf8_and_data_that_is_no_json_stop_nobody(tmp_path: Path) -> None:
+async def test_what_cannot_be_stored_is_counted_and_keeps_nothing_from_the_others(tmp_path: Path) -> None:
     async with opened(tmp_path / "o.db") as outbox:
-        bad = [event(1, "\udcff", text="\ud800"), event(2, odd=object()), event(3)]
+        bad = [
+            event(2, odd=object()),
+            event(3, odd=float("nan")),
+            replace(event(4), id=None),  # type: ignore[arg-type]
+            replace(started("c"), data=None),  # type: ignore[arg-type]
+        ]
         with capture_logs() as logs:
-            assert await outbox.add(bad)
-        first, second = await outbox.waiting(A, 9)
-        assert json.loads(first.body)["data"]["text"] == "\ud800"
-        assert second.id == "c/3"
-        assert outbox.counters.unwritable == 1
-        assert [line["event"] for line in logs] == ["event is no json"]
+            assert await outbox.add([event(1), *bad, event(6)])
+        assert await ids(outbox) == ["c/1", "c/6"]
+        assert (outbox.counters.written, outbox.counters.unwritable) == (2, 4)
+        assert [line["event"] for line in logs] == ["event is no json"] * 4
+
+
+async def test_half_a_surrogate_pair_anywhere_stops_nobody(tmp_path: Path) -> None:
+    half = "\ud800"
+    async with opened(tmp_path / "o.db", {A: frozenset({half, "other"})}) as outbox:
+        odd = [started(half, half), event(1, half, text=half), Event("i" + half, "t" + half, half, half, {})]
+        assert await outbox.add([event(0), *odd])
+        first, *_ = rows = await outbox.waiting(A, 9)
+        assert len(rows) == 3
+        assert await outbox.rules([first.call]) == {first.call: "\\ud800"}
+        assert json.loads(rows[1].body)["data"]["text"] == half
+        await outbox.done(A, [one.seq for one in rows])
+        assert await outbox.waiting(A, 9, frozenset({half})) == []
+
+
+async def test_an_event_with_the_id_of_another_one_is_stored_under_one_of_its_own(tmp_path: Path) -> None:
+    async with opened(tmp_path / "o.db") as outbox:
+        with capture_logs() as logs:
+            assert await outbox.add([event(1, text="첫째"), event(1, text="둘째"), event(1, text="첫째")])
+            assert await outbox.add([event(1, text="둘째"), event(1, text="셋째")])
+        first, second, third = await outbox.waiting(A, 9)
+        assert first.id == "c/1"
+        assert len({first.id, second.id, third.id}) == 3
+        for one, text in ((first, "첫째"), (second, "둘째"), (third, "셋째")):
+            body = json.loads(one.body)
+            assert (body["id"], body["data"]["text"]) == (one.id, text)
+        assert outbox.counters.renamed == 2
+        assert [line["events"] for line in logs] == [1, 1]
+
+
+async def test_a_late_transcript_that_is_told_again_after_a_kill_is_the_same_one(tmp_path: Path) -> None:
+    async with opened(tmp_path / "o.db") as outbox:
+        await outbox.add([event(1, late=True, latency_ms=100)])
+        await outbox.add([replace(event(1, late=True, latency_ms=9000), time="2026-01-01T00:09:00Z")])
+        assert await ids(outbox) == ["c/1"]
+        assert outbox.counters.renamed == 0
 
 
 # Bounds.
