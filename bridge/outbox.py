@@ -145,9 +145,10 @@ class Outbox:
         await self._ask(Job(lambda _: None, None, writes=True, delivered=(endpoint, tuple(seqs))))
 
     async def drop(self, endpoint: str, seqs: Sequence[int] | None = None) -> int:
-        """The endpoint shall not have these (None: all that waits for it). How many."""
+        """The endpoint shall not have these (None: all that waits for it, and what nobody else waits for is
+        erased). How many."""
         if seqs is None:
-            job = Job(lambda file: file.done(endpoint, file.all_waiting(endpoint)), 0, writes=True)
+            job = Job(lambda file: file.drop(endpoint), 0, writes=True)
             dropped: int = await self._ask(job)
         else:
             dropped = len(seqs)

@@ -44,6 +44,11 @@ _NOW_DELIVERED = """
 INSERT OR IGNORE INTO delivered SELECT seq FROM events WHERE seq = ?1 AND NOT EXISTS (
     SELECT 1 FROM endpoints n CROSS JOIN waiting w ON w.endpoint = n.number AND w.seq = ?1)
 """
+_NOW_GONE = """
+DELETE FROM events WHERE seq = ?1 AND NOT EXISTS (
+    SELECT 1 FROM endpoints n CROSS JOIN waiting w ON w.endpoint = n.number AND w.seq = ?1)
+"""
+_NOW_BLANK = "UPDATE events SET body = x'' WHERE seq = ?1 AND EXISTS (SELECT 1 FROM delivered WHERE seq = ?1)"
 _BACKLOGS = """
 SELECT name, number_waiting, (SELECT at FROM events WHERE seq = oldest) FROM (
     SELECT n.name AS name, COUNT(w.seq) AS number_waiting, MIN(w.seq) AS oldest
@@ -84,12 +89,14 @@ class NewEvent:
 class OutboxFile:
     """The open file. Every method raises sqlite3.Error, after which `rollback` is due."""
 
-    def __init__(self, path: Path, sync: Literal["normal", "full"]) -> None:
-        """Opens the file, or makes one that only its owner reads. Raises OSError also; sqlite3.DatabaseError
+    def __init__(self, path: Path, sync: Literal["normal", "full"], *, keep: bool = True) -> None:
+        """Opens the file, or makes one that only its owner reads. `keep`: what nobody waits for stays, for
+        those who ask by `since`; else it is erased at once. Raises OSError also; sqlite3.DatabaseError
         with SQLITE_CORRUPT or SQLITE_NOTADB where it is none."""
         unclean = path.with_name(f"{path.name}-wal").exists()
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         self._db = sqlite3.connect(path, timeout=1, isolation_level=None, check_same_thread=False)
+        self._keep = keep
         self._numbers: dict[str, int] = {}
         self._rule_of: dict[str, str] = {}
         self.stored = self.unstored = self.renamed = 0
@@ -106,6 +113,7 @@ class OutboxFile:
             self._db.execute(f"PRAGMA {pragma}")
         self._db.execute("PRAGMA journal_size_limit=16777216")
         self._db.execute("PRAGMA temp_store=MEMORY")
+        self._db.execute("PRAGMA secure_delete=ON")  # an erased transcript is not to be read in the file
         if check and self._one("PRAGMA quick_check(1)") != "ok":
             damaged = sqlite3.DatabaseError("database disk image is malformed")
             damaged.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
@@ -157,14 +165,14 @@ class OutboxFile:
         got = dict.fromkeys(rules, 0)
         for event in events:
             try:
-                seq = self._write(event, at)
+                names = self._names(event, rules)
+                seq = self._write(event, at) if names or self._keep else None
             except _NOT_TO_BE_STORED:
                 self.unstored += 1
                 continue
             self.stored += 1
             if seq is None:
                 continue
-            names = list(self._for(event.call, rules))
             for name in names:
                 got[name] += 1
                 self._db.execute("INSERT INTO waiting VALUES (?, ?, ?)", (targets[name], seq, event.call))
@@ -172,10 +180,14 @@ class OutboxFile:
                 self._db.execute("INSERT INTO delivered VALUES (?)", (seq,))
         return got
 
-    def _write(self, event: NewEvent, at: float) -> int | None:
-        """The event's number; None where it is there already."""
+    def _names(self, event: NewEvent, rules: Rules) -> list[str]:
+        """Who is to have it."""
         if event.rule is not None:
             self._learn(event.call, event.rule)
+        return list(self._for(event.call, rules))
+
+    def _write(self, event: NewEvent, at: float) -> int | None:
+        """The event's number; None where it is there already."""
         seq = self._insert(event, at)
         if seq is not None:
             return seq
@@ -249,17 +261,23 @@ class OutboxFile:
         gone = self._db.executemany(
             "DELETE FROM waiting WHERE endpoint = ? AND seq = ?", ((number, seq) for seq in seqs)
         )
-        self._db.executemany(_NOW_DELIVERED, ((seq,) for seq in seqs))
+        self._db.executemany(_NOW_DELIVERED if self._keep else _NOW_GONE, ((seq,) for seq in seqs))
         return gone.rowcount
 
-    def all_waiting(self, endpoint: str) -> list[int]:
-        """The numbers of everything that waits for an endpoint."""
-        number = self._number(endpoint)
-        rows = self._db.execute("SELECT seq FROM waiting WHERE endpoint = ? ORDER BY seq", (number,))
-        return [seq for (seq,) in rows]
+    def drop(self, endpoint: str) -> int:
+        """Nothing waits for an endpoint any longer; what waits for no other one is erased: how many did.
+
+        Where delivered events are kept an empty body is left in its place, so that `since` tells the gap.
+        """
+        seqs = self._seqs("SELECT seq FROM waiting WHERE endpoint = ?", self._number(endpoint))
+        dropped = self.done(endpoint, seqs)
+        if self._keep:
+            self._db.executemany(_NOW_BLANK, ((seq,) for seq in seqs))
+        return dropped
 
     def since(self, event_id: str, most: int) -> list[Stored] | None:
-        """What was written after an event, delivered or not; None if that event is not there (any more)."""
+        """What was written after an event, delivered or not, with an empty body where it was dropped; None if
+        that event is not there (any more)."""
         found = self._db.execute("SELECT seq FROM events WHERE id = ?", (event_id,)).fetchone()
         if found is None:
             return None
@@ -299,7 +317,9 @@ class OutboxFile:
         old = "SELECT seq FROM (SELECT seq, age FROM events ORDER BY seq LIMIT ?) WHERE age < ?"
         seqs = self._seqs(old, _LOOKED_AT, self._age.now_s - kept_s)
         self._db.execute("DELETE FROM calls WHERE at < ?", (self._age.now_s - calls_kept_s,))
-        return self._erase(seqs), len(seqs) == _LOOKED_AT
+        # Of a time when they were kept.
+        done = [] if self._keep else self._seqs("SELECT seq FROM delivered LIMIT ?", _LOOKED_AT)
+        return self._erase(seqs) + self._erase(done), _LOOKED_AT in (len(seqs), len(done))
 
     def _seqs(self, statement: str, *given: object) -> list[int]:
         return [seq for (seq,) in self._db.execute(statement, given)]

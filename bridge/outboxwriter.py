@@ -39,6 +39,8 @@ class OutboxSettings:
     """Events that are older by the outbox's own clock go, delivered or not."""
     sync: Literal["normal", "full"] = "normal"
     """normal: a kill of the process costs nothing, a power cut the last moments; full: neither does."""
+    keep_delivered: bool = True
+    """For who comes back to the feed; else an event is erased as soon as every endpoint has it."""
 
 
 @dataclass(slots=True)
@@ -206,7 +208,9 @@ class OutboxWriter:
             for _ in range(2):  # once more where a damaged file was moved aside
                 try:
                     self._path.parent.mkdir(parents=True, exist_ok=True)
-                    self._file = OutboxFile(self._path, self._settings.sync)
+                    self._file = OutboxFile(
+                        self._path, self._settings.sync, keep=self._settings.keep_delivered
+                    )
                     break
                 except (OSError, sqlite3.Error) as error:
                     self._reopen_at = self._clock() + _REOPEN_S

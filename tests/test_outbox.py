@@ -182,6 +182,69 @@ async def test_a_late_transcript_that_is_told_again_after_a_kill_is_the_same_one
         assert outbox.counters.renamed == 0
 
 
+# How long it is kept.
+
+UNKEPT = OutboxSettings(keep_delivered=False)
+SECRET = "비밀번호는 사칠일일"
+
+
+def bytes_of(path: Path) -> bytes:
+    """All that is on the disk, after an orderly end."""
+    assert not path.with_name(f"{path.name}-wal").exists()
+    return path.read_bytes()
+
+
+async def test_what_everybody_has_is_erased_where_nobody_asks_for_it_again(tmp_path: Path) -> None:
+    path = tmp_path / "o.db"
+    async with opened(path, BOTH, UNKEPT) as outbox:
+        await outbox.add([started("c", "sales"), event(1, text=SECRET), event(2)])
+        seqs = [one.seq for one in await outbox.waiting(A, 2)]
+        await outbox.done(A, seqs)
+        assert await outbox.since("c/1", 9) is not None, "the other one still waits"
+        await outbox.done(B, seqs)
+        assert await outbox.since("c/1", 9) is None
+        assert await ids(outbox) == ["c/2"]
+        assert await outbox.rules(["c"]) == {"c": "sales"}
+    assert SECRET.encode() not in bytes_of(path)
+
+
+async def test_what_nobody_is_to_have_is_not_even_written(tmp_path: Path) -> None:
+    path = tmp_path / "o.db"
+    async with opened(path, {A: frozenset({"sales"})}, UNKEPT) as outbox:
+        assert await outbox.add([started("c", "help"), event(1, text=SECRET)])
+    assert SECRET.encode() not in bytes_of(path)
+
+
+async def test_what_was_kept_is_erased_once_nobody_asks_for_it_any_more(tmp_path: Path) -> None:
+    path = tmp_path / "o.db"
+    async with opened(path) as outbox:
+        await outbox.add([event(n, text=SECRET) for n in range(3000)])
+        await outbox.done(A, [one.seq for one in await outbox.waiting(A, 3000)])
+        await outbox.add([event(3001)])
+    assert SECRET.encode() in bytes_of(path)
+    async with opened(path, settings=UNKEPT) as outbox:
+        async with asyncio.timeout(10):
+            while await outbox.since("c/2999", 1) is not None:  # noqa: ASYNC110 - it tells nobody
+                await asyncio.sleep(0.01)
+        assert await ids(outbox) == ["c/3001"]
+        assert outbox.counters.dropped_old == 0
+    assert SECRET.encode() not in bytes_of(path)
+
+
+@pytest.mark.parametrize("keep", [True, False])
+async def test_what_a_person_drops_is_erased(tmp_path: Path, keep: bool) -> None:
+    path = tmp_path / "o.db"
+    async with opened(path, BOTH, OutboxSettings(keep_delivered=keep)) as outbox:
+        await outbox.add([event(1), event(2, text=SECRET)])
+        assert await outbox.drop(A) == 2
+        assert await ids(outbox, B) == ["c/1", "c/2"]
+        assert await outbox.drop(B) == 2
+        since = await outbox.since("c/1", 9)
+        assert (since is not None) == keep
+        assert [one.body for one in since or ()] == [b""] * keep
+    assert SECRET.encode() not in bytes_of(path)
+
+
 # Bounds.
 
 

@@ -3,7 +3,9 @@ is what a list of events would have."""
 
 import os
 import shutil
+import sqlite3
 import tempfile
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -36,9 +38,10 @@ class Waiting(RuleBasedStateMachine):
         self.waits: dict[str, list[str]] = {A: [], B: []}
         self.rule_of: dict[str, str] = {}
 
-    @initialize()
-    def open(self) -> None:
-        self.file = OutboxFile(self.folder / "0", "normal")
+    @initialize(keep=st.booleans())
+    def open(self, keep: bool) -> None:
+        self.keep = keep
+        self.file = OutboxFile(self.folder / "0", "normal", keep=keep)
 
     def teardown(self) -> None:
         self.file.close()
@@ -86,7 +89,7 @@ class Waiting(RuleBasedStateMachine):
 
     @rule(endpoint=st.sampled_from([A, B]))
     def drop(self, endpoint: str) -> None:
-        assert self.committed("done", endpoint, self.file.all_waiting(endpoint)) == len(self.waits[endpoint])
+        assert self.committed("drop", endpoint) == len(self.waits[endpoint])
         self.waits[endpoint] = []
 
     @rule(step=st.sampled_from([-1.7e9, -3600.0, 3600.0, 1e9]))
@@ -122,7 +125,8 @@ class Waiting(RuleBasedStateMachine):
         self.unix += stop
         self.age += max(0.0, min(stop, 86_400.0))
         self.monotonic = 0.0
-        self.file = OutboxFile(after, "normal")
+        self.file = OutboxFile(after, "normal", keep=self.keep)
+        self.committed("add", [], RULES, 0.0)  # the first look at the clocks comes with the opening
 
     @invariant()
     def what_waits_is_what_was_written_and_not_taken(self) -> None:
@@ -133,6 +137,15 @@ class Waiting(RuleBasedStateMachine):
             assert [one.id for one in rows] == wanted
             seqs = [one.seq for one in rows]
             assert seqs == sorted(set(seqs))
+        if not self.keep:
+            self.nothing_else_is_kept()
+
+    def nothing_else_is_kept(self) -> None:
+        with closing(sqlite3.connect(":memory:")) as copy:
+            self.file._db.backup(copy)
+            there = {name for (name,) in copy.execute("SELECT id FROM events")}
+            assert copy.execute("SELECT COUNT(*) FROM delivered").fetchone() == (0,)
+        assert there == {one for rows in self.waits.values() for one in rows}
 
 
 TestWaiting = Waiting.TestCase

@@ -255,7 +255,9 @@ class FeedSink(QueuedSink):
             rules = await self._past.rules({stored.call for stored in page})
             for stored in page:
                 rule = rules.get(stored.call)
-                if rule is None and (self._hidden or reader.wanted.rules):
+                if not stored.body:
+                    known = False  # somebody dropped it
+                elif rule is None and (self._hidden or reader.wanted.rules):
                     known = False  # better one transcript less than one for the wrong eyes, and that is told
                 elif rule not in self._hidden and reader.wanted.fits(item := _stored(stored, rule or "")):
                     yield item

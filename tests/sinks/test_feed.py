@@ -282,5 +282,7 @@ async def test_a_real_outbox_is_such_a_past(tmp_path: Path) -> None:
         sales = Wanted(rules=frozenset({"sales"}))
         assert await had(sink, sales, after="a/x/9") == [f"a/x/{number}" for number in range(10, 150)]
         assert (await had(sink, after="z/x/9"))[0] == "missed"
+        await outbox.drop("webhook:crm")
+        assert "missed" in await had(sink, after="a/started"), "what was dropped is told"
     finally:
         await outbox.close()
