@@ -139,6 +139,10 @@ class OutboxFile:
     def commit(self) -> None:
         self._db.execute("COMMIT")
 
+    def empty_log(self) -> None:
+        """Bring what was committed into the file, and leave nothing in the log beside it: between commits."""
+        self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
     def rollback(self) -> None:
         """Forget what was not committed; never raises."""
         self._numbers.clear()

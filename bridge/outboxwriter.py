@@ -143,7 +143,7 @@ class OutboxWriter:
 
     def _commit(self, jobs: Sequence[Job]) -> bool:
         """Whether it is of no use to try the same again at once."""
-        file = self._opened()
+        file, due = self._opened(), self._clock() >= self._house_at
         if file is None:
             return True
         try:
@@ -164,6 +164,9 @@ class OutboxWriter:
         self._owed.clear()
         self._count(file)
         self._dropped(full, old)
+        if due:
+            with suppress(sqlite3.Error):  # what was erased may stay there for a minute, and not for ever
+                file.empty_log()
         if self._reason:
             _log.info("outbox written again", errors=self._counters.errors)
             self._reason = ""

@@ -184,8 +184,35 @@ async def test_a_late_transcript_that_is_told_again_after_a_kill_is_the_same_one
 
 # How long it is kept.
 
+
+class Machine:
+    """Both clocks of a machine on which time is what the test says."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.unix = 1.7e9
+        self.monotonic = 0.0
+
+    def goes_by(self, seconds: float) -> None:
+        self.unix += seconds
+        self.monotonic += seconds
+
+    @asynccontextmanager
+    async def opened(self, settings: OutboxSettings | None = None) -> AsyncIterator[Outbox]:
+        settings = settings or OutboxSettings(keep_days=2)
+        outbox = Outbox(self.path, settings, unix=lambda: self.unix, clock=lambda: self.monotonic)
+        outbox.endpoints({A: None})
+        await outbox.open()
+        yield outbox
+        await outbox.close()
+
+
 UNKEPT = OutboxSettings(keep_delivered=False)
 SECRET = "비밀번호는 사칠일일"
+
+
+def found(text: str, folder: Path) -> list[Path]:
+    return [file for file in folder.iterdir() if text.encode() in file.read_bytes()]
 
 
 def bytes_of(path: Path) -> bytes:
@@ -206,6 +233,17 @@ async def test_what_everybody_has_is_erased_where_nobody_asks_for_it_again(tmp_p
         assert await ids(outbox) == ["c/2"]
         assert await outbox.rules(["c"]) == {"c": "sales"}
     assert SECRET.encode() not in bytes_of(path)
+
+
+async def test_a_minute_after_it_was_erased_it_is_in_no_file(tmp_path: Path) -> None:
+    machine = Machine(tmp_path / "o.db")
+    async with machine.opened(UNKEPT) as outbox:
+        await outbox.add([event(1, text=SECRET)])
+        await outbox.done(A, [one.seq for one in await outbox.waiting(A, 1)])
+        machine.goes_by(61)
+        await outbox.add([event(2)])
+        assert not found(SECRET, tmp_path)
+        assert await ids(outbox) == ["c/2"]
 
 
 async def test_what_nobody_is_to_have_is_not_even_written(tmp_path: Path) -> None:
@@ -271,28 +309,6 @@ async def test_what_was_delivered_goes_before_what_waits_and_then_the_oldest(tmp
         assert [line["event"] for line in logs] == ["outbox full"]
         assert outbox.degraded == "outbox full: the oldest of what waits is dropped"
         assert (tmp_path / "o.db").stat().st_size < 1_200_000
-
-
-class Machine:
-    """Both clocks of a machine on which time is what the test says."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.unix = 1.7e9
-        self.monotonic = 0.0
-
-    def goes_by(self, seconds: float) -> None:
-        self.unix += seconds
-        self.monotonic += seconds
-
-    @asynccontextmanager
-    async def opened(self) -> AsyncIterator[Outbox]:
-        settings = OutboxSettings(keep_days=2)
-        outbox = Outbox(self.path, settings, unix=lambda: self.unix, clock=lambda: self.monotonic)
-        outbox.endpoints({A: None})
-        await outbox.open()
-        yield outbox
-        await outbox.close()
 
 
 async def test_what_is_too_old_goes(tmp_path: Path) -> None:
