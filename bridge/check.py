@@ -1,7 +1,7 @@
 """`rtzr-bridge check`: everything that a call will need, tried now, each with a line and the mend.
 
 It changes nothing, touches nobody's call and does not disturb a daemon that runs: it has a Stasis application
-of its own. RTZR and Asterisk are here, FreeSWITCH is in `checkswitch`.
+of its own. RTZR and Asterisk are here, FreeSWITCH is in `checkswitch`, where events go in `checkdeliveries`.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ from typing import Annotated
 
 import typer
 
-from bridge import checkpbx, checkswitch, logs
+from bridge import checkdeliveries, checkpbx, checkswitch, logs
 from bridge.config import DEFAULT_CONFIG, Config, ConfigError, load
 from bridge.finding import Finding, Verdict
 from bridge.followed import followed
@@ -39,8 +39,8 @@ def command(
     ] = False,
     json_: Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")] = False,
 ) -> None:
-    """Try everything that a call will need: RTZR, the PBX, ports, and a tone through a real tap (of
-    FreeSWITCH's, with --call).
+    """Try everything that a call will need: RTZR, where events go, the PBX, ports, and a tone through a real
+    tap (of FreeSWITCH's, with --call).
 
     Exit code: 0 all is well or only warned of, 1 something is wrong, 2 the configuration is.
     """
@@ -63,10 +63,10 @@ def command(
 async def run(config: Config, *, session: bool = True, call: bool = False) -> list[Finding]:
     """All but the configuration, in the order in which a call would meet it. `call`: FreeSWITCH may make one
     of its own."""
-    rtzr = await _rtzr(config, session=session)
+    before = [*await _rtzr(config, session=session), *await checkdeliveries.findings(config)]
     if config.pbx == "freeswitch":
-        return [*rtzr, *await checkswitch.findings(config, call=call)]
-    return [*rtzr, _ports(config), *await _asterisk(config)]
+        return [*before, *await checkswitch.findings(config, call=call)]
+    return [*before, _ports(config), *await _asterisk(config)]
 
 
 async def _rtzr(config: Config, *, session: bool) -> list[Finding]:

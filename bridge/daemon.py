@@ -21,6 +21,7 @@ from bridge.meter import Meter
 from bridge.net.rtzr import Session
 from bridge.opening import Outlets, check_bind, open_door, open_outlets, open_spool
 from bridge.quota import Governor
+from bridge.readiness import Readiness
 from bridge.sinks.fanout import FanOut
 from bridge.switchboard import Switchboard
 from bridge.visit import receive
@@ -48,7 +49,8 @@ _LAST_SENDS_S = 5.0
 
 
 async def run(config: Config, console: Console | None = None) -> int:
-    """Run until SIGTERM or SIGINT; the exit code: 0 after an orderly end, 1 when it was forced.
+    """Run until SIGTERM or SIGINT; the exit code: 0 after an orderly end, 1 when it was forced or left
+    events unwritten that the outbox should have.
 
     `console` is where live transcripts are printed: standard output, if none is given. Raises ConfigError for
     what only this machine can tell.
@@ -68,10 +70,10 @@ def _fault(group: ExceptionGroup) -> BaseException:
 async def _run(config: Config, console: Console | None) -> int:
     check_bind(config.media.bind)
     raise_file_limit()
-    stop, force = asyncio.Event(), asyncio.Event()
+    stop, force, readiness = asyncio.Event(), asyncio.Event(), Readiness()
     _on_signals(lambda: force.set() if stop.is_set() else stop.set())
     async with AsyncExitStack() as opened:
-        outlets = await open_outlets(config, console, opened)
+        outlets = await open_outlets(config, console, opened, readiness)
         async with asyncio.TaskGroup() as tasks:
             writing = [tasks.create_task(sink.run()) for sink in outlets.sinks]
             sending = tasks.create_task(outlets.deliveries.run()) if outlets.deliveries else None
@@ -102,7 +104,9 @@ async def _run(config: Config, console: Console | None) -> int:
                 files = await opened.enter_async_context(build_files(config, tokens))
                 works.append(CatchUp(spool, files, governor.room, publish, outlets.written).run())
             working = [tasks.create_task(work) for work in works]
+            readiness.begin(pbx, tokens, governor, outlets.sinks)
             await stop.wait()
+            readiness.stop()
             orderly = await _drain(switchboard, config.drain_s, force)
             await _cancel(working)
             if config.pbx == "asterisk" and config.asterisk.via == "ari":  # else nobody is ever sent to us
@@ -120,12 +124,17 @@ async def _cancel(working: Sequence[asyncio.Task[None]]) -> None:
 
 
 async def _last_events(outlets: Outlets, writing: Sequence[asyncio.Task[None]], force: asyncio.Event) -> bool:
-    """Out with what waits, the endpoints' after the outbox has all; False when a second signal came first."""
+    """Out with what waits, the endpoints' after the outbox has all; False when a second signal came first, or
+    the outbox could not have all."""
     for sink in outlets.sinks:
         sink.close()
     if writing:
         await asyncio.wait(writing, timeout=_LAST_WORDS_S)
-    return outlets.deliveries is None or await _unless(force, outlets.deliveries.finish(_LAST_SENDS_S))
+    left = 0 if outlets.kept is None else outlets.kept.left
+    if left:
+        _log.error("events left unwritten", events=left)
+    sent = outlets.deliveries is None or await _unless(force, outlets.deliveries.finish(_LAST_SENDS_S))
+    return sent and not left
 
 
 def _mix_when(config: Config, governor: Governor[Session]) -> Callable[[int], bool] | None:

@@ -6,9 +6,11 @@ message costs nothing. No label holds a call, a leg or a number: their count wou
 
 from collections.abc import Mapping
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, generate_latest
 
 REGISTRY = CollectorRegistry()
+CONTENT_TYPE = CONTENT_TYPE_LATEST
+"""Of `text`."""
 
 LEGS = Gauge("rtzr_bridge_legs", "Legs that are being transcribed now", registry=REGISTRY)
 LEGS_STARTED = Counter("rtzr_bridge_legs_started", "Legs that were begun", registry=REGISTRY)

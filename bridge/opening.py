@@ -21,6 +21,7 @@ from bridge.desk import LocalDesks
 from bridge.endpoints import build_redis, build_webhooks, rules_of_redis, rules_of_webhooks
 from bridge.inlets import Inlets
 from bridge.outbox import Outbox
+from bridge.readiness import Readiness
 from bridge.sinks.outbox import OutboxSink
 from bridge.sinks.queued import QueuedSink
 from bridge.spool import Spool
@@ -34,27 +35,45 @@ class Outlets:
 
     sinks: list[QueuedSink]
     """All that are open; none runs."""
-    written: Callable[[], Awaitable[bool]] | None
-    """Waits until what was told before is in the outbox; None if there is none."""
+    kept: OutboxSink | None
+    """The one of them that brings events into the outbox, if there is one."""
     deliveries: Deliveries | None
     """What goes from the outbox to its endpoints; it does not run."""
 
+    @property
+    def written(self) -> Callable[[], Awaitable[bool]] | None:
+        """Waits until what was told before is in the outbox; None if there is none."""
+        return None if self.kept is None else self.kept.written
 
-async def open_outlets(config: Config, console: Console | None, opened: AsyncExitStack) -> Outlets:
+
+async def open_outlets(
+    config: Config, console: Console | None, opened: AsyncExitStack, readiness: Readiness
+) -> Outlets:
     """The sinks, the outbox and its endpoints, the feed and the control channel. Raises ConfigError."""
     sinks = build_sinks(config, console)
-    outbox, written, deliveries = build_outbox(config), None, None
+    outbox, kept, deliveries = build_outbox(config), None, None
     if outbox is not None:
         await outbox.open()
         opened.push_async_callback(outbox.close)
+        _check_outbox(config, outbox)
         sinks.append(kept := OutboxSink(outbox))
-        written = kept.written
+        outbox.leave_out(config.rules_without_outbox)
+        readiness.watch(lambda: outbox.degraded)
         deliveries = await _open_deliveries(config, outbox, opened)
     if (feed := build_feed(config, outbox)) is not None:
         await opened.enter_async_context(open_feed(config, feed))
         sinks.append(feed)
-    await opened.enter_async_context(open_control(config, deliveries))
-    return Outlets(sinks, written, deliveries)
+    await opened.enter_async_context(open_control(config, deliveries, lambda: readiness.reasons))
+    return Outlets(sinks, kept, deliveries)
+
+
+def _check_outbox(config: Config, outbox: Outbox) -> None:
+    """Raises ConfigError when the file cannot be had, unless it may be had later, as on a disk that is
+    full."""
+    if outbox.misplaced:
+        mend = "give a file of its own, in a folder of this user, such as /var/lib/rtzr-bridge/outbox.db"
+        fault = f"{config.outbox.path} is not to be had ({outbox.misplaced}); {mend}"
+        raise ConfigError([f"outbox.path: {fault}"])
 
 
 async def _open_deliveries(config: Config, outbox: Outbox, opened: AsyncExitStack) -> Deliveries:

@@ -61,6 +61,7 @@ class Outbox:
         self.counters = OutboxCounters()
         self._writer = OutboxWriter(path, settings, self.counters, unix=unix, clock=clock)
         self._rules: Rules = {}
+        self._left_out: frozenset[str] = frozenset()
         self._errors: dict[str, str] = {}
         self._news: dict[str, asyncio.Event] = {}
         self._asked: queue.SimpleQueue[_Asked | None] = queue.SimpleQueue()
@@ -70,6 +71,12 @@ class Outbox:
     def degraded(self) -> str:
         """Why not all is well; "" if it is."""
         return self._writer.degraded
+
+    @property
+    def misplaced(self) -> str:
+        """Why the file was not to be had when it was opened, where a person has to mend that; else "". To be
+        told by who opens: no log has it."""
+        return self._writer.misplaced
 
     async def open(self) -> None:
         """Begin; what a former process left waits as it did. Never raises: see `degraded`."""
@@ -94,6 +101,11 @@ class Outbox:
             name: None if rules is None else frozenset(map(clean, rules)) for name, rules in names.items()
         }
 
+    def leave_out(self, rules: frozenset[str]) -> None:
+        """Nothing of the calls of these rules is kept from now on, but which rule chose each: what comes of
+        it after a restart is known by that."""
+        self._left_out = frozenset(map(clean, rules))
+
     def news(self, endpoint: str) -> asyncio.Event:
         """Set when something was added for an endpoint; to be cleared by whoever waits for it."""
         return self._news.setdefault(endpoint, asyncio.Event())
@@ -107,12 +119,12 @@ class Outbox:
 
         One that cannot be stored, whatever the disk has to say, is told, counted and left out.
         """
-        rules, at = self._rules, self._unix()
+        rules, left_out, at = self._rules, self._left_out, self._unix()
 
         def write(file: OutboxFile) -> dict[str, int]:
             news = [new for event in events if (new := self._new(event)) is not None]
             file.unstored += len(events) - len(news)
-            return file.add(news, rules, at)
+            return file.add(file.without(left_out, news) if left_out else news, rules, at)
 
         got: dict[str, int] | None = await self._ask(Job(write, None, writes=True))
         if got is None:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Literal
 
 from bridge.outboxage import OutboxAge
+from bridge.outboxclaim import APPLICATION_ID, claim
 from bridge.stored import Stored
 from bridge.wire.eventjson import fingerprint, renamed
 
@@ -91,8 +92,9 @@ class OutboxFile:
 
     def __init__(self, path: Path, sync: Literal["normal", "full"], *, keep: bool = True) -> None:
         """Opens the file, or makes one that only its owner reads. `keep`: what nobody waits for stays, for
-        those who ask by `since`; else it is erased at once. Raises OSError also; sqlite3.DatabaseError
-        with SQLITE_CORRUPT or SQLITE_NOTADB where it is none."""
+        those who ask by `since`; else it is erased at once. Raises OSError also, NotOurs among them;
+        sqlite3.DatabaseError with SQLITE_CORRUPT or SQLITE_NOTADB where ours is damaged."""
+        claim(path)
         unclean = path.with_name(f"{path.name}-wal").exists()
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         self._db = sqlite3.connect(path, timeout=1, isolation_level=None, check_same_thread=False)
@@ -109,7 +111,11 @@ class OutboxFile:
 
     def _begin(self, sync: str, *, check: bool) -> None:
         # Exclusive: no file for shared memory, and a second bridge is told instead of sending all twice.
-        for pragma in ("locking_mode=EXCLUSIVE", "journal_mode=WAL", f"synchronous={sync}"):
+        self._db.execute("PRAGMA locking_mode=EXCLUSIVE")
+        if self._one("PRAGMA application_id") != APPLICATION_ID:
+            # Before the WAL: a file that is killed before its first checkpoint is to be known as ours too.
+            self._db.execute(f"PRAGMA application_id={APPLICATION_ID}")
+        for pragma in ("journal_mode=WAL", f"synchronous={sync}"):
             self._db.execute(f"PRAGMA {pragma}")
         self._db.execute("PRAGMA journal_size_limit=16777216")
         self._db.execute("PRAGMA temp_store=MEMORY")
@@ -247,6 +253,16 @@ class OutboxFile:
         """The rules of those of `calls` that are known."""
         statement = "SELECT call, rule FROM calls WHERE call IN (SELECT value FROM json_each(?))"
         return dict(self._db.execute(statement, (json.dumps(list(calls)),)).fetchall())
+
+    def without(self, left_out: Collection[str], events: Sequence[NewEvent]) -> list[NewEvent]:
+        """Those of `events` that are of no call of these rules; which rule chose a call is kept of all."""
+        kept = []
+        for event in events:
+            if event.rule is not None:
+                self._learn(event.call, event.rule)
+            if self._rule(event.call) not in left_out:
+                kept.append(event)
+        return kept
 
     def waiting(
         self, endpoint: str, most: int, skip: Collection[str], without: Collection[int]

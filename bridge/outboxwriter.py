@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import structlog
 
+from bridge.outboxclaim import misplaced
 from bridge.outboxfile import OutboxFile
 
 _log = structlog.get_logger()
@@ -102,6 +103,11 @@ class OutboxWriter:
         self._full_until = float("-inf")
         self._owed: dict[str, set[int]] = {}
         self._reason = ""
+        self._had = False
+        """Whether there ever was a file."""
+        self.misplaced = ""
+        """Why there never was a file, if it is for where it is to be, or for who has it: not told in the log,
+        but by who opens."""
 
     @property
     def degraded(self) -> str:
@@ -214,6 +220,7 @@ class OutboxWriter:
                     self._file = OutboxFile(
                         self._path, self._settings.sync, keep=self._settings.keep_delivered
                     )
+                    self._had = True
                     break
                 except (OSError, sqlite3.Error) as error:
                     self._reopen_at = self._clock() + _REOPEN_S
@@ -230,7 +237,9 @@ class OutboxWriter:
         if not isinstance(error, OSError | sqlite3.Error):
             _log.exception("outbox failed")
         reason = "another process has it" if _locked(code) else _text(error)
-        if not self._reason:
+        if not self._had and misplaced(error):
+            self.misplaced = reason
+        elif not self._reason:
             _log.error("outbox not written", reason=reason)
         self._reason = f"outbox not written: {reason}"
         return False

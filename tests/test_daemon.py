@@ -1,5 +1,6 @@
 """bridge/daemon.py: what it cannot have on this machine is one clear fault, before any call."""
 
+import asyncio
 import socket
 import threading
 from pathlib import Path
@@ -10,6 +11,10 @@ import pytest
 from bridge import daemon
 from bridge.config import Config, ConfigError
 from bridge.credentials import Secrets
+from bridge.opening import Outlets
+from bridge.outbox import Outbox, OutboxSettings
+from bridge.sinks.outbox import OutboxSink
+from tests.outboxes import event, opened
 
 
 def config(**given: Any) -> Config:
@@ -58,3 +63,36 @@ async def test_a_feeds_port_and_a_commands_socket_that_are_not_to_be_had_are_nam
     (line,) = await refused(admin={"socket": path}, outbox={"path": str(tmp_path / "o.db")})
     assert line.startswith(f"admin.socket: {path} is not to be had (No such file or directory)")
     assert "outbox" not in [thread.name for thread in threading.enumerate()], "it is closed again"
+
+
+async def test_an_outbox_that_is_not_to_be_had_is_named_and_what_is_there_untouched(tmp_path: Path) -> None:
+    file = tmp_path / "events.jsonl"
+    file.write_text("{}\n")
+    for path, reason in (
+        (tmp_path, "Is a directory"),
+        (file, "what is there is no outbox of ours"),
+        (file / "o.db", "File exists"),
+        (Path("/proc/none/o.db"), "No such file or directory"),
+    ):
+        (line,) = await refused(outbox={"path": str(path)})
+        assert line.startswith(f"outbox.path: {path} is not to be had ({reason}); give a file of its own")
+    assert [(one.name, one.read_text()) for one in (file,)] == [("events.jsonl", "{}\n")]
+    assert "outbox" not in [thread.name for thread in threading.enumerate()], "it is closed again"
+
+
+async def test_an_outbox_that_another_daemon_has_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "o.db"
+    async with opened(path):
+        (line,) = await refused(outbox={"path": str(path)})
+    assert line.startswith(f"outbox.path: {path} is not to be had (another process has it); ")
+
+
+async def test_events_that_the_outbox_could_not_have_make_no_orderly_end(tmp_path: Path) -> None:
+    for outbox, orderly in ((Outbox(tmp_path / "shut.db", OutboxSettings()), False), (None, True)):
+        kept = None if outbox is None else OutboxSink(outbox)
+        writing = []
+        if kept is not None:
+            kept.deliver(event(1))
+            writing.append(asyncio.create_task(kept.run()))
+        outlets = Outlets([kept] if kept else [], kept, None)
+        assert await daemon._last_events(outlets, writing, asyncio.Event()) is orderly

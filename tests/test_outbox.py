@@ -17,6 +17,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from bridge.outbox import Outbox, OutboxSettings
+from bridge.outboxclaim import APPLICATION_ID
 from bridge.outboxfile import OutboxFile
 from bridge.types import Event
 from tests.outboxes import BOTH, A, B, event, ids, killed, opened, started
@@ -403,20 +404,56 @@ async def test_much_that_is_too_old_goes_without_being_asked(tmp_path: Path) -> 
         assert await ids(outbox) == []
 
 
+async def test_of_calls_that_are_left_out_only_the_rule_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / "o.db"
+    async with opened(path) as outbox:
+        outbox.leave_out(frozenset({"boss"}))
+        assert await outbox.add([started("b", "boss"), event(1, "b"), started("s", "sales"), event(1, "s")])
+        assert await outbox.add([event(2, "b"), event(1, "unknown")])
+        assert await ids(outbox) == ["s/0", "s/1", "unknown/1"]
+    async with opened(path) as outbox:
+        outbox.leave_out(frozenset({"boss"}))
+        assert await outbox.add([event(3, "b")]), "what comes late, after a restart"
+        assert await ids(outbox) == ["s/0", "s/1", "unknown/1"]
+        assert await outbox.rules(["b"]) == {"b": "boss"}
+        assert await outbox.add([started("b", "sales"), event(4, "b")]), "it begins again, by another rule"
+        assert await ids(outbox) == ["s/0", "s/1", "unknown/1", "b/0", "b/4"]
+
+
 # Trouble.
 
 
-async def test_a_file_that_is_no_database_is_kept_aside_and_a_new_one_begun(tmp_path: Path) -> None:
+async def test_a_file_of_ours_that_is_damaged_is_kept_aside_and_a_new_one_begun(tmp_path: Path) -> None:
     path = tmp_path / "o.db"
-    path.write_bytes(os.urandom(9999))
-    damage = path.read_bytes()
-    with capture_logs() as logs:
+    async with opened(path) as outbox:
+        await outbox.add([event(n) for n in range(100)])
+    for damaged in (slice(0, 60), slice(100, 4096)):
+        raw = bytearray(path.read_bytes())
+        raw[damaged] = os.urandom(damaged.stop - damaged.start)
+        path.write_bytes(raw)
+        damage = bytes(raw)
+        with capture_logs() as logs:
+            async with opened(path) as outbox:
+                assert await outbox.add([event(1)])
+                assert await ids(outbox) == ["c/1"]
+                assert (outbox.misplaced, outbox.counters.moved_aside) == ("", 1)
+        assert (tmp_path / "o.db.damaged").read_bytes() == damage
+        assert [line["event"] for line in logs] == ["outbox damaged; a new one is begun"]
+
+
+async def test_what_is_no_outbox_is_left_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "o.db"
+    with closing(sqlite3.connect(tmp_path / "others.db")) as others:
+        others.execute("CREATE TABLE theirs (x)")
+    for bytes_there in (os.urandom(9999), b'{"id": 1}\n', (tmp_path / "others.db").read_bytes()):
+        path.write_bytes(bytes_there)
         async with opened(path) as outbox:
-            assert await outbox.add([event(1)])
-            assert await ids(outbox) == ["c/1"]
-            assert (outbox.degraded, outbox.counters.moved_aside) == ("", 1)
-    assert (tmp_path / "o.db.damaged").read_bytes() == damage
-    assert [line["event"] for line in logs] == ["outbox damaged; a new one is begun"]
+            assert outbox.misplaced == "what is there is no outbox of ours"
+            assert outbox.degraded == f"outbox not written: {outbox.misplaced}"
+            assert not await outbox.add([event(1)])
+            assert outbox.counters.moved_aside == 0
+        assert path.read_bytes() == bytes_there
+        assert not (tmp_path / "o.db.damaged").exists()
 
 
 async def test_a_file_that_was_cut_short_is_one_that_is_damaged(tmp_path: Path) -> None:
@@ -424,7 +461,7 @@ async def test_a_file_that_was_cut_short_is_one_that_is_damaged(tmp_path: Path) 
     async with opened(path) as outbox:
         await outbox.add([event(n, text="가" * 500) for n in range(100)])
     whole = path.read_bytes()
-    for size in (len(whole) - 4096, 9000, 5000, 4096, 100, 16, 1):
+    for size in (len(whole) - 4096, 9000, 5000, 4096, 100, 16):
         path.write_bytes(whole[:size])
         async with opened(path) as outbox:
             assert await outbox.add([event(1000)]), size
@@ -467,6 +504,7 @@ _HOLDER = """
 import sqlite3, sys
 db = sqlite3.connect(sys.argv[1], isolation_level=None)
 db.execute("PRAGMA locking_mode=EXCLUSIVE")
+db.execute(f"PRAGMA application_id={sys.argv[2]}")
 db.execute("PRAGMA journal_mode=WAL")
 db.execute("BEGIN IMMEDIATE")
 print("held", flush=True)
@@ -477,7 +515,7 @@ sys.stdin.read()
 @contextmanager
 def held(path: Path) -> Iterator[subprocess.Popen[bytes]]:
     """Another process has the file."""
-    command = [sys.executable, "-c", _HOLDER, str(path)]
+    command = [sys.executable, "-c", _HOLDER, str(path), str(APPLICATION_ID)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
         assert other.stdout is not None
         assert other.stdout.readline() == b"held\n"
@@ -489,6 +527,7 @@ async def test_a_second_process_is_told_and_gets_it_when_the_first_ends(tmp_path
     with held(path) as other:
         async with opened(path) as outbox:
             assert outbox.degraded == "outbox not written: another process has it"
+            assert outbox.misplaced == "another process has it"
             assert not await outbox.add([event(1)])
             assert await ids(outbox) == []
             other.kill()
@@ -503,12 +542,13 @@ async def test_a_folder_that_cannot_be_had_is_told_once(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with capture_logs() as logs:
         async with opened(tmp_path / "file" / "o.db") as outbox:
-            assert "outbox not written: " in outbox.degraded
+            assert outbox.degraded == f"outbox not written: {outbox.misplaced}"
+            assert outbox.misplaced
             assert not await outbox.add([event(1)])
             await outbox.done(A, [1])
             assert await outbox.drop(A) == 0
             assert list(await outbox.counts()) == [A]
-    assert [line["event"] for line in logs] == ["outbox not written"]
+    assert logs == [], "it is told by who opened it"
 
 
 _BOUNDED = """

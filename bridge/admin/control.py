@@ -1,18 +1,21 @@
-"""The control channel: what commands ask of the running daemon, as HTTP on a Unix socket.
+"""The control channel: what commands and supervisors ask of the running daemon, as HTTP on a Unix socket.
 
-What a request means and how the answer is written; what is done then is `bridge.deliveries`'.
+What a request means and how the answer is written; what is done then is `bridge.deliveries`', why the daemon
+is not ready `bridge.readiness`', what the metrics are `bridge.metrics`'.
 """
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from bridge import metrics
 from bridge.deliveries import EndpointReport
 
 _LONGEST = 4096
@@ -31,17 +34,26 @@ class Asked(Protocol):
 class Control:
     """The routes. Without an outbox there are no deliveries."""
 
-    def __init__(self, deliveries: Asked | None) -> None:
+    def __init__(self, deliveries: Asked | None, reasons: Callable[[], list[str]] = list) -> None:
+        """`reasons`: why the daemon is not ready; none if it is."""
         self._deliveries = deliveries
+        self._reasons = reasons
 
     def app(self) -> Starlette:
         return Starlette(
             routes=[
+                Route("/health", _alive),
+                Route("/ready", self._ready),
+                Route("/metrics", _metrics),
                 Route("/deliveries", self._show),
                 Route("/deliveries/retry", self._retry, methods=["POST"]),
                 Route("/deliveries/drop", self._drop, methods=["POST"]),
             ]
         )
+
+    async def _ready(self, _request: Request) -> Response:
+        reasons = self._reasons()
+        return JSONResponse({"ready": not reasons, "reasons": reasons}, 503 if reasons else 200)
 
     async def _show(self, _request: Request) -> Response:
         if self._deliveries is None:
@@ -74,6 +86,15 @@ class Control:
         names = [report.name for report in await self._reports()]
         there = f"there are {', '.join(names)}" if names else "there is none"
         return JSONResponse({"error": f"{name[:100]}: no such endpoint; {there}".lstrip(": ")}, 404)
+
+
+async def _alive(_request: Request) -> Response:
+    """It answers, so it lives: for whoever would restart it, which mends nothing that `/ready` tells."""
+    return PlainTextResponse("ok\n")
+
+
+async def _metrics(_request: Request) -> Response:
+    return Response(metrics.text(), headers={"content-type": metrics.CONTENT_TYPE})
 
 
 def _shown(report: EndpointReport) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """From configuration to what is served: the live feed on its port, the control channel on its socket."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 
@@ -17,7 +17,8 @@ def build_feed(config: Config, past: Past | None = None) -> FeedSink | None:
     if not config.sinks.feed.port:
         return None
     hidden = {rule for rule, names in config.sinks_of_rules.items() if "feed" not in names}
-    return FeedSink(past, hidden=frozenset(hidden))
+    forgotten = config.rules_without_outbox - hidden
+    return FeedSink(past, hidden=frozenset(hidden), forgotten=forgotten)
 
 
 @asynccontextmanager
@@ -40,8 +41,11 @@ async def open_feed(config: Config, sink: FeedSink) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def open_control(config: Config, deliveries: Asked | None) -> AsyncIterator[None]:
-    """Where commands come, if anywhere. Raises ConfigError when the socket cannot be had."""
+async def open_control(
+    config: Config, deliveries: Asked | None, reasons: Callable[[], list[str]] = list
+) -> AsyncIterator[None]:
+    """Where commands come, if anywhere; `reasons`: why the daemon is not ready. Raises ConfigError when the
+    socket cannot be had."""
     path = config.admin.socket
     if path is None:
         yield
@@ -56,5 +60,5 @@ async def open_control(config: Config, deliveries: Asked | None) -> AsyncIterato
             mend = "give one in a folder of this user, such as /run/rtzr-bridge"
             fault = f"{path} is not to be had ({error.strerror}); {mend}"
             raise ConfigError([f"admin.socket: {fault}"]) from None
-        async with Serving(guarded(Control(deliveries).app()), listener):
+        async with Serving(guarded(Control(deliveries, reasons).app()), listener):
             yield

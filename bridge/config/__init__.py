@@ -13,7 +13,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, PrivateAttr, ValidationError, model_validator
 
 from bridge import credentials
-from bridge.config import yamltree
+from bridge.config import outlets, yamltree
 from bridge.config.choosing import Choosing, changed
 from bridge.config.faults import (
     ConfigError,
@@ -51,14 +51,6 @@ __all__ = ["DEFAULT_CONFIG", "Config", "ConfigError", "Secrets", "load"]
 DEFAULT_CONFIG = Path("/etc/rtzr-bridge/bridge.yaml")
 _BIGGEST_FILE = 1 << 20
 _LAST_PORT = 65535
-_MENDS_OF_SINKS = {
-    "console": ("sinks.console.enabled",),
-    "jsonl": ("sinks.jsonl.path",),
-    "pbx": ("sinks.pbx.user_event", "sinks.pbx.variable"),
-    "outbox": ("outbox.path",),
-    "feed": ("sinks.feed.port",),
-}
-"""Which keys turn a sink on."""
 
 
 class Config(Section):
@@ -127,8 +119,7 @@ class Config(Section):
             *self._for_freeswitch(),
             *self._text_for_the_pbx(),
             *self._rules_between_rules(),
-            *self._rules_of_webhooks(),
-            *self._rules_of_redis(),
+            *self._rules_of_outlets(),
         )
 
     def _for_freeswitch(self) -> Iterator[Rule]:
@@ -198,39 +189,19 @@ class Config(Section):
             yield Rule(once, (f"rules.{number}.name",), "is another rule's name; give it one of its own")
             if once:
                 yield self._fitting(number, rule.name)
-            for sink in rule.sinks or ():
-                mends = _MENDS_OF_SINKS[sink]
-                text = f"names {sink}, which is off; set {' or '.join(mends)}, or leave it out here"
-                yield Rule(sink in self.sinks_on, (f"rules.{number}.sinks", *mends), text)
+            yield from outlets.named_sinks(number, rule, self.sinks, self.sinks_on)
 
-    def _rules_of_webhooks(self) -> Iterator[Rule]:
-        yield Rule(
-            self.outbox.path is not None or not self.sinks.webhooks,
-            ("outbox.path", "sinks.webhooks"),
-            "is missing: events wait there until the webhooks have them; give a file on a local disk, "
-            "such as /var/lib/rtzr-bridge/outbox.db",
-        )
-        known = {rule.name for rule in self.rules}
+    def _rules_of_outlets(self) -> Iterator[Rule]:
+        yield from outlets.endpoints(self.outbox, self.sinks, self.rules)
+        read = {
+            "rtzr.ca_file": self.rtzr.ca_file,
+            "sinks.redis.ca_file": self.sinks.redis.ca_file,
+            "freeswitch.media_tls_cert": self.freeswitch.media_tls_cert,
+            "freeswitch.media_tls_key": self.freeswitch.media_tls_key,
+        }
         for number, webhook in enumerate(self.sinks.webhooks):
-            yield Rule(
-                known.issuperset(webhook.rules or ()),
-                (f"sinks.webhooks.{number}.rules", "rules"),
-                "names a rule that is not there; name those under rules:, or leave it out for every call",
-            )
-
-    def _rules_of_redis(self) -> Iterator[Rule]:
-        redis = self.sinks.redis
-        yield Rule(
-            self.outbox.path is not None or redis.url is None,
-            ("outbox.path", "sinks.redis.url"),
-            "is missing: events wait there until Redis has them; give a file on a local disk, "
-            "such as /var/lib/rtzr-bridge/outbox.db",
-        )
-        yield Rule(
-            {rule.name for rule in self.rules}.issuperset(redis.rules or ()),
-            ("sinks.redis.rules", "rules"),
-            "names a rule that is not there; name those under rules:, or leave it out for every call",
-        )
+            read[f"sinks.webhooks.{number}.ca_file"] = webhook.ca_file
+        yield from outlets.apart(self.outbox, self.sinks, self.spool, self.admin, read)
 
     def _fitting(self, number: int, name: str) -> Rule:
         """Whether what a rule changes goes together with what it does not."""
@@ -255,6 +226,11 @@ class Config(Section):
     def sinks_of_rules(self) -> dict[str, frozenset[str]]:
         """The names of the sinks that the calls of a rule go to, where it names some."""
         return {rule.name: frozenset(rule.sinks) for rule in self.rules if rule.sinks is not None}
+
+    @property
+    def rules_without_outbox(self) -> frozenset[str]:
+        """The rules of whose calls nothing is to be in the outbox."""
+        return frozenset(rule for rule, names in self.sinks_of_rules.items() if "outbox" not in names)
 
     @property
     def secret_variables(self) -> tuple[str, ...]:

@@ -38,6 +38,7 @@ NO_RULE = "none"
 """The stream of calls that no rule chose, where each rule has its own."""
 _PLACE = "{rule}"
 _STARTED = "rtzr.call.started"
+_NEVER_SO_MANY = 1 << 62
 _REMEMBERED = 10_000
 """Calls whose rule is known without asking; the oldest is forgotten."""
 
@@ -100,6 +101,39 @@ class RedisSender:
             if told is None:
                 raise
             raise told from None
+
+    async def probe(self, rules: Collection[str] = ()) -> str:
+        """Redis' version ("" where it may not be asked), once it takes entries for the streams of `rules` and
+        of calls that no rule chose: tried with an entry of a number that Redis refuses once it has looked at
+        who asks, and with a length that nothing has. Nothing is written. Raises Rejected, Unreachable."""
+        place = _PLACE in self._settings.stream
+        streams = [
+            self._settings.stream.replace(_PLACE, rule) for rule in ([*rules, NO_RULE] if place else [""])
+        ]
+        try:
+            async with asyncio.timeout(self._settings.timeout_s):
+                for stream in streams:
+                    await self._try(stream)
+                return await self._version()
+        except BaseException as error:
+            told = _told(error)
+            if told is None:
+                raise
+            raise told from None
+
+    async def _try(self, stream: str) -> None:
+        async with self._client.pipeline(transaction=True) as pipeline:
+            pipeline.execute_command("XADD", stream, "0-0", "id", "")  # no entry ever has this number
+            pipeline.xtrim(stream, maxlen=_NEVER_SO_MANY, approximate=True)
+            for answer in await pipeline.execute(raise_on_error=False):
+                if isinstance(answer, NoPermissionError) or "WRONGTYPE" in str(answer):
+                    raise answer
+
+    async def _version(self) -> str:
+        try:
+            return str((await self._client.info("server")).get("redis_version", ""))
+        except NoPermissionError:
+            return ""
 
     async def _append(self, entries: Sequence[tuple[str, Stored]]) -> None:
         # Without the transaction a failure in the middle would leave a later event before an earlier one.

@@ -89,6 +89,13 @@ class Tokens:
     async def __aexit__(self, *_: object) -> None:
         await self._http.aclose()
 
+    @property
+    def failing(self) -> str:
+        """Why there is no token that could be used now; "" if there is one."""
+        if self._token is not None and self._token.usable(self._now(), 0):
+            return ""
+        return "it has expired" if isinstance(self._answer, Token) else str(self._answer)
+
     async def get(self, refused: Token | None = None) -> Token:
         """A token that is good for a while; `refused` is one that RTZR did not accept (401).
 

@@ -87,6 +87,22 @@ class WebhookSender:
     async def __aexit__(self, *_: object) -> None:
         await self._http.aclose()
 
+    async def probe(self) -> None:
+        """Come as far as a send does before its first word: name, address, connection and TLS. Raises
+        Unreachable."""
+        how = {"timeout": {"connect": self._timeout_s / 2}, "trace": _stop_before_words}
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                await self._http.request("POST", self._url, extensions=how)
+        except _Enough:
+            return
+        except TimeoutError:
+            raise Unreachable(f"no connection within {self._timeout_s:g} s") from None
+        except _Forbidden as error:
+            raise Unreachable(str(error)) from None
+        except _FAILURES as error:
+            raise Unreachable(_told(error)) from None
+
     async def send(self, events: Sequence[Stored]) -> None:
         """One request with all of `events`. Raises Rejected, Unreachable."""
         request = post(events, self._keys, self._unix())
@@ -130,6 +146,16 @@ async def _finish(answer: httpcore.Response) -> None:
                 left -= len(chunk)
                 if left < 0:
                     return
+
+
+class _Enough(Exception):
+    """The connection stands."""
+
+
+async def _stop_before_words(step: str, _: dict[str, Any]) -> None:
+    """A trace of httpcore's: what it raises ends the request there."""
+    if step == "http11.send_request_headers.started":
+        raise _Enough
 
 
 class _Forbidden(Exception):

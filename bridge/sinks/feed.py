@@ -155,16 +155,19 @@ class FeedSink(QueuedSink):
         past: Past | None = None,
         *,
         hidden: frozenset[str] = frozenset(),
+        forgotten: frozenset[str] = frozenset(),
         behind: int = _BEHIND,
         kept: int = _KEPT,
         most: int = 100,
     ) -> None:
         """`past`: where those come from that are not kept in memory. `hidden`: rules whose calls are not for
-        the feed, though the past has them. `behind`: events that may wait for a reader, of which there are
+        the feed, though the past has them. `forgotten`: rules whose calls are, and which the past has not.
+        `behind`: events that may wait for a reader, of which there are
         `most`."""
         super().__init__()
         self._past = past
         self._hidden = hidden
+        self._forgotten = forgotten
         self._behind = behind
         self._most = most
         self._recent: Recent[Item] = Recent(kept, _NAMES)
@@ -246,7 +249,8 @@ class FeedSink(QueuedSink):
 
     async def _again(self, reader: Reader, after: str) -> AsyncGenerator[Item]:
         """What `reader` missed; when this is at its end, nothing was said that it has not been given."""
-        kept, last, known = self._recent.after(after), after, True
+        kept, last = self._recent.after(after), after
+        known = kept is not None or self._forgotten.isdisjoint(reader.wanted.rules or self._forgotten)
         while kept is None and self._past is not None:
             page = await self._past.since(last, _PAGE)
             if not page:

@@ -97,8 +97,13 @@ class JsonlSink(BlockingSink):
             self._stuck = False
 
     def _append(self, lines: bytes) -> None:
-        with self._path.open("ab", buffering=0) as file:
+        with open(self._path, "ab", buffering=0, opener=_open) as file:
             _append(file, lines, sync=self._settings.sync)
+
+
+def _open(path: str, flags: int) -> int:
+    """What was said is not for everybody here: a new file is its user's, and its group's to read."""
+    return os.open(path, flags, 0o640)
 
 
 def _shared(lines: Sequence[bytes], room: int, most: int) -> list[bytes]:

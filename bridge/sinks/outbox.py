@@ -20,7 +20,7 @@ class OutboxSink(QueuedSink):
     """
 
     for_every_call = True
-    """Whose calls each endpoint is told is the endpoints' own affair."""
+    """Also those that the outbox is to leave out: it learns their rule, and keeps nothing else of them."""
 
     def __init__(self, outbox: Outbox) -> None:
         super().__init__()
@@ -44,6 +44,12 @@ class OutboxSink(QueuedSink):
         async with self._progress:
             await self._progress.wait_for(lambda: self.delivered + self._lost >= taken)
         return self._lost == lost
+
+    @property
+    def left(self) -> int:
+        """Events that are not on the disk, apart from those that were dropped on the way: once all is over,
+        what the end cost."""
+        return self._taken - self.delivered - self.dropped
 
     @property
     def _lost(self) -> int:

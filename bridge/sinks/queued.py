@@ -43,6 +43,11 @@ class QueuedSink(ABC):
         """What the log calls it."""
         return type(self).__name__.removesuffix("Sink").lower()
 
+    @property
+    def failing(self) -> bool:
+        """Whether the last write failed."""
+        return self._failing
+
     def deliver(self, event: Event) -> None:
         """Take an event; never waits."""
         self._waiting.append(event)

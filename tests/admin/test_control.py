@@ -10,7 +10,9 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
+import httpx
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 from typer.testing import CliRunner, Result
 
 from bridge import cli
@@ -55,10 +57,38 @@ def book() -> Book:
 
 
 @asynccontextmanager
-async def served(path: Path, deliveries: Asked | None) -> AsyncIterator[None]:
+async def served(path: Path, deliveries: Asked | None, *reasons: str) -> AsyncIterator[None]:
     with unix_listener(path) as listener:
-        async with Serving(guarded(Control(deliveries).app()), listener):
+        async with Serving(guarded(Control(deliveries, lambda: list(reasons)).app()), listener):
             yield
+
+
+async def got(path: Path, what: str) -> httpx.Response:
+    transport = httpx.AsyncHTTPTransport(uds=str(path))
+    async with httpx.AsyncClient(transport=transport, base_url="http://bridge") as http:
+        return await http.get(what)
+
+
+async def test_it_lives_and_is_ready_or_says_why_not(tmp_path: Path) -> None:
+    path = tmp_path / "a.sock"
+    async with served(path, None):
+        for what, text in (("/health", "ok\n"), ("/ready", '{"ready":true,"reasons":[]}')):
+            answer = await got(path, what)
+            assert (answer.status_code, answer.text) == (200, text)
+    async with served(path, None, "the PBX is not connected"):
+        assert (await got(path, "/health")).status_code == 200
+        answer = await got(path, "/ready")
+        assert answer.status_code == 503
+        assert answer.json() == {"ready": False, "reasons": ["the PBX is not connected"]}
+
+
+async def test_the_metrics_are_read_there(tmp_path: Path) -> None:
+    path = tmp_path / "a.sock"
+    async with served(path, None):
+        answer = await got(path, "/metrics")
+    assert answer.headers["content-type"].startswith("text/plain; version=")
+    families = {family.name for family in text_string_to_metric_families(answer.text)}
+    assert {"rtzr_bridge_legs", "rtzr_bridge_outbox_degraded", "rtzr_bridge_deliveries_waiting"} <= families
 
 
 async def said(path: Path, *arguments: str) -> Result:

@@ -634,8 +634,10 @@ class TestSinksOfRules:
         assert read.sinks_on == {"console", "jsonl"}
 
     def test_the_outbox_is_one_of_them(self, config: Callable[[str], Config], faults: Check) -> None:
-        read = config("rules: [{name: a, sinks: [outbox]}]\noutbox: {path: /tmp/o}")
+        outlets = "outbox: {path: /tmp/o}\nsinks: {redis: {url: 'redis://db', rules: [a]}}"
+        read = config(f"rules: [{{name: a, sinks: [outbox]}}, {{name: b, sinks: []}}]\n{outlets}")
         assert read.sinks_on == {"console", "outbox"}
+        assert read.rules_without_outbox == {"b"}
         assert faults("rules: [{name: a, sinks: [outbox]}]") == [
             "FILE:1: rules[0].sinks: names outbox, which is off; set outbox.path, or leave it out here"
         ]

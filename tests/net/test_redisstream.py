@@ -367,3 +367,43 @@ async def test_a_send_that_fails_ends_no_other(redis: RedisServer) -> None:
         ends = await asyncio.gather(*sends, return_exceptions=True)
     assert isinstance(ends[0], asyncio.CancelledError)
     assert ends[1:] == [None, None, None]
+
+
+# A probe.
+
+
+async def test_a_probe_tells_the_version_and_writes_nothing(redis: RedisServer) -> None:
+    for stream in ("rtzr:events", "rtzr:{rule}"):
+        async with RedisSender(RedisSettings(redis.url, stream=stream)) as sender:
+            assert int((await sender.probe(["sales"])).partition(".")[0]) >= 5
+    assert await command(redis, "KEYS", "*") == []
+    await command(redis, "XADD", "rtzr:events", "*", "a", "b")
+    async with RedisSender(RedisSettings(redis.url)) as sender:
+        await sender.probe()
+    assert await command(redis, "XLEN", "rtzr:events") == 1
+
+
+async def probed(settings: RedisSettings, *rules: str) -> str:
+    """What stands in the way."""
+    async with RedisSender(settings) as sender:
+        try:
+            return f"version {await sender.probe(rules)}"
+        except (Rejected, Unreachable) as error:
+            return str(error)
+
+
+async def test_a_probe_finds_what_a_user_may_not_do(redis: RedisServer) -> None:
+    rights = ["+xadd", "+xtrim", "+multi", "+exec"]
+    await command(redis, "ACL", "SETUSER", "u", "on", f">{SECRET}", "~rtzr:sales", "~rtzr:none", *rights)
+    own = RedisSettings(redis.url, stream="rtzr:{rule}", username="u", password=SECRET)
+    assert await probed(own, "sales") == "version "
+    forbidden = "Redis forbids it this user; allow XADD, XTRIM, MULTI and EXEC on the stream"
+    assert await probed(own, "sales", "other") == forbidden
+    await command(redis, "ACL", "SETUSER", "u", "-xtrim")
+    assert await probed(own, "sales") == forbidden
+    await command(redis, "SET", "rtzr:events", "x")
+    assert await probed(RedisSettings(redis.url)) == (
+        "the key is no stream in Redis; give another sinks.redis.stream"
+    )
+    redis.kill()
+    assert await probed(RedisSettings(redis.url)) == "Redis is not to be reached (Connection refused)"

@@ -163,6 +163,14 @@ async def test_what_may_be_for_other_eyes_is_not_shown_and_that_is_told() -> Non
     assert await had(FeedSink(book), after="a/x/1") == ids(said[1:])
 
 
+async def test_what_the_past_does_not_keep_is_told_as_missing() -> None:
+    book = Book([started("b", "sales"), final(1, "b"), final(2, "b")])
+    sink = FeedSink(book, forgotten=frozenset({"boss"}))
+    assert await had(sink, after="b/x/1") == ["b/x/2", "missed"]
+    assert await had(sink, after="b/x/2") == ["missed"]
+    assert await had(sink, Wanted(rules=frozenset({"sales"})), after="b/x/1") == ["b/x/2"]
+
+
 @pytest.mark.parametrize("book", [None, Book([final(90)])])
 async def test_what_nobody_knows_any_more_is_told(book: Book | None) -> None:
     sink = FeedSink(book)

@@ -46,6 +46,16 @@ def test_a_file_moved_away_is_begun_anew(tmp_path: Path) -> None:
     assert [line["id"] for line in written(path)] == ["leg/2"]
 
 
+def test_a_new_file_is_not_for_everybody_and_the_mode_of_an_old_one_stays(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    sink = JsonlSink(path)
+    sink.check()
+    assert path.stat().st_mode & 0o137 == 0
+    path.chmod(0o644)
+    sink.check()
+    assert path.stat().st_mode & 0o777 == 0o644
+
+
 def test_a_newline_or_half_a_character_in_a_text_breaks_no_line(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
     texts = ["a\nb", "\u2028", "\ud800 half"]

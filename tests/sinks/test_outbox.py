@@ -55,7 +55,7 @@ async def test_what_cannot_be_written_is_written_later(
         sink.close()
         await running
         assert await ids(outbox) == ["c/1", "c/2"]
-        assert (sink.delivered, sink.failed) == (2, 0)
+        assert (sink.delivered, sink.failed, sink.left) == (2, 0, 0)
 
 
 async def test_an_end_waits_for_no_disk(tmp_path: Path) -> None:
@@ -66,7 +66,7 @@ async def test_an_end_waits_for_no_disk(tmp_path: Path) -> None:
         with capture_logs() as logs:
             async with asyncio.timeout(5):
                 await sink.run()
-        assert (sink.delivered, sink.failed) == (0, 1)
+        assert (sink.delivered, sink.failed, sink.left) == (0, 1, 1)
         assert [line["event"] for line in logs] == ["events not written"]
 
 
