@@ -72,7 +72,7 @@ class Leg:
         self._clock = clock
         self._publish = publish
         self._spool = spool
-        self.events = LegEvents(leg, party, clock())
+        self.events = LegEvents(leg, party)
         self._gate = Gate(settings.gate, codec)
         self._tape = Tape(codec, settings.ring_ms, lead_ms=settings.gate.preroll_ms)
         self._hearing = Hearing(leg)

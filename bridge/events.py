@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from itertools import count
+from secrets import token_hex
 from typing import Any
 
 from bridge.types import CallId, Codec, Event, Gap, LegId, Party, Transcript
@@ -15,6 +16,16 @@ def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+def _tag() -> str:
+    """What no other life of the bridge puts into its ids. A call's age would not do: after a restart it can
+    be less than before, for the PBX's clock may have been set back."""
+    return token_hex(4)
+
+
+def _id(*parts: object) -> str:
+    return "/".join(map(str, (*parts, _tag())))
+
+
 def _verdict(reasons: Sequence[str]) -> dict[str, Any]:
     return {"verdict": "partial" if reasons else "complete", "reasons": list(reasons)}
 
@@ -22,19 +33,19 @@ def _verdict(reasons: Sequence[str]) -> dict[str, Any]:
 def call_started(call: CallId, at_ms: float, rule: str = "") -> Event:
     """`at_ms`: how old the call was when the bridge first saw it; `rule`: which one chose it, if one did."""
     data: dict[str, Any] = {"at_ms": round(at_ms)} | ({"rule": rule} if rule else {})
-    return Event(f"{call}/started/{round(at_ms)}", "rtzr.call.started", call, _now(), data)
+    return Event(_id(call, "started", round(at_ms)), "rtzr.call.started", call, _now(), data)
 
 
 def call_refused(call: CallId, at_ms: float, reason: str) -> Event:
     """The bridge has no room for a call: `reason` is max_legs, cpu or lag. Nothing follows of this call."""
     data = {"at_ms": round(at_ms), "reason": reason}
-    return Event(f"{call}/refused/{round(at_ms)}", "rtzr.call.refused", call, _now(), data)
+    return Event(_id(call, "refused", round(at_ms)), "rtzr.call.refused", call, _now(), data)
 
 
 def call_merged(call: CallId, into: CallId, at_ms: float) -> Event:
     """People of two calls hear each other from now on: `into` is the older one. Both keep their ids."""
     data = {"at_ms": round(at_ms), "into": into}
-    return Event(f"{call}/merged/{into}/{round(at_ms)}", "rtzr.call.merged", call, _now(), data)
+    return Event(_id(call, "merged", into, round(at_ms)), "rtzr.call.merged", call, _now(), data)
 
 
 def call_ended(
@@ -48,21 +59,22 @@ def call_ended(
         "ledger": ledger.as_json(),
         "cost": cost.as_json(),
     }
-    return Event(f"{call}/ended/{round(at_ms)}", "rtzr.call.ended", call, _now(), data)
+    return Event(_id(call, "ended", round(at_ms)), "rtzr.call.ended", call, _now(), data)
 
 
 class LegEvents:
-    """Events of one leg, numbered in the order in which they were made: the number is in the id.
+    """Events of one leg, as one process hears it, numbered in the order in which they were made.
 
-    Numbers begin at the call's age in milliseconds. Events are rarer than that, so a bridge that was
-    restarted in mid-call never gives a number again that a receiver has seen.
+    An id is the leg, a tag and the number. Whoever hears the leg next (a bridge or a worker that was
+    restarted in mid-call) has a tag of its own, and never gives an id that a receiver has seen.
     """
 
-    def __init__(self, leg: LegId, party: Party, age_ms: float = 0.0) -> None:
+    def __init__(self, leg: LegId, party: Party) -> None:
         self._leg = leg
         self._id = str(leg)
+        self._life = _tag()
         self._party = asdict(party)
-        self._numbers = count(max(0, round(age_ms)) + 1)
+        self._numbers = count(1)
 
     def know(self, party: Party) -> None:
         """Who speaks is known better from now on."""
@@ -108,4 +120,6 @@ class LegEvents:
     def _make(self, name: str, data: dict[str, Any]) -> Event:
         who = {"leg": self._id, "channel": self._leg.channel, "party": self._party.copy()}
         number = next(self._numbers)
-        return Event(f"{self._id}/{number}", f"rtzr.{name}", self._leg.call, _now(), {**who, **data})
+        return Event(
+            f"{self._id}/{self._life}/{number}", f"rtzr.{name}", self._leg.call, _now(), {**who, **data}
+        )

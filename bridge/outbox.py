@@ -6,7 +6,6 @@ in `degraded`, and calls go on. What the thread does is in `bridge.outboxwriter`
 """
 
 import asyncio
-import json
 import queue
 import threading
 import time
@@ -22,6 +21,7 @@ from bridge.outboxfile import NewEvent, OutboxFile, Rules
 from bridge.outboxwriter import Job, OutboxCounters, OutboxSettings, OutboxWriter
 from bridge.stored import Stored
 from bridge.types import CallId, Event
+from bridge.wire.eventjson import clean, encoded
 
 __all__ = ["Backlog", "Outbox", "OutboxCounters", "OutboxSettings", "as_new"]
 
@@ -48,12 +48,18 @@ class Outbox:
     """`open` it before the first event, `close` it after the last send."""
 
     def __init__(
-        self, path: Path, settings: OutboxSettings, *, unix: Callable[[], float] = time.time
+        self,
+        path: Path,
+        settings: OutboxSettings,
+        *,
+        unix: Callable[[], float] = time.time,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """`unix`: the wall clock, which may be set at any time; `clock`: seconds that never go back."""
         self.settings = settings
         self._unix = unix
         self.counters = OutboxCounters()
-        self._writer = OutboxWriter(path, settings, self.counters, unix=unix)
+        self._writer = OutboxWriter(path, settings, self.counters, unix=unix, clock=clock)
         self._rules: Rules = {}
         self._left_out: frozenset[str] = frozenset()
         self._errors: dict[str, str] = {}
@@ -91,12 +97,14 @@ class Outbox:
 
         What waits for others stays, until it is dropped or too old.
         """
-        self._rules = dict(names)
+        self._rules = {
+            name: None if rules is None else frozenset(map(clean, rules)) for name, rules in names.items()
+        }
 
     def leave_out(self, rules: frozenset[str]) -> None:
         """Nothing of the calls of these rules is kept from now on, but which rule chose each: what comes of
         it after a restart is known by that."""
-        self._left_out = rules
+        self._left_out = frozenset(map(clean, rules))
 
     def news(self, endpoint: str) -> asyncio.Event:
         """Set when something was added for an endpoint; to be cleared by whoever waits for it."""
@@ -107,17 +115,20 @@ class Outbox:
         self._errors[endpoint] = error
 
     async def add(self, events: Sequence[Event]) -> bool:
-        """Whether the events are on the disk now, in this order; if not, they may be added again."""
+        """Whether the events are on the disk now, in this order; if not, they may be added again.
+
+        One that cannot be stored, whatever the disk has to say, is told, counted and left out.
+        """
         rules, left_out, at = self._rules, self._left_out, self._unix()
 
         def write(file: OutboxFile) -> dict[str, int]:
             news = [new for event in events if (new := self._new(event)) is not None]
-            return file.add(file.without(left_out, news, at) if left_out else news, rules, at)
+            file.unstored += len(events) - len(news)
+            return file.add(file.without(left_out, news) if left_out else news, rules, at)
 
         got: dict[str, int] | None = await self._ask(Job(write, None, writes=True))
         if got is None:
             return False
-        self.counters.written += len(events)
         for name, number in got.items():
             if number:
                 self.news(name).set()
@@ -126,8 +137,7 @@ class Outbox:
     def _new(self, event: Event) -> NewEvent | None:
         try:
             return as_new(event)
-        except (TypeError, ValueError, RecursionError):
-            self.counters.unwritable += 1
+        except Exception:
             _log.exception("event is no json", type=event.type)
             return None
 
@@ -147,9 +157,10 @@ class Outbox:
         await self._ask(Job(lambda _: None, None, writes=True, delivered=(endpoint, tuple(seqs))))
 
     async def drop(self, endpoint: str, seqs: Sequence[int] | None = None) -> int:
-        """The endpoint shall not have these (None: all that waits for it). How many."""
+        """The endpoint shall not have these (None: all that waits for it, and what nobody else waits for is
+        erased). How many."""
         if seqs is None:
-            job = Job(lambda file: file.done(endpoint, file.all_waiting(endpoint)), 0, writes=True)
+            job = Job(lambda file: file.drop(endpoint), 0, writes=True)
             dropped: int = await self._ask(job)
         else:
             dropped = len(seqs)
@@ -217,15 +228,5 @@ def _answer(asked: Sequence[_Asked]) -> None:
 
 def as_new(event: Event) -> NewEvent:
     """An event as the file wants it. Raises TypeError, ValueError and RecursionError where it is no JSON."""
-    text = json.dumps(event.as_json(), ensure_ascii=False, separators=(",", ":"))
-    rule = str(event.data.get("rule", "")) if event.type == "rtzr.call.started" else None
-    return NewEvent(_clean(event.id), _clean(event.subject), event.type, _utf8(text), rule)
-
-
-def _utf8(text: str) -> bytes:
-    """A lone surrogate, which UTF-8 cannot hold, becomes `\\udxxx`: in JSON, itself again."""
-    return text.encode("utf-8", "backslashreplace")
-
-
-def _clean(text: str) -> str:
-    return _utf8(text).decode()
+    rule = clean(str(event.data.get("rule", ""))) if event.type == "rtzr.call.started" else None
+    return NewEvent(clean(event.id), clean(event.subject), clean(event.type), encoded(event), rule)

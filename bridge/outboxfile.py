@@ -1,7 +1,7 @@
-"""The outbox on the disk: an SQLite file in WAL mode, and every statement that is made in it.
+"""The outbox on the disk: an SQLite file in WAL mode, and the statements that are made in it.
 
 Blocking, for one thread; what a method wrote is there once `commit` has returned. Who calls it, when, and
-what happens when the disk refuses, is in `bridge.outbox`.
+what happens when the disk refuses, is in `bridge.outbox`; how old an event is, `bridge.outboxage`'s.
 """
 
 import json
@@ -10,13 +10,15 @@ import sqlite3
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Literal
 
+from bridge.outboxage import OutboxAge
 from bridge.outboxclaim import APPLICATION_ID, claim
 from bridge.stored import Stored
+from bridge.wire.eventjson import fingerprint, renamed
 
 _CALLS_KNOWN = 10_000
 _CHUNK = 32
@@ -26,7 +28,7 @@ _SPARED = 0.98
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS events (
     seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, call TEXT NOT NULL, type TEXT NOT NULL,
-    at REAL NOT NULL, body BLOB NOT NULL);
+    at REAL NOT NULL, body BLOB NOT NULL, age REAL NOT NULL DEFAULT 0);
 CREATE TABLE IF NOT EXISTS endpoints (number INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
 CREATE TABLE IF NOT EXISTS waiting (
     endpoint INTEGER NOT NULL, seq INTEGER NOT NULL, call TEXT NOT NULL,
@@ -43,6 +45,11 @@ _NOW_DELIVERED = """
 INSERT OR IGNORE INTO delivered SELECT seq FROM events WHERE seq = ?1 AND NOT EXISTS (
     SELECT 1 FROM endpoints n CROSS JOIN waiting w ON w.endpoint = n.number AND w.seq = ?1)
 """
+_NOW_GONE = """
+DELETE FROM events WHERE seq = ?1 AND NOT EXISTS (
+    SELECT 1 FROM endpoints n CROSS JOIN waiting w ON w.endpoint = n.number AND w.seq = ?1)
+"""
+_NOW_BLANK = "UPDATE events SET body = x'' WHERE seq = ?1 AND EXISTS (SELECT 1 FROM delivered WHERE seq = ?1)"
 _BACKLOGS = """
 SELECT name, number_waiting, (SELECT at FROM events WHERE seq = oldest) FROM (
     SELECT n.name AS name, COUNT(w.seq) AS number_waiting, MIN(w.seq) AS oldest
@@ -60,6 +67,9 @@ _ERASED = (
     "DELETE FROM delivered WHERE seq IN (SELECT value FROM json_each(?))",
     "DELETE FROM events WHERE seq IN (SELECT value FROM json_each(?))",
 )
+
+_NOT_TO_BE_STORED = (ValueError, TypeError, OverflowError, RecursionError, sqlite3.DataError)
+"""What is an event's own fault, and not the file's."""
 
 Rules = Mapping[str, frozenset[str] | None]
 """Endpoint -> the rules whose calls it gets; None: it gets every call's."""
@@ -80,15 +90,19 @@ class NewEvent:
 class OutboxFile:
     """The open file. Every method raises sqlite3.Error, after which `rollback` is due."""
 
-    def __init__(self, path: Path, sync: Literal["normal", "full"]) -> None:
-        """Opens the file, or makes one that only its owner reads. Raises OSError also, NotOurs among them;
+    def __init__(self, path: Path, sync: Literal["normal", "full"], *, keep: bool = True) -> None:
+        """Opens the file, or makes one that only its owner reads. `keep`: what nobody waits for stays, for
+        those who ask by `since`; else it is erased at once. Raises OSError also, NotOurs among them;
         sqlite3.DatabaseError with SQLITE_CORRUPT or SQLITE_NOTADB where ours is damaged."""
         claim(path)
         unclean = path.with_name(f"{path.name}-wal").exists()
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         self._db = sqlite3.connect(path, timeout=1, isolation_level=None, check_same_thread=False)
+        self._keep = keep
         self._numbers: dict[str, int] = {}
         self._rule_of: dict[str, str] = {}
+        self.stored = self.unstored = self.renamed = 0
+        """Events since `begin`: that are there now, that cannot be, and that came with another one's id."""
         try:
             self._begin(sync, check=unclean)
         except BaseException:
@@ -105,6 +119,7 @@ class OutboxFile:
             self._db.execute(f"PRAGMA {pragma}")
         self._db.execute("PRAGMA journal_size_limit=16777216")
         self._db.execute("PRAGMA temp_store=MEMORY")
+        self._db.execute("PRAGMA secure_delete=ON")  # an erased transcript is not to be read in the file
         if check and self._one("PRAGMA quick_check(1)") != "ok":
             damaged = sqlite3.DatabaseError("database disk image is malformed")
             damaged.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
@@ -112,6 +127,7 @@ class OutboxFile:
         self.begin()
         for statement in _SCHEMA.split(";"):
             self._db.execute(statement)
+        self._age = OutboxAge(self._db)
         if not self._one("SELECT COUNT(*) FROM sqlite_sequence WHERE name = 'events'"):
             # Numbers go on from the clock: none is ever given again, though a file be lost with its count.
             started = "INSERT INTO sqlite_sequence (name, seq) VALUES ('events', ?)"
@@ -123,10 +139,15 @@ class OutboxFile:
         return value
 
     def begin(self) -> None:
+        self.stored = self.unstored = self.renamed = 0
         self._db.execute("BEGIN IMMEDIATE")
 
     def commit(self) -> None:
         self._db.execute("COMMIT")
+
+    def empty_log(self) -> None:
+        """Bring what was committed into the file, and leave nothing in the log beside it: between commits."""
+        self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def rollback(self) -> None:
         """Forget what was not committed; never raises."""
@@ -139,32 +160,65 @@ class OutboxFile:
     def close(self) -> None:
         self._db.close()
 
+    def tick(self, unix_s: float, monotonic_s: float) -> None:
+        """What time it is, for what is written and what is too old: after `begin`."""
+        self._age.tick(unix_s, monotonic_s)
+
     def add(self, events: Sequence[NewEvent], rules: Rules, at: float) -> dict[str, int]:
         """Write events in order, for those of `rules` that are to have them: how many each endpoint got.
+        `at`: Unix seconds, to be shown; how old they become is the outbox's own affair.
 
-        An id that is there already is not written again: it is the same event.
+        An event that is there already is not written again. Another one with the id of such a one is, under
+        an id of its own; and one that cannot be stored is left out, and keeps nothing from the others.
         """
         targets = {name: self._number(name) for name in rules}
         got = dict.fromkeys(rules, 0)
         for event in events:
-            if event.rule is not None:
-                self._learn(event.call, event.rule, at)
-            row = (event.id, event.call, event.type, at, event.body)
-            written = self._db.execute(
-                "INSERT INTO events (id, call, type, at, body) VALUES (?, ?, ?, ?, ?)"
-                " ON CONFLICT (id) DO NOTHING",
-                row,
-            )
-            if written.rowcount < 1:
+            try:
+                names = self._names(event, rules)
+                seq = self._write(event, at) if names or self._keep else None
+            except _NOT_TO_BE_STORED:
+                self.unstored += 1
                 continue
-            names = list(self._for(event.call, rules))
+            self.stored += 1
+            if seq is None:
+                continue
             for name in names:
                 got[name] += 1
-                waits = (targets[name], written.lastrowid, event.call)
-                self._db.execute("INSERT INTO waiting VALUES (?, ?, ?)", waits)
+                self._db.execute("INSERT INTO waiting VALUES (?, ?, ?)", (targets[name], seq, event.call))
             if not names:
-                self._db.execute("INSERT INTO delivered VALUES (?)", (written.lastrowid,))
+                self._db.execute("INSERT INTO delivered VALUES (?)", (seq,))
         return got
+
+    def _names(self, event: NewEvent, rules: Rules) -> list[str]:
+        """Who is to have it."""
+        if event.rule is not None:
+            self._learn(event.call, event.rule)
+        return list(self._for(event.call, rules))
+
+    def _write(self, event: NewEvent, at: float) -> int | None:
+        """The event's number; None where it is there already."""
+        seq = self._insert(event, at)
+        if seq is not None:
+            return seq
+        (there,) = self._db.execute("SELECT body FROM events WHERE id = ?", (event.id,)).fetchone()
+        told = fingerprint(event.body)
+        if told == fingerprint(there):
+            return None
+        # The same name each time: told again, it is the same event again.
+        name = f"{event.id}~{told.hex()[:12]}"
+        seq = self._insert(replace(event, id=name, body=renamed(event.body, name)), at)
+        self.renamed += seq is not None
+        return seq
+
+    def _insert(self, event: NewEvent, at: float) -> int | None:
+        row = (event.id, event.call, event.type, at, event.body, self._age.now_s)
+        written = self._db.execute(
+            "INSERT INTO events (id, call, type, at, body, age) VALUES (?, ?, ?, ?, ?, ?)"
+            " ON CONFLICT (id) DO NOTHING",
+            row,
+        )
+        return written.lastrowid if written.rowcount == 1 else None
 
     def _number(self, name: str) -> int:
         number = self._numbers.get(name)
@@ -174,9 +228,9 @@ class OutboxFile:
             self._numbers[name] = number
         return number
 
-    def _learn(self, call: str, rule: str, at: float) -> None:
+    def _learn(self, call: str, rule: str) -> None:
         self._rule_of[call] = rule
-        self._db.execute("INSERT OR REPLACE INTO calls VALUES (?, ?, ?)", (call, rule, at))
+        self._db.execute("INSERT OR REPLACE INTO calls VALUES (?, ?, ?)", (call, rule, self._age.now_s))
 
     def _for(self, call: str, rules: Rules) -> Iterator[str]:
         """A call that nobody knows is only for endpoints that get every call: better one transcript less
@@ -200,12 +254,12 @@ class OutboxFile:
         statement = "SELECT call, rule FROM calls WHERE call IN (SELECT value FROM json_each(?))"
         return dict(self._db.execute(statement, (json.dumps(list(calls)),)).fetchall())
 
-    def without(self, left_out: Collection[str], events: Sequence[NewEvent], at: float) -> list[NewEvent]:
+    def without(self, left_out: Collection[str], events: Sequence[NewEvent]) -> list[NewEvent]:
         """Those of `events` that are of no call of these rules; which rule chose a call is kept of all."""
         kept = []
         for event in events:
             if event.rule is not None:
-                self._learn(event.call, event.rule, at)
+                self._learn(event.call, event.rule)
             if self._rule(event.call) not in left_out:
                 kept.append(event)
         return kept
@@ -227,17 +281,23 @@ class OutboxFile:
         gone = self._db.executemany(
             "DELETE FROM waiting WHERE endpoint = ? AND seq = ?", ((number, seq) for seq in seqs)
         )
-        self._db.executemany(_NOW_DELIVERED, ((seq,) for seq in seqs))
+        self._db.executemany(_NOW_DELIVERED if self._keep else _NOW_GONE, ((seq,) for seq in seqs))
         return gone.rowcount
 
-    def all_waiting(self, endpoint: str) -> list[int]:
-        """The numbers of everything that waits for an endpoint."""
-        number = self._number(endpoint)
-        rows = self._db.execute("SELECT seq FROM waiting WHERE endpoint = ? ORDER BY seq", (number,))
-        return [seq for (seq,) in rows]
+    def drop(self, endpoint: str) -> int:
+        """Nothing waits for an endpoint any longer; what waits for no other one is erased: how many did.
+
+        Where delivered events are kept an empty body is left in its place, so that `since` tells the gap.
+        """
+        seqs = self._seqs("SELECT seq FROM waiting WHERE endpoint = ?", self._number(endpoint))
+        dropped = self.done(endpoint, seqs)
+        if self._keep:
+            self._db.executemany(_NOW_BLANK, ((seq,) for seq in seqs))
+        return dropped
 
     def since(self, event_id: str, most: int) -> list[Stored] | None:
-        """What was written after an event, delivered or not; None if that event is not there (any more)."""
+        """What was written after an event, delivered or not, with an empty body where it was dropped; None if
+        that event is not there (any more)."""
         found = self._db.execute("SELECT seq FROM events WHERE id = ?", (event_id,)).fetchone()
         if found is None:
             return None
@@ -270,12 +330,16 @@ class OutboxFile:
             waited += self._erase(seqs)
         return waited
 
-    def expire(self, before: float, calls_before: float) -> tuple[int, bool]:
+    def expire(self, kept_s: float, calls_kept_s: float) -> tuple[int, bool]:
         """Erase some of what is older: how many of these waited, and whether there may be more of it."""
-        old = "SELECT seq FROM (SELECT seq, at FROM events ORDER BY seq LIMIT ?) WHERE at < ?"
-        seqs = self._seqs(old, _LOOKED_AT, before)
-        self._db.execute("DELETE FROM calls WHERE at < ?", (calls_before,))
-        return self._erase(seqs), len(seqs) == _LOOKED_AT
+        self._age.keep()
+        # Ages grow with the numbers: who is too old is at the head.
+        old = "SELECT seq FROM (SELECT seq, age FROM events ORDER BY seq LIMIT ?) WHERE age < ?"
+        seqs = self._seqs(old, _LOOKED_AT, self._age.now_s - kept_s)
+        self._db.execute("DELETE FROM calls WHERE at < ?", (self._age.now_s - calls_kept_s,))
+        # Of a time when they were kept.
+        done = [] if self._keep else self._seqs("SELECT seq FROM delivered LIMIT ?", _LOOKED_AT)
+        return self._erase(seqs) + self._erase(done), _LOOKED_AT in (len(seqs), len(done))
 
     def _seqs(self, statement: str, *given: object) -> list[int]:
         return [seq for (seq,) in self._db.execute(statement, given)]

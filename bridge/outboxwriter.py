@@ -37,9 +37,11 @@ class OutboxSettings:
     max_mb: float = 500
     """On the disk; beyond it what was delivered goes first, then the oldest that waits."""
     keep_days: float = 7
-    """Events that are older go, delivered or not."""
+    """Events that are older by the outbox's own clock go, delivered or not."""
     sync: Literal["normal", "full"] = "normal"
     """normal: a kill of the process costs nothing, a power cut the last moments; full: neither does."""
+    keep_delivered: bool = True
+    """For who comes back to the feed; else an event is erased as soon as every endpoint has it."""
 
 
 @dataclass(slots=True)
@@ -57,7 +59,9 @@ class OutboxCounters:
     dropped_old: int = 0
     """Events that waited and went after `keep_days`."""
     unwritable: int = 0
-    """Events that are no JSON: a fault of ours."""
+    """Events that cannot be stored, whatever the disk says: a fault of ours."""
+    renamed: int = 0
+    """Events that came with the id of another one, and were stored under one of their own."""
     errors: int = 0
     """Commits and reads that failed."""
     moved_aside: int = 0
@@ -145,11 +149,12 @@ class OutboxWriter:
 
     def _commit(self, jobs: Sequence[Job]) -> bool:
         """Whether it is of no use to try the same again at once."""
-        file = self._opened()
+        file, due = self._opened(), self._clock() >= self._house_at
         if file is None:
             return True
         try:
             file.begin()
+            file.tick(self._unix(), self._clock())
             answers = [job.work(file) for job in jobs]
             for endpoint, seqs in self._owed.items():
                 file.done(endpoint, seqs)
@@ -163,11 +168,22 @@ class OutboxWriter:
         for job, answer in zip(jobs, answers, strict=True):
             job.answer = answer
         self._owed.clear()
+        self._count(file)
         self._dropped(full, old)
+        if due:
+            with suppress(sqlite3.Error):  # what was erased may stay there for a minute, and not for ever
+                file.empty_log()
         if self._reason:
             _log.info("outbox written again", errors=self._counters.errors)
             self._reason = ""
         return True
+
+    def _count(self, file: OutboxFile) -> None:
+        self._counters.written += file.stored
+        self._counters.unwritable += file.unstored
+        self._counters.renamed += file.renamed
+        if file.renamed:
+            _log.error("events came with the ids of others; stored under new ones", events=file.renamed)
 
     def _read(self, job: Job) -> None:
         file = self._opened()
@@ -181,7 +197,7 @@ class OutboxWriter:
         if self._clock() < self._house_at:
             return 0
         kept_s = self._settings.keep_days * _DAY_S
-        waited, more = file.expire(self._unix() - kept_s, self._unix() - 2 * kept_s)
+        waited, more = file.expire(kept_s, 2 * kept_s)
         self._house_at = self._clock() + (_SOON_S if more else _HOUSE_S)
         return waited
 
@@ -201,7 +217,9 @@ class OutboxWriter:
             for _ in range(2):  # once more where a damaged file was moved aside
                 try:
                     self._path.parent.mkdir(parents=True, exist_ok=True)
-                    self._file = OutboxFile(self._path, self._settings.sync)
+                    self._file = OutboxFile(
+                        self._path, self._settings.sync, keep=self._settings.keep_delivered
+                    )
                     self._had = True
                     break
                 except (OSError, sqlite3.Error) as error:

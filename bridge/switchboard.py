@@ -342,7 +342,7 @@ class Switchboard:
         try:
             await desk.run()
         except DeskLost:
-            self._tell_lost(live, call)
+            self._tell_lost(live)
             return live.cause is not None
         finally:
             call.add(desk.report)
@@ -352,9 +352,9 @@ class Switchboard:
             await tapping
         return True
 
-    def _tell_lost(self, live: Live, call: Call) -> None:
+    def _tell_lost(self, live: Live) -> None:
         """What a leg was told of is known, what it had in hand is not: it ends here, with that said."""
-        ended = LegEvents(live.leg, live.new.party, call.now_ms())
+        ended = LegEvents(live.leg, live.new.party)
         self._publish(ended.ended("worker lost", Ledger(), ["worker lost"]))
 
     def _answer(self, channel: str, at_s: float | None) -> None:

@@ -244,7 +244,10 @@ def build_outbox(config: Config) -> Outbox | None:
     settings = config.outbox
     if settings.path is None:
         return None
-    return Outbox(Path(settings.path), OutboxSettings(settings.max_mb, settings.keep_days, settings.sync))
+    keep = bool(config.sinks.feed.port)
+    return Outbox(
+        Path(settings.path), OutboxSettings(settings.max_mb, settings.keep_days, settings.sync, keep)
+    )
 
 
 def build_desks(

@@ -8,9 +8,9 @@ import stat
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -132,16 +132,156 @@ async def test_only_its_owner_may_read_it(tmp_path: Path) -> None:
         assert sorted(file.name for file in files) == ["o.db", "o.db-wal"]
 
 
-async def test_text_that_is_no_utf8_and_data_that_is_no_json_stop_nobody(tmp_path: Path) -> None:
+async def test_what_cannot_be_stored_is_counted_and_keeps_nothing_from_the_others(tmp_path: Path) -> None:
     async with opened(tmp_path / "o.db") as outbox:
-        bad = [event(1, "\udcff", text="\ud800"), event(2, odd=object()), event(3)]
+        bad = [
+            event(2, odd=object()),
+            event(3, odd=float("nan")),
+            replace(event(4), id=None),  # type: ignore[arg-type]
+            replace(started("c"), data=None),  # type: ignore[arg-type]
+        ]
         with capture_logs() as logs:
-            assert await outbox.add(bad)
-        first, second = await outbox.waiting(A, 9)
-        assert json.loads(first.body)["data"]["text"] == "\ud800"
-        assert second.id == "c/3"
-        assert outbox.counters.unwritable == 1
-        assert [line["event"] for line in logs] == ["event is no json"]
+            assert await outbox.add([event(1), *bad, event(6)])
+        assert await ids(outbox) == ["c/1", "c/6"]
+        assert (outbox.counters.written, outbox.counters.unwritable) == (2, 4)
+        assert [line["event"] for line in logs] == ["event is no json"] * 4
+
+
+async def test_half_a_surrogate_pair_anywhere_stops_nobody(tmp_path: Path) -> None:
+    half = "\ud800"
+    async with opened(tmp_path / "o.db", {A: frozenset({half, "other"})}) as outbox:
+        odd = [started(half, half), event(1, half, text=half), Event("i" + half, "t" + half, half, half, {})]
+        assert await outbox.add([event(0), *odd])
+        first, *_ = rows = await outbox.waiting(A, 9)
+        assert len(rows) == 3
+        assert await outbox.rules([first.call]) == {first.call: "\\ud800"}
+        assert json.loads(rows[1].body)["data"]["text"] == half
+        await outbox.done(A, [one.seq for one in rows])
+        assert await outbox.waiting(A, 9, frozenset({half})) == []
+
+
+async def test_an_event_with_the_id_of_another_one_is_stored_under_one_of_its_own(tmp_path: Path) -> None:
+    async with opened(tmp_path / "o.db") as outbox:
+        with capture_logs() as logs:
+            assert await outbox.add([event(1, text="첫째"), event(1, text="둘째"), event(1, text="첫째")])
+            assert await outbox.add([event(1, text="둘째"), event(1, text="셋째")])
+        first, second, third = await outbox.waiting(A, 9)
+        assert first.id == "c/1"
+        assert len({first.id, second.id, third.id}) == 3
+        for one, text in ((first, "첫째"), (second, "둘째"), (third, "셋째")):
+            body = json.loads(one.body)
+            assert (body["id"], body["data"]["text"]) == (one.id, text)
+        assert outbox.counters.renamed == 2
+        assert [line["events"] for line in logs] == [1, 1]
+
+
+async def test_a_late_transcript_that_is_told_again_after_a_kill_is_the_same_one(tmp_path: Path) -> None:
+    async with opened(tmp_path / "o.db") as outbox:
+        await outbox.add([event(1, late=True, latency_ms=100)])
+        await outbox.add([replace(event(1, late=True, latency_ms=9000), time="2026-01-01T00:09:00Z")])
+        assert await ids(outbox) == ["c/1"]
+        assert outbox.counters.renamed == 0
+
+
+# How long it is kept.
+
+
+class Machine:
+    """Both clocks of a machine on which time is what the test says."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.unix = 1.7e9
+        self.monotonic = 0.0
+
+    def goes_by(self, seconds: float) -> None:
+        self.unix += seconds
+        self.monotonic += seconds
+
+    @asynccontextmanager
+    async def opened(self, settings: OutboxSettings | None = None) -> AsyncIterator[Outbox]:
+        settings = settings or OutboxSettings(keep_days=2)
+        outbox = Outbox(self.path, settings, unix=lambda: self.unix, clock=lambda: self.monotonic)
+        outbox.endpoints({A: None})
+        await outbox.open()
+        yield outbox
+        await outbox.close()
+
+
+UNKEPT = OutboxSettings(keep_delivered=False)
+SECRET = "비밀번호는 사칠일일"
+
+
+def found(text: str, folder: Path) -> list[Path]:
+    return [file for file in folder.iterdir() if text.encode() in file.read_bytes()]
+
+
+def bytes_of(path: Path) -> bytes:
+    """All that is on the disk, after an orderly end."""
+    assert not path.with_name(f"{path.name}-wal").exists()
+    return path.read_bytes()
+
+
+async def test_what_everybody_has_is_erased_where_nobody_asks_for_it_again(tmp_path: Path) -> None:
+    path = tmp_path / "o.db"
+    async with opened(path, BOTH, UNKEPT) as outbox:
+        await outbox.add([started("c", "sales"), event(1, text=SECRET), event(2)])
+        seqs = [one.seq for one in await outbox.waiting(A, 2)]
+        await outbox.done(A, seqs)
+        assert await outbox.since("c/1", 9) is not None, "the other one still waits"
+        await outbox.done(B, seqs)
+        assert await outbox.since("c/1", 9) is None
+        assert await ids(outbox) == ["c/2"]
+        assert await outbox.rules(["c"]) == {"c": "sales"}
+    assert SECRET.encode() not in bytes_of(path)
+
+
+async def test_a_minute_after_it_was_erased_it_is_in_no_file(tmp_path: Path) -> None:
+    machine = Machine(tmp_path / "o.db")
+    async with machine.opened(UNKEPT) as outbox:
+        await outbox.add([event(1, text=SECRET)])
+        await outbox.done(A, [one.seq for one in await outbox.waiting(A, 1)])
+        machine.goes_by(61)
+        await outbox.add([event(2)])
+        assert not found(SECRET, tmp_path)
+        assert await ids(outbox) == ["c/2"]
+
+
+async def test_what_nobody_is_to_have_is_not_even_written(tmp_path: Path) -> None:
+    path = tmp_path / "o.db"
+    async with opened(path, {A: frozenset({"sales"})}, UNKEPT) as outbox:
+        assert await outbox.add([started("c", "help"), event(1, text=SECRET)])
+    assert SECRET.encode() not in bytes_of(path)
+
+
+async def test_what_was_kept_is_erased_once_nobody_asks_for_it_any_more(tmp_path: Path) -> None:
+    path = tmp_path / "o.db"
+    async with opened(path) as outbox:
+        await outbox.add([event(n, text=SECRET) for n in range(3000)])
+        await outbox.done(A, [one.seq for one in await outbox.waiting(A, 3000)])
+        await outbox.add([event(3001)])
+    assert SECRET.encode() in bytes_of(path)
+    async with opened(path, settings=UNKEPT) as outbox:
+        async with asyncio.timeout(10):
+            while await outbox.since("c/2999", 1) is not None:  # noqa: ASYNC110 - it tells nobody
+                await asyncio.sleep(0.01)
+        assert await ids(outbox) == ["c/3001"]
+        assert outbox.counters.dropped_old == 0
+    assert SECRET.encode() not in bytes_of(path)
+
+
+@pytest.mark.parametrize("keep", [True, False])
+async def test_what_a_person_drops_is_erased(tmp_path: Path, keep: bool) -> None:
+    path = tmp_path / "o.db"
+    async with opened(path, BOTH, OutboxSettings(keep_delivered=keep)) as outbox:
+        await outbox.add([event(1), event(2, text=SECRET)])
+        assert await outbox.drop(A) == 2
+        assert await ids(outbox, B) == ["c/1", "c/2"]
+        assert await outbox.drop(B) == 2
+        since = await outbox.since("c/1", 9)
+        assert (since is not None) == keep
+        assert [one.body for one in since or ()] == [b""] * keep
+    assert SECRET.encode() not in bytes_of(path)
 
 
 # Bounds.
@@ -173,36 +313,95 @@ async def test_what_was_delivered_goes_before_what_waits_and_then_the_oldest(tmp
 
 
 async def test_what_is_too_old_goes(tmp_path: Path) -> None:
-    now = 1e9
-    outbox = Outbox(tmp_path / "o.db", OutboxSettings(keep_days=2), unix=lambda: now)
-    outbox.endpoints({A: None})
-    await outbox.open()
-    await outbox.add([event(1), event(2)])
-    await outbox.close()
-    now += 86_400
-    await outbox.open()
-    await outbox.add([event(3)])
-    assert len(await ids(outbox)) == 3
-    await outbox.close()
-    now += 86_401
-    outbox = Outbox(tmp_path / "o.db", OutboxSettings(keep_days=2), unix=lambda: now)
-    await outbox.open()
-    assert await ids(outbox) == ["c/3"]
-    assert outbox.counters.dropped_old == 2
-    await outbox.close()
+    machine = Machine(tmp_path / "o.db")
+    async with machine.opened() as outbox:
+        await outbox.add([event(1), event(2)])
+    machine.goes_by(80_000)
+    async with machine.opened() as outbox:
+        await outbox.add([event(3)])
+        assert len(await ids(outbox)) == 3
+        machine.goes_by(90_000)
+        await outbox.add([event(4)])
+        assert len(await ids(outbox)) == 4
+        machine.goes_by(3_000)
+        await outbox.add([event(5)])
+        assert await ids(outbox) == ["c/3", "c/4", "c/5"]
+        assert outbox.counters.dropped_old == 2
+
+
+@pytest.mark.parametrize("first", [1000.0, 1.7e9, 1.9e9], ids=["1970", "right", "years ahead"])
+async def test_a_clock_that_is_set_drops_nothing_and_hides_nothing(tmp_path: Path, first: float) -> None:
+    machine = Machine(tmp_path / "o.db")
+    machine.unix = first
+    async with machine.opened() as outbox:
+        await outbox.add([event(n) for n in range(2500)])
+        for number, now in enumerate((1.8e9, 1.9e9, 5.0, 1.8e9), 2500):
+            machine.unix = now
+            machine.goes_by(61)
+            await outbox.add([event(number)])
+        assert len(await ids(outbox)) == 2504
+    machine.unix = 1.9e9
+    async with machine.opened() as outbox:
+        assert len(await ids(outbox)) == 2504
+        machine.unix = 1.8e9
+        machine.goes_by(2 * 86_400)
+        async with asyncio.timeout(10):
+            while outbox.counters.dropped_old < 2504:
+                machine.goes_by(61)
+                await outbox.add([])
+        assert await ids(outbox) == []
+
+
+async def test_a_stop_counts_for_a_day_at_most(tmp_path: Path) -> None:
+    machine = Machine(tmp_path / "o.db")
+    async with machine.opened() as outbox:
+        await outbox.add([event(1)])
+    for left in (["c/1"], []):
+        machine.goes_by(365 * 86_400)
+        async with machine.opened() as outbox:
+            machine.goes_by(61)
+            await outbox.add([])
+            assert await ids(outbox) == left
+
+
+async def test_since_when_it_waits_is_told_by_the_wall_clock(tmp_path: Path) -> None:
+    machine = Machine(tmp_path / "o.db")
+    async with machine.opened() as outbox:
+        await outbox.add([event(1)])
+        machine.goes_by(100)
+        assert (await outbox.counts())[A].since == 1.7e9
+
+
+async def test_a_file_of_a_former_version_keeps_what_waits(tmp_path: Path) -> None:
+    path = tmp_path / "o.db"
+    async with opened(path) as outbox:
+        await outbox.add([started("c", "sales"), event(1)])
+    with closing(sqlite3.connect(path)) as file:
+        file.execute("ALTER TABLE events DROP COLUMN age")
+        file.execute("DROP TABLE age")
+        file.execute("UPDATE calls SET at = 1.7e9")
+        file.commit()
+    machine = Machine(path)
+    async with machine.opened() as outbox:
+        assert await ids(outbox) == ["c/0", "c/1"]
+        assert await outbox.rules(["c"]) == {"c": "sales"}
+        machine.goes_by(5 * 86_400)
+        await outbox.add([event(2)])
+        assert await ids(outbox) == ["c/2"]
+        assert await outbox.rules(["c"]) == {}
 
 
 async def test_much_that_is_too_old_goes_without_being_asked(tmp_path: Path) -> None:
-    async with opened(tmp_path / "o.db") as outbox:
+    machine = Machine(tmp_path / "o.db")
+    async with machine.opened() as outbox:
         await outbox.add([event(n) for n in range(9000)])
-    later = time.time() + 30 * 86_400
-    outbox = Outbox(tmp_path / "o.db", OutboxSettings(), unix=lambda: later)
-    await outbox.open()
-    async with asyncio.timeout(10):
-        while outbox.counters.dropped_old < 9000:  # noqa: ASYNC110 - it tells nobody
-            await asyncio.sleep(0.01)
-    assert await ids(outbox) == []
-    await outbox.close()
+        machine.goes_by(3 * 86_400)
+        await outbox.add([])
+        async with asyncio.timeout(10):
+            while outbox.counters.dropped_old < 9000:
+                machine.goes_by(1)
+                await asyncio.sleep(0.01)
+        assert await ids(outbox) == []
 
 
 async def test_of_calls_that_are_left_out_only_the_rule_is_kept(tmp_path: Path) -> None:

@@ -3,7 +3,9 @@ is what a list of events would have."""
 
 import os
 import shutil
+import sqlite3
 import tempfile
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +30,18 @@ class Waiting(RuleBasedStateMachine):
         self.lives = 0
         self.number = 0
         self.last_seq = 0
+        self.unix = 1.7e9
+        self.monotonic = 0.0
+        self.age = 0.0
+        """What the outbox's own clock is to show."""
+        self.ages: dict[str, float] = {}
         self.waits: dict[str, list[str]] = {A: [], B: []}
         self.rule_of: dict[str, str] = {}
 
-    @initialize()
-    def open(self) -> None:
-        self.file = OutboxFile(self.folder / "0", "normal")
+    @initialize(keep=st.booleans())
+    def open(self, keep: bool) -> None:
+        self.keep = keep
+        self.file = OutboxFile(self.folder / "0", "normal", keep=keep)
 
     def teardown(self) -> None:
         self.file.close()
@@ -41,6 +49,7 @@ class Waiting(RuleBasedStateMachine):
 
     def committed(self, method: str, *given: Any) -> Any:
         self.file.begin()
+        self.file.tick(self.unix, self.monotonic)
         answer = getattr(self.file, method)(*given)
         self.file.commit()
         return answer
@@ -51,6 +60,7 @@ class Waiting(RuleBasedStateMachine):
         self.committed("add", [new], RULES, float(self.number))
         if begins is not None:
             self.rule_of[call] = begins
+        self.ages[new.id] = self.age
         self.waits[A].append(new.id)
         if self.rule_of.get(call) == "sales":
             self.waits[B].append(new.id)
@@ -79,21 +89,32 @@ class Waiting(RuleBasedStateMachine):
 
     @rule(endpoint=st.sampled_from([A, B]))
     def drop(self, endpoint: str) -> None:
-        assert self.committed("done", endpoint, self.file.all_waiting(endpoint)) == len(self.waits[endpoint])
+        assert self.committed("drop", endpoint) == len(self.waits[endpoint])
         self.waits[endpoint] = []
 
-    @rule(age=st.integers(0, 40))
-    def expire(self, age: int) -> None:
-        before = self.number - age
-        lost = {one for rows in self.waits.values() for one in rows if int(one[2:]) < before}
-        assert self.committed("expire", float(before), 0.0) == (len(lost), False)
+    @rule(step=st.sampled_from([-1.7e9, -3600.0, 3600.0, 1e9]))
+    def set_clock(self, step: float) -> None:
+        """By hand or by NTP: it makes nothing older or younger."""
+        self.unix += step
+
+    @rule(seconds=st.integers(1, 9))
+    def time_goes_by(self, seconds: int) -> None:
+        self.unix += seconds
+        self.monotonic += seconds
+        self.age += seconds
+
+    @rule(kept=st.integers(0, 40))
+    def expire(self, kept: int) -> None:
+        lost = {one for rows in self.waits.values() for one in rows if self.ages[one] < self.age - kept}
+        assert self.committed("expire", float(kept), 1e9) == (len(lost), False)
         self.waits = {name: [one for one in rows if one not in lost] for name, rows in self.waits.items()}
 
-    @rule(kill=st.booleans())
-    def end(self, kill: bool) -> None:
+    @rule(kill=st.booleans(), stop=st.sampled_from([-1e9, 0.0, 5.0, 86_399.0, 1e9]))
+    def end(self, kill: bool, stop: float) -> None:
         """`kill`: the next life has the files as they are now, without any farewell."""
         before, self.lives = self.folder / f"{self.lives}", self.lives + 1
         after = self.folder / f"{self.lives}"
+        self.committed("expire", 1e9, 1e9)  # as it does every minute, and then writes down how old it is
         if not kill:
             self.file.close()
         for suffix in ("", "-wal"):
@@ -101,7 +122,11 @@ class Waiting(RuleBasedStateMachine):
             if part.exists():
                 shutil.copy(part, after.with_name(after.name + suffix))
         self.file.close()
-        self.file = OutboxFile(after, "normal")
+        self.unix += stop
+        self.age += max(0.0, min(stop, 86_400.0))
+        self.monotonic = 0.0
+        self.file = OutboxFile(after, "normal", keep=self.keep)
+        self.committed("add", [], RULES, 0.0)  # the first look at the clocks comes with the opening
 
     @invariant()
     def what_waits_is_what_was_written_and_not_taken(self) -> None:
@@ -112,6 +137,15 @@ class Waiting(RuleBasedStateMachine):
             assert [one.id for one in rows] == wanted
             seqs = [one.seq for one in rows]
             assert seqs == sorted(set(seqs))
+        if not self.keep:
+            self.nothing_else_is_kept()
+
+    def nothing_else_is_kept(self) -> None:
+        with closing(sqlite3.connect(":memory:")) as copy:
+            self.file._db.backup(copy)
+            there = {name for (name,) in copy.execute("SELECT id FROM events")}
+            assert copy.execute("SELECT COUNT(*) FROM delivered").fetchone() == (0,)
+        assert there == {one for rows in self.waits.values() for one in rows}
 
 
 TestWaiting = Waiting.TestCase

@@ -1,5 +1,6 @@
 """bridge/wiring.py: what the YAML says reaches the parts that act on it. It runs in tests/asterisk."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,12 +13,13 @@ from bridge.wire.gate import GateSettings, Mode
 from bridge.wiring import build_outbox, build_sinks, leg_settings, settled, stream_options
 
 ENVIRON = {"RTZR_CLIENT_ID": "id", "RTZR_CLIENT_SECRET": "secret", "ARI_PASSWORD": "password"}
+TOKEN = {"RTZR_FEED_TOKEN": "t0ken-" * 8}
 
 
 def configured(folder: Path, text: str) -> Config:
     path = folder / "bridge.yaml"
     path.write_text(text, encoding="utf-8")
-    return load(path, ENVIRON)
+    return load(path, ENVIRON | TOKEN)
 
 
 def test_options_are_spelled_as_rtzr_wants_them(tmp_path: Path) -> None:
@@ -66,7 +68,11 @@ async def test_an_outbox_is_the_yamls(tmp_path: Path) -> None:
     text = f"outbox: {{path: {tmp_path}/o.db, max_mb: 1, keep_days: 2, sync: full}}"
     outbox = build_outbox(configured(tmp_path, text))
     assert outbox is not None
-    assert outbox.settings == OutboxSettings(max_mb=1, keep_days=2, sync="full")
+    kept = OutboxSettings(max_mb=1, keep_days=2, sync="full", keep_delivered=False)
+    assert outbox.settings == kept
+    followed = build_outbox(configured(tmp_path, f"{text}\nsinks: {{feed: {{port: 8099}}}}"))
+    assert followed is not None
+    assert followed.settings == replace(kept, keep_delivered=True), "for those who come back"
     await outbox.open()
     await outbox.close()
     assert (tmp_path / "o.db").exists()

@@ -33,6 +33,7 @@ from redis.exceptions import (
 )
 
 from bridge.stored import Rejected, Stored, Unreachable
+from bridge.wire.eventjson import clean
 
 BATCH = 500
 """Events in one transaction: about 300 kB."""
@@ -194,7 +195,7 @@ class _Rules:
 
     def _learn(self, call: str, rule: str) -> None:
         self._of.pop(call, None)
-        self._of[call] = rule
+        self._of[call] = clean(rule)
         if len(self._of) > _REMEMBERED:
             del self._of[next(iter(self._of))]
 

@@ -18,6 +18,7 @@ from bridge import metrics
 from bridge.sinks.queued import QueuedSink
 from bridge.stored import Stored
 from bridge.types import CallId, Event
+from bridge.wire.eventjson import encoded
 from bridge.wire.recent import Recent
 
 PARTIAL = "rtzr.transcript.partial"
@@ -85,11 +86,9 @@ class Item:
 
     @property
     def text(self) -> str:
-        """The CloudEvents JSON object, on one line."""
+        """The CloudEvents JSON object, on one line. Raises as `bridge.wire.eventjson.encoded`."""
         if not self._text:
-            text = json.dumps(self.event.as_json(), ensure_ascii=False, separators=(",", ":"))
-            # A lone surrogate, which UTF-8 cannot hold, becomes `\udxxx`: in JSON, itself again.
-            self._text = text.encode("utf-8", "backslashreplace").decode()
+            self._text = encoded(self.event).decode()
         return self._text
 
 
@@ -243,10 +242,19 @@ class FeedSink(QueuedSink):
         """What it gets, until the end; after a long absence a MISSED where something may be missing."""
         if reader.after:
             async for item in self._again(reader, reader.after):
-                yield item
+                if self._written(item):
+                    yield item
             reader.begin()
         while (one := await reader.next()) is not None:
-            yield one
+            if self._written(one):
+                yield one
+
+    def _written(self, item: Item) -> bool:
+        try:
+            return bool(item.text)
+        except Exception:
+            self.no_json(item.event)
+            return False
 
     async def _again(self, reader: Reader, after: str) -> AsyncGenerator[Item]:
         """What `reader` missed; when this is at its end, nothing was said that it has not been given."""
@@ -262,7 +270,9 @@ class FeedSink(QueuedSink):
             rules = await self._past.rules({stored.call for stored in page})
             for stored in page:
                 rule = rules.get(stored.call)
-                if rule is None and (self._hidden or reader.wanted.rules):
+                if not stored.body:
+                    known = False  # somebody dropped it
+                elif rule is None and (self._hidden or reader.wanted.rules):
                     known = False  # better one transcript less than one for the wrong eyes, and that is told
                 elif rule not in self._hidden and reader.wanted.fits(item := _stored(stored, rule or "")):
                     yield item

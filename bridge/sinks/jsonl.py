@@ -4,7 +4,6 @@ The file may be moved away by others at any time. Where it is rotated here, `eve
 `events.jsonl.1` the one before it, and so on; the oldest goes when there are enough.
 """
 
-import json
 import os
 import stat
 from collections.abc import Sequence
@@ -17,6 +16,7 @@ import structlog
 
 from bridge.sinks.queued import BlockingSink
 from bridge.types import Event
+from bridge.wire.eventjson import encoded
 
 _log = structlog.get_logger()
 
@@ -59,7 +59,7 @@ class JsonlSink(BlockingSink):
         self._append(b"")
 
     def write(self, events: Sequence[Event]) -> bool:
-        lines = [_line(event) for event in events]
+        lines = [line for event in events if (line := self._line(event))]
         if lines and not self._whole:
             self._mend()
         first, *others = _shared(lines, *self._space())
@@ -69,6 +69,13 @@ class JsonlSink(BlockingSink):
             self._rotate()
             self._append(more)
         return bool(events)
+
+    def _line(self, event: Event) -> bytes:
+        try:
+            return encoded(event) + b"\n"
+        except Exception:
+            self.no_json(event)
+            return b""
 
     def _space(self) -> tuple[int, int]:
         """Bytes that still go into the file, and into a new one; of the latter 0, for no end, where there is
@@ -193,9 +200,3 @@ def _sync_folder(path: Path) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
-
-
-def _line(event: Event) -> bytes:
-    # A lone surrogate, which JSON can bring and UTF-8 cannot hold, becomes `\udxxx`: in JSON, itself again.
-    text = json.dumps(event.as_json(), ensure_ascii=False, separators=(",", ":"))
-    return text.encode("utf-8", "backslashreplace") + b"\n"

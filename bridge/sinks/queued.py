@@ -73,6 +73,7 @@ class QueuedSink(ABC):
             await self._try(batch)
 
     async def _try(self, batch: Sequence[Event]) -> None:
+        failed = self.failed
         try:
             written = await self.put(batch)
         except OSError as error:
@@ -81,10 +82,16 @@ class QueuedSink(ABC):
                 _log.error("events not written", sink=self.name, reason=error.strerror or str(error))
             self._failing = True
             return
-        self.delivered += len(batch)
+        self.delivered += len(batch) - (self.failed - failed)
         if self._failing and written:
             _log.info("events written again", sink=self.name, failed=self.failed)
             self._failing = False
+
+    def no_json(self, event: Event) -> None:
+        """While an error is handled: the event cannot be written. It is told and counted, and must cost no
+        other one."""
+        self.failed += 1
+        _log.exception("event is no json", sink=self.name, type=event.type)
 
     @abstractmethod
     async def put(self, events: Sequence[Event]) -> bool:

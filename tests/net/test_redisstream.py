@@ -123,6 +123,12 @@ class TestOneStreamForEachRule:
         ]
         assert [one["call"] for one in await entries(redis, f"said:{NO_RULE}")] == ["b", "b"]
 
+    async def test_a_rule_s_name_that_utf8_cannot_hold_stops_nobody(self, redis: RedisServer) -> None:
+        async with RedisSender(RedisSettings(redis.url, "half:{rule}")) as sender:
+            body = b'{"data":{"rule":"\\ud800"}}'
+            await sender.send([Stored(1, "a/1", "a", "rtzr.call.started", body), stored(2, "a")])
+        assert len(await entries(redis, "half:\\ud800")) == 2
+
     async def test_of_a_call_that_began_before_this_process_it_is_asked_once(
         self, redis: RedisServer
     ) -> None:

@@ -326,6 +326,17 @@ async def test_an_event_is_written_as_everywhere_and_on_one_line() -> None:
     assert "한" in text
 
 
+async def test_an_event_that_is_no_json_is_left_out_of_what_readers_get() -> None:
+    sink = FeedSink()
+    odd = Event("c/x/2", "rtzr.transcript.final", "c", "t", {"confidence": float("nan")})
+    with sink.reading(ALL) as reader:
+        await sink.put([final(1), odd, final(3)])
+        sink.close()
+        await sink.run()
+        assert [item.event.id async for item in sink.follow(reader)] == ["c/x/1", "c/x/3"]
+    assert sink.failed == 1
+
+
 async def test_a_real_outbox_is_such_a_past(tmp_path: Path) -> None:
     outbox = Outbox(tmp_path / "outbox.db", OutboxSettings())
     await outbox.open()
@@ -341,5 +352,7 @@ async def test_a_real_outbox_is_such_a_past(tmp_path: Path) -> None:
         sales = Wanted(rules=frozenset({"sales"}))
         assert await had(sink, sales, after="a/x/9") == [f"a/x/{number}" for number in range(10, 150)]
         assert (await had(sink, after="z/x/9"))[0] == "missed"
+        await outbox.drop("webhook:crm")
+        assert "missed" in await had(sink, after="a/started"), "what was dropped is told"
     finally:
         await outbox.close()

@@ -15,6 +15,7 @@ from structlog.testing import capture_logs
 from bridge.sinks import jsonl
 from bridge.sinks.jsonl import JsonlSettings, JsonlSink
 from bridge.types import Event
+from bridge.wire.eventjson import encoded
 
 
 def event(number: int, text: str = "여보세요") -> Event:
@@ -61,6 +62,16 @@ def test_a_newline_or_half_a_character_in_a_text_breaks_no_line(tmp_path: Path) 
     JsonlSink(path).write([event(number, text) for number, text in enumerate(texts)])
     lines = path.read_bytes().split(b"\n")[:-1]
     assert [json.loads(line)["data"]["text"] for line in lines] == texts
+
+
+def test_an_event_that_is_no_json_is_counted_and_costs_no_other(tmp_path: Path) -> None:
+    sink = JsonlSink(tmp_path / "events.jsonl")
+    odd = Event("leg/2", "rtzr.transcript.final", "call", "now", {"confidence": float("nan")})
+    with capture_logs() as logs:
+        assert sink.write([event(1), odd, event(3)])
+    assert [line["id"] for line in written(tmp_path / "events.jsonl")] == ["leg/1", "leg/3"]
+    assert sink.failed == 1
+    assert [line["event"] for line in logs] == ["event is no json"]
 
 
 async def test_a_full_disk_is_counted_and_no_end() -> None:
@@ -168,7 +179,7 @@ def test_a_check_writes_nothing(tmp_path: Path) -> None:
 
 # Rotation.
 
-ONE = len(jsonl._line(event(1)))
+ONE = len(encoded(event(1)) + b"\n")
 """Bytes of an event with a number of one digit."""
 
 
