@@ -31,6 +31,21 @@ _LONGEST_SEND_S = 120.0
 _LOOK_S = 5.0
 """So often the outbox is asked unbidden: it may have been unreadable for a while."""
 _MOST_RESTING = 10_000
+_MOST_REASONS = 3
+"""That are told at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Resting:
+    """Calls whose next event failed for the same reason."""
+
+    reason: str
+    """For a person, without any secret."""
+    calls: int
+    call: str
+    """The one of them that is tried next."""
+    retry_in_s: float
+    """Until then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +62,8 @@ class DeliveryStatus:
     """Sends under way."""
     resting: int
     """Calls whose next event failed, and that wait for the next try of it."""
+    rests: tuple[Resting, ...]
+    """They, by the most frequent reasons."""
 
 
 @dataclass(slots=True)
@@ -65,6 +82,8 @@ class DeliveryCounters:
 class _Rest:
     """A call whose next event failed."""
 
+    reason: str = ""
+    """Of the last failure."""
     failures: int = 0
     poisoned: int = 0
     """Refusals of this very event."""
@@ -122,7 +141,20 @@ class Delivery:
         state: Literal["delivering", "waiting", "gone"] = "delivering" if closed else "waiting"
         if self._gone:
             state, wait_s = "gone", 0.0
-        return DeliveryStatus(state, self._error, wait_s, self._sending, len(self._rests))
+        rests = self._resting_by_reason(now_s + wait_s, now_s)
+        return DeliveryStatus(state, self._error, wait_s, self._sending, len(self._rests), rests)
+
+    def _resting_by_reason(self, soonest_s: float, now_s: float) -> tuple[Resting, ...]:
+        """`soonest_s`: before which nothing is tried at all."""
+        reasons: dict[str, list[tuple[float, str]]] = {}
+        for call, rest in self._rests.items():
+            reasons.setdefault(rest.reason, []).append((max(rest.until_s, soonest_s), call))
+        told = sorted(reasons.items(), key=lambda one: -len(one[1]))[:_MOST_REASONS]
+        return tuple(
+            Resting(reason, len(tries), call, at_s - now_s)
+            for reason, tries in told
+            for at_s, call in [min(tries)]
+        )
 
     def retry(self) -> None:
         """Try everything now, as a person wants it, though the endpoint be gone."""
@@ -189,12 +221,21 @@ class Delivery:
         if self._ready:
             return self._ready.popleft()
         most = max(self._sender.batch, 1)
-        rows = await self._outbox.waiting(self.name, most if most > 1 else _AHEAD, self._not_now())
+        not_now, looked_s = self._not_now(), self._looked_s
+        rows = await self._outbox.waiting(self.name, most if most > 1 else _AHEAD, not_now)
+        if not rows:
+            self._forget_rests(not_now, looked_s)
         return self._batch(rows) if most > 1 else self._split(rows)
 
     def _not_now(self) -> frozenset[str]:
         resting = (call for call, rest in self._rests.items() if rest.until_s > self._looked_s)
         return frozenset(resting) | self._taken
+
+    def _forget_rests(self, not_now: frozenset[str], looked_s: float) -> None:
+        """Of calls that might go on and have nothing left: what failed was too old in the end, or dropped."""
+        over = [call for call, rest in self._rests.items() if rest.until_s <= looked_s]
+        for call in set(over) - not_now:
+            del self._rests[call]
 
     async def _probe(self) -> Sequence[Stored]:
         """One event, of a call that did not fail: one at which a receiver dies must not stand for all."""
@@ -260,7 +301,10 @@ class Delivery:
         self._answered()
         for one in events:
             self._rests.pop(one.call, None)
-        self._words.worked()
+        if self._rests:
+            self._words.look()
+        else:
+            self._words.worked()
         self._note("")
 
     def _answered(self) -> None:
@@ -300,6 +344,7 @@ class Delivery:
         for call in {one.call for one in events}:
             rest = self._resting(call)
             rest.failures += 1
+            rest.reason = reason
             rest.until_s = now_s + rest_s(rest.failures, self._settings, self._random01())
             rest.alone = rest.alone or not counts or rest.failures > 1
         if counts:

@@ -262,6 +262,71 @@ async def test_what_a_person_drops_does_not_go_out(tmp_path: Path) -> None:
         assert receiver.sends == [["x/0"], ["y/9"]]
 
 
+async def test_why_a_call_rests_is_told_while_others_go_on(tmp_path: Path) -> None:
+    receiver = Receiver()
+    bad = {"x/0": Rejected("answered 500"), "y/0": Rejected("answered 500"), "z/0": Unreachable("reset")}
+
+    def answer(got: list[str]) -> None:
+        if got[0] in bad:
+            raise bad[got[0]]
+
+    receiver.answer = answer
+    slow = RetrySettings(base_s=3600)
+    with capture_logs() as logs:
+        async with opened(tmp_path / "o.db") as outbox, delivering(outbox, receiver, slow) as delivery:
+            await outbox.add([event(n, call) for n in range(3) for call in "xyzv"])
+            await delivery.settle()
+            assert receiver.of("v") == [0, 1, 2]
+            status = delivery.status
+            assert (status.state, status.resting) == ("delivering", 3)
+            assert [(one.reason, one.calls) for one in status.rests] == [("answered 500", 2), ("reset", 1)]
+            assert status.rests[0].call in "xy"
+            assert status.rests[1].call == "z"
+            assert all(1700 < one.retry_in_s <= 3600 for one in status.rests)
+            bad.clear()
+            delivery.retry()
+            await receiver.until(lambda: len(receiver.has) == 12)
+            await delivery.settle()
+            assert (delivery.status.resting, delivery.status.rests) == (0, ())
+    assert [line["event"] for line in logs] == ["not delivered"]
+
+
+async def test_that_it_delivers_again_is_logged_once_no_call_rests(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bridge.endpointlog._TELL_S", 0.0)
+    receiver = Receiver()
+    receiver.answer = refusing("x/0", Rejected("500"))
+    slow = RetrySettings(base_s=3600)
+    with capture_logs() as logs:
+        async with opened(tmp_path / "o.db") as outbox, delivering(outbox, receiver, slow) as delivery:
+            await outbox.add([event(0, "x"), event(0, "y")])
+            await delivery.settle()
+            for n in range(1, 4):
+                await outbox.add([event(n, "y")])
+                await delivery.settle()
+            assert [line["event"] for line in logs] == ["not delivered"]
+            receiver.answer = lambda _: None
+            delivery.retry()
+            await receiver.until(lambda: receiver.of("x") == [0])
+            await delivery.settle()
+    assert [line["event"] for line in logs] == ["not delivered", "delivered again"]
+
+
+@pytest.mark.parametrize("batch", [1, 50])
+async def test_a_call_of_which_nothing_is_left_rests_no_more(tmp_path: Path, batch: int) -> None:
+    """What failed may be too old in the end, or one of those that a full disk costs."""
+    receiver = Receiver(batch)
+    receiver.answer = refusing("x/0", Rejected("500"))
+    settings = RetrySettings(base_s=0.2)
+    async with opened(tmp_path / "o.db") as outbox, delivering(outbox, receiver, settings) as delivery:
+        await outbox.add([event(0, "x")])
+        await receiver.until(lambda: delivery.status.resting == 1)
+        await outbox.drop(A)
+        await receiver.until(lambda: delivery.status.resting == 0)
+    assert receiver.sends == [["x/0"]]
+
+
 class Flapping(Receiver):
     """Has what it got and says no, has not and says nothing, hangs, is away for a while: by chance."""
 
