@@ -31,6 +31,7 @@ _LONGEST_SEND_S = 120.0
 _LOOK_S = 5.0
 """So often the outbox is asked unbidden: it may have been unreadable for a while."""
 _MOST_RESTING = 10_000
+_MOST_FORGIVEN = 2
 _MOST_REASONS = 3
 """That are told at once."""
 
@@ -87,7 +88,11 @@ class _Rest:
     failures: int = 0
     poisoned: int = 0
     """Refusals of this very event."""
+    sent_before: int = 0
+    """What the endpoint had taken when it refused this event first."""
     until_s: float = 0.0
+    forgiven: int = 0
+    """How often it was tried at once, for the endpoint was away and is there again."""
     alone: bool = False
     """It failed together with others: who of them is to blame shows only when each comes alone."""
 
@@ -309,8 +314,12 @@ class Delivery:
 
     def _answered(self) -> None:
         """The endpoint is there, whatever it thinks of one event."""
-        if self._circuit.worked(self._clock()):
-            self._rests = {call: rest for call, rest in self._rests.items() if rest.poisoned}
+        if not self._circuit.worked(self._clock()):
+            return
+        for rest in self._rests.values():
+            # But not for ever: one event may be why the endpoint asks to be left alone, each time.
+            if not rest.poisoned and rest.forgiven < _MOST_FORGIVEN:
+                rest.forgiven, rest.failures, rest.until_s = rest.forgiven + 1, 0, 0.0
 
     async def _refused(self, events: Sequence[Stored], error: Rejected) -> bool:
         """As `_send`."""
@@ -325,8 +334,11 @@ class Delivery:
     async def _poisoned(self, event: Stored, reason: str) -> bool:
         self._answered()
         rest = self._resting(event.call)
+        if not rest.poisoned:
+            rest.sent_before = self.counters.sent
         rest.poisoned += 1
-        if rest.poisoned < self._settings.tries:
+        # One that takes nothing at all, perhaps for want of the right key, says nothing of this event.
+        if rest.poisoned < self._settings.tries or self.counters.sent == rest.sent_before:
             self._failed([event], reason, counts=False)
             return False
         self._rests.pop(event.call, None)
@@ -346,7 +358,7 @@ class Delivery:
             rest.failures += 1
             rest.reason = reason
             rest.until_s = now_s + rest_s(rest.failures, self._settings, self._random01())
-            rest.alone = rest.alone or not counts or rest.failures > 1
+            rest.alone = rest.alone or not counts or rest.failures > 1 or rest.forgiven > 0
         if counts:
             self._circuit.failed(now_s, self._random01(), asked_s)
         self._words.failed(reason, gone=self._gone)

@@ -162,13 +162,45 @@ async def test_an_event_that_is_never_taken_is_given_up_in_the_end(tmp_path: Pat
     with capture_logs() as logs:
         async with opened(tmp_path / "o.db") as outbox, delivering(outbox, receiver) as delivery:
             await outbox.add([event(n, call) for n in range(3) for call in "xy"])
+            await receiver.until(lambda: ["x/1"] in receiver.sends)
+            await outbox.add([event(3, "y")])
             await receiver.until(lambda: receiver.of("x") == [0, 2])
             await emptied(outbox)
-            assert receiver.of("y") == [0, 1, 2]
-            assert receiver.sends.count(["x/1"]) == QUICK.tries
+            assert receiver.of("y") == [0, 1, 2, 3]
+            assert receiver.sends.count(["x/1"]) >= QUICK.tries
             assert (delivery.counters.given_up, outbox.counters.given_up) == (1, 1)
     (told,) = [line for line in logs if line["event"] == "event given up"]
     assert (told["event_id"], told["reason"]) == ("x/1", "413")
+
+
+@pytest.mark.parametrize("batch", [1, 50])
+async def test_one_that_takes_nothing_at_all_costs_no_event(tmp_path: Path, batch: int) -> None:
+    """It has the wrong key, say, and answers 400 to everything."""
+    receiver = Receiver(batch)
+
+    def refuses(_: list[str]) -> None:
+        raise Rejected("400", poison=True)
+
+    receiver.answer = refuses
+    async with opened(tmp_path / "o.db") as outbox, delivering(outbox, receiver) as delivery:
+        await outbox.add([event(n, call) for n in range(3) for call in "xy"])
+        await receiver.until(lambda: receiver.sends.count(["x/0"]) > 3 * QUICK.tries)
+        receiver.answer = lambda _: None
+        await receiver.until(lambda: receiver.of("x") == receiver.of("y") == [0, 1, 2])
+        assert delivery.counters.given_up == 0
+
+
+async def test_one_event_at_which_a_receiver_asks_for_rest_does_not_cost_the_others_theirs(
+    tmp_path: Path,
+) -> None:
+    """It answers 503 with Retry-After to whatever holds it, and takes all others."""
+    receiver = Receiver(10)
+    receiver.answer = refusing("x/0", Rejected("503", retry_after_s=0.02))
+    settings = RetrySettings(base_s=0.02, probe_cap_s=0.02)
+    async with opened(tmp_path / "o.db") as outbox, delivering(outbox, receiver, settings):
+        await outbox.add([event(0, "x"), *(event(n, f"{call}") for n in range(2) for call in range(100))])
+        await receiver.until(lambda: all(receiver.of(f"{call}") == [0, 1] for call in range(100)))
+    assert sum("x/0" in one for one in receiver.sends) < 12
 
 
 async def test_a_receiver_that_dies_at_one_event_gets_all_others(tmp_path: Path) -> None:
