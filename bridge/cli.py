@@ -11,7 +11,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, NoReturn, TypeVar
@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from bridge import check, daemon, explain, logs
+from bridge import check, daemon, explain, logs, loops
 from bridge import demo as demonstration
 from bridge import transcribe as transcription
 from bridge.admin import command as deliveries
@@ -29,7 +29,6 @@ from bridge.config import DEFAULT_CONFIG, Config, ConfigError, load, yamltree
 from bridge.config.faults import line_of
 from bridge.emulator.knobs import turned
 from bridge.emulator.server import Emulator, Knobs
-from bridge.loops import new_loop
 from bridge.schema import command as schema
 from bridge.sinks.console import ConsoleSink, log_stream, terminal
 from bridge.sinks.jsonl import JsonlSink
@@ -94,11 +93,10 @@ def _speak_korean() -> None:
         stream.reconfigure(encoding=encoding, errors="backslashreplace")  # type: ignore[union-attr]
 
 
-def _run(work: Coroutine[Any, Any, _T]) -> _T:
+def _run(work: Coroutine[Any, Any, _T], by: Callable[[Coroutine[Any, Any, _T]], _T] = loops.run) -> _T:
     """Run a coroutine, on uvloop where the platform has it; Ctrl-C ends it without a word."""
     try:
-        with asyncio.Runner(loop_factory=new_loop) as runner:
-            return runner.run(work)
+        return by(work)
     except KeyboardInterrupt:
         raise typer.Exit(_INTERRUPTED) from None
 
@@ -144,7 +142,7 @@ def run(
     console = terminal()
     logs.set_up(loaded.log.level, loaded.log.format, log_stream(console))
     try:
-        code = _run(daemon.run(loaded, console))
+        code = _run(daemon.run(loaded, console), loops.run_to_exit)
     except ConfigError as error:  # what only this machine can tell
         _fail("\n".join(_in_file(config, line) for line in error.lines), 2)
     raise typer.Exit(code)

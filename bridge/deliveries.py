@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 
 from bridge import metrics
-from bridge.delivering import Delivery
+from bridge.delivering import Delivery, Resting
 from bridge.outbox import Outbox
 from bridge.stored import Sender
 from bridge.wire.retry import RetrySettings
@@ -34,6 +34,8 @@ class EndpointReport:
     retry_in_s: float
     resting: int
     """Calls whose next event failed."""
+    rests: tuple[Resting, ...]
+    """They, by the most frequent reasons."""
     sent: int
     """Events since the start, as what follows."""
     failed: int
@@ -86,7 +88,9 @@ class Deliveries:
             since_s = 0.0 if backlog.since is None else max(0.0, now - backlog.since)
             delivery = self._all.get(name)
             if delivery is None:
-                reports.append(EndpointReport(name, "unknown", backlog.waiting, since_s, "", 0, 0, 0, 0, 0))
+                reports.append(
+                    EndpointReport(name, "unknown", backlog.waiting, since_s, "", 0, 0, (), 0, 0, 0)
+                )
                 continue
             status, counters = delivery.status, delivery.counters
             reports.append(
@@ -98,6 +102,7 @@ class Deliveries:
                     status.error,
                     status.retry_in_s,
                     status.resting,
+                    status.rests,
                     counters.sent,
                     counters.failed,
                     counters.given_up,

@@ -31,6 +31,22 @@ _LONGEST_SEND_S = 120.0
 _LOOK_S = 5.0
 """So often the outbox is asked unbidden: it may have been unreadable for a while."""
 _MOST_RESTING = 10_000
+_MOST_FORGIVEN = 2
+_MOST_REASONS = 3
+"""That are told at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Resting:
+    """Calls whose next event failed for the same reason."""
+
+    reason: str
+    """For a person, without any secret."""
+    calls: int
+    call: str
+    """The one of them that is tried next."""
+    retry_in_s: float
+    """Until then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +63,8 @@ class DeliveryStatus:
     """Sends under way."""
     resting: int
     """Calls whose next event failed, and that wait for the next try of it."""
+    rests: tuple[Resting, ...]
+    """They, by the most frequent reasons."""
 
 
 @dataclass(slots=True)
@@ -65,10 +83,16 @@ class DeliveryCounters:
 class _Rest:
     """A call whose next event failed."""
 
+    reason: str = ""
+    """Of the last failure."""
     failures: int = 0
     poisoned: int = 0
     """Refusals of this very event."""
+    sent_before: int = 0
+    """What the endpoint had taken when it refused this event first."""
     until_s: float = 0.0
+    forgiven: int = 0
+    """How often it was tried at once, for the endpoint was away and is there again."""
     alone: bool = False
     """It failed together with others: who of them is to blame shows only when each comes alone."""
 
@@ -122,7 +146,20 @@ class Delivery:
         state: Literal["delivering", "waiting", "gone"] = "delivering" if closed else "waiting"
         if self._gone:
             state, wait_s = "gone", 0.0
-        return DeliveryStatus(state, self._error, wait_s, self._sending, len(self._rests))
+        rests = self._resting_by_reason(now_s + wait_s, now_s)
+        return DeliveryStatus(state, self._error, wait_s, self._sending, len(self._rests), rests)
+
+    def _resting_by_reason(self, soonest_s: float, now_s: float) -> tuple[Resting, ...]:
+        """`soonest_s`: before which nothing is tried at all."""
+        reasons: dict[str, list[tuple[float, str]]] = {}
+        for call, rest in self._rests.items():
+            reasons.setdefault(rest.reason, []).append((max(rest.until_s, soonest_s), call))
+        told = sorted(reasons.items(), key=lambda one: -len(one[1]))[:_MOST_REASONS]
+        return tuple(
+            Resting(reason, len(tries), call, at_s - now_s)
+            for reason, tries in told
+            for at_s, call in [min(tries)]
+        )
 
     def retry(self) -> None:
         """Try everything now, as a person wants it, though the endpoint be gone."""
@@ -189,12 +226,21 @@ class Delivery:
         if self._ready:
             return self._ready.popleft()
         most = max(self._sender.batch, 1)
-        rows = await self._outbox.waiting(self.name, most if most > 1 else _AHEAD, self._not_now())
+        not_now, looked_s = self._not_now(), self._looked_s
+        rows = await self._outbox.waiting(self.name, most if most > 1 else _AHEAD, not_now)
+        if not rows:
+            self._forget_rests(not_now, looked_s)
         return self._batch(rows) if most > 1 else self._split(rows)
 
     def _not_now(self) -> frozenset[str]:
         resting = (call for call, rest in self._rests.items() if rest.until_s > self._looked_s)
         return frozenset(resting) | self._taken
+
+    def _forget_rests(self, not_now: frozenset[str], looked_s: float) -> None:
+        """Of calls that might go on and have nothing left: what failed was too old in the end, or dropped."""
+        over = [call for call, rest in self._rests.items() if rest.until_s <= looked_s]
+        for call in set(over) - not_now:
+            del self._rests[call]
 
     async def _probe(self) -> Sequence[Stored]:
         """One event, of a call that did not fail: one at which a receiver dies must not stand for all."""
@@ -260,13 +306,20 @@ class Delivery:
         self._answered()
         for one in events:
             self._rests.pop(one.call, None)
-        self._words.worked()
+        if self._rests:
+            self._words.look()
+        else:
+            self._words.worked()
         self._note("")
 
     def _answered(self) -> None:
         """The endpoint is there, whatever it thinks of one event."""
-        if self._circuit.worked(self._clock()):
-            self._rests = {call: rest for call, rest in self._rests.items() if rest.poisoned}
+        if not self._circuit.worked(self._clock()):
+            return
+        for rest in self._rests.values():
+            # But not for ever: one event may be why the endpoint asks to be left alone, each time.
+            if not rest.poisoned and rest.forgiven < _MOST_FORGIVEN:
+                rest.forgiven, rest.failures, rest.until_s = rest.forgiven + 1, 0, 0.0
 
     async def _refused(self, events: Sequence[Stored], error: Rejected) -> bool:
         """As `_send`."""
@@ -281,8 +334,11 @@ class Delivery:
     async def _poisoned(self, event: Stored, reason: str) -> bool:
         self._answered()
         rest = self._resting(event.call)
+        if not rest.poisoned:
+            rest.sent_before = self.counters.sent
         rest.poisoned += 1
-        if rest.poisoned < self._settings.tries:
+        # One that takes nothing at all, perhaps for want of the right key, says nothing of this event.
+        if rest.poisoned < self._settings.tries or self.counters.sent == rest.sent_before:
             self._failed([event], reason, counts=False)
             return False
         self._rests.pop(event.call, None)
@@ -300,8 +356,9 @@ class Delivery:
         for call in {one.call for one in events}:
             rest = self._resting(call)
             rest.failures += 1
+            rest.reason = reason
             rest.until_s = now_s + rest_s(rest.failures, self._settings, self._random01())
-            rest.alone = rest.alone or not counts or rest.failures > 1
+            rest.alone = rest.alone or not counts or rest.failures > 1 or rest.forgiven > 0
         if counts:
             self._circuit.failed(now_s, self._random01(), asked_s)
         self._words.failed(reason, gone=self._gone)

@@ -18,7 +18,7 @@ def build_webhooks(config: Config) -> list[WebhookSender]:
     return [
         WebhookSender(
             _endpoint(webhook),
-            webhook.url,
+            webhook.called(config.secrets.named),
             [key(config.secrets.named[variable]) for variable in webhook.secret_env],
             batch=webhook.batch,
             timeout_s=webhook.timeout_s,

@@ -162,13 +162,45 @@ async def test_an_event_that_is_never_taken_is_given_up_in_the_end(tmp_path: Pat
     with capture_logs() as logs:
         async with opened(tmp_path / "o.db") as outbox, delivering(outbox, receiver) as delivery:
             await outbox.add([event(n, call) for n in range(3) for call in "xy"])
+            await receiver.until(lambda: ["x/1"] in receiver.sends)
+            await outbox.add([event(3, "y")])
             await receiver.until(lambda: receiver.of("x") == [0, 2])
             await emptied(outbox)
-            assert receiver.of("y") == [0, 1, 2]
-            assert receiver.sends.count(["x/1"]) == QUICK.tries
+            assert receiver.of("y") == [0, 1, 2, 3]
+            assert receiver.sends.count(["x/1"]) >= QUICK.tries
             assert (delivery.counters.given_up, outbox.counters.given_up) == (1, 1)
     (told,) = [line for line in logs if line["event"] == "event given up"]
     assert (told["event_id"], told["reason"]) == ("x/1", "413")
+
+
+@pytest.mark.parametrize("batch", [1, 50])
+async def test_one_that_takes_nothing_at_all_costs_no_event(tmp_path: Path, batch: int) -> None:
+    """It has the wrong key, say, and answers 400 to everything."""
+    receiver = Receiver(batch)
+
+    def refuses(_: list[str]) -> None:
+        raise Rejected("400", poison=True)
+
+    receiver.answer = refuses
+    async with opened(tmp_path / "o.db") as outbox, delivering(outbox, receiver) as delivery:
+        await outbox.add([event(n, call) for n in range(3) for call in "xy"])
+        await receiver.until(lambda: receiver.sends.count(["x/0"]) > 3 * QUICK.tries)
+        receiver.answer = lambda _: None
+        await receiver.until(lambda: receiver.of("x") == receiver.of("y") == [0, 1, 2])
+        assert delivery.counters.given_up == 0
+
+
+async def test_one_event_at_which_a_receiver_asks_for_rest_does_not_cost_the_others_theirs(
+    tmp_path: Path,
+) -> None:
+    """It answers 503 with Retry-After to whatever holds it, and takes all others."""
+    receiver = Receiver(10)
+    receiver.answer = refusing("x/0", Rejected("503", retry_after_s=0.02))
+    settings = RetrySettings(base_s=0.02, probe_cap_s=0.02)
+    async with opened(tmp_path / "o.db") as outbox, delivering(outbox, receiver, settings):
+        await outbox.add([event(0, "x"), *(event(n, f"{call}") for n in range(2) for call in range(100))])
+        await receiver.until(lambda: all(receiver.of(f"{call}") == [0, 1] for call in range(100)))
+    assert sum("x/0" in one for one in receiver.sends) < 12
 
 
 async def test_a_receiver_that_dies_at_one_event_gets_all_others(tmp_path: Path) -> None:
@@ -260,6 +292,71 @@ async def test_what_a_person_drops_does_not_go_out(tmp_path: Path) -> None:
         await outbox.add([event(9, "y")])
         await receiver.until(lambda: receiver.of("y") == [9])
         assert receiver.sends == [["x/0"], ["y/9"]]
+
+
+async def test_why_a_call_rests_is_told_while_others_go_on(tmp_path: Path) -> None:
+    receiver = Receiver()
+    bad = {"x/0": Rejected("answered 500"), "y/0": Rejected("answered 500"), "z/0": Unreachable("reset")}
+
+    def answer(got: list[str]) -> None:
+        if got[0] in bad:
+            raise bad[got[0]]
+
+    receiver.answer = answer
+    slow = RetrySettings(base_s=3600)
+    with capture_logs() as logs:
+        async with opened(tmp_path / "o.db") as outbox, delivering(outbox, receiver, slow) as delivery:
+            await outbox.add([event(n, call) for n in range(3) for call in "xyzv"])
+            await delivery.settle()
+            assert receiver.of("v") == [0, 1, 2]
+            status = delivery.status
+            assert (status.state, status.resting) == ("delivering", 3)
+            assert [(one.reason, one.calls) for one in status.rests] == [("answered 500", 2), ("reset", 1)]
+            assert status.rests[0].call in "xy"
+            assert status.rests[1].call == "z"
+            assert all(1700 < one.retry_in_s <= 3600 for one in status.rests)
+            bad.clear()
+            delivery.retry()
+            await receiver.until(lambda: len(receiver.has) == 12)
+            await delivery.settle()
+            assert (delivery.status.resting, delivery.status.rests) == (0, ())
+    assert [line["event"] for line in logs] == ["not delivered"]
+
+
+async def test_that_it_delivers_again_is_logged_once_no_call_rests(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bridge.endpointlog._TELL_S", 0.0)
+    receiver = Receiver()
+    receiver.answer = refusing("x/0", Rejected("500"))
+    slow = RetrySettings(base_s=3600)
+    with capture_logs() as logs:
+        async with opened(tmp_path / "o.db") as outbox, delivering(outbox, receiver, slow) as delivery:
+            await outbox.add([event(0, "x"), event(0, "y")])
+            await delivery.settle()
+            for n in range(1, 4):
+                await outbox.add([event(n, "y")])
+                await delivery.settle()
+            assert [line["event"] for line in logs] == ["not delivered"]
+            receiver.answer = lambda _: None
+            delivery.retry()
+            await receiver.until(lambda: receiver.of("x") == [0])
+            await delivery.settle()
+    assert [line["event"] for line in logs] == ["not delivered", "delivered again"]
+
+
+@pytest.mark.parametrize("batch", [1, 50])
+async def test_a_call_of_which_nothing_is_left_rests_no_more(tmp_path: Path, batch: int) -> None:
+    """What failed may be too old in the end, or one of those that a full disk costs."""
+    receiver = Receiver(batch)
+    receiver.answer = refusing("x/0", Rejected("500"))
+    settings = RetrySettings(base_s=0.2)
+    async with opened(tmp_path / "o.db") as outbox, delivering(outbox, receiver, settings) as delivery:
+        await outbox.add([event(0, "x")])
+        await receiver.until(lambda: delivery.status.resting == 1)
+        await outbox.drop(A)
+        await receiver.until(lambda: delivery.status.resting == 0)
+    assert receiver.sends == [["x/0"]]
 
 
 class Flapping(Receiver):

@@ -88,13 +88,37 @@ def _why(one: Mapping[str, Any]) -> str:
     """How the last try ended, and what comes next."""
     parts = [str(one["error"])]
     match one["state"]:
+        case "delivering":
+            parts = _rests(one) or parts
         case "waiting":
-            parts.append(f"next try in {one['retry_in_s']:.0f} s")
+            parts.append(f"next try in {_wait(one['retry_in_s'])}")
         case "gone":
             parts.append(f"it wants nothing any more; rtzr-bridge deliveries retry {one['name']}")
         case "unknown":
             parts.append("no such endpoint in the configuration")
+    if one["given_up"]:
+        parts.append(f"{one['given_up']} given up")
     return "; ".join(filter(None, parts))
+
+
+def _rests(one: Mapping[str, Any]) -> list[str]:
+    """Which calls do not go on though others do."""
+    told = [
+        f"{_resting(rest['calls'])}: {rest['reason']}; next try in {_wait(rest['retry_in_s'])} "
+        f"(call {rest['call']})"
+        for rest in one["rests"]
+    ]
+    others = one["resting"] - sum(rest["calls"] for rest in one["rests"])
+    return [*told, f"{_resting(others)} for other reasons"] if others else told
+
+
+def _resting(calls: int) -> str:
+    return "1 call rests" if calls == 1 else f"{calls} calls rest"
+
+
+def _wait(s: float) -> str:
+    """As `_age`, but short times to the second."""
+    return f"{s:.0f} s" if s < 120 else _age(s)
 
 
 def _age(s: float) -> str:

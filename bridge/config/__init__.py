@@ -235,7 +235,8 @@ class Config(Section):
     @property
     def secret_variables(self) -> tuple[str, ...]:
         """The environment variables that the YAML names for secrets."""
-        return (*sorted(self.sinks.keys_of_webhooks), *self.sinks.redis.variables)
+        sinks = self.sinks
+        return (*sorted(sinks.keys_of_webhooks | sinks.urls_of_webhooks), *sinks.redis.variables)
 
     def ruled(self, name: str) -> "Config":
         """The same configuration with what the rule `name` changes. Raises ValidationError."""
@@ -301,6 +302,7 @@ def _with_named(config: Config, secrets: Secrets, environ: Mapping[str, str]) ->
             key(named[variable])
         except SecretFault as error:
             faults.append(f"{variable}: {error}")
+    faults += config.sinks.faults_of_urls(named)
     secrets = replace(secrets, named=named)
     if config.sinks.feed.port:
         token, fault = credentials.read_token(environ, config.sinks.feed.token_env)

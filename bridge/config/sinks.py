@@ -4,6 +4,7 @@ What a webhook is, is in `webhooks`, what a Redis stream is, in `redis`; the out
 section beside the sinks.
 """
 
+from collections.abc import Mapping
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
@@ -82,6 +83,21 @@ class Sinks(Section):
     def keys_of_webhooks(self) -> frozenset[str]:
         """The environment variables that hold the keys with which webhooks are signed."""
         return frozenset(variable for webhook in self.webhooks for variable in webhook.secret_env)
+
+    @property
+    def urls_of_webhooks(self) -> frozenset[str]:
+        """The environment variables that hold webhooks' URLs."""
+        return frozenset(webhook.url_env for webhook in self.webhooks if webhook.url_env is not None)
+
+    def faults_of_urls(self, named: Mapping[str, str]) -> list[str]:
+        """A line for each of those, by variable in `named`, that cannot be called; without any part of it."""
+        return [
+            f"{webhook.url_env}: {fault}"
+            for webhook in self.webhooks
+            if webhook.url_env is not None
+            and webhook.url_env in named
+            and (fault := webhook.fault_of(named[webhook.url_env]))
+        ]
 
     @property
     def on(self) -> frozenset[str]:

@@ -32,8 +32,9 @@ def loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _url(plain: str, secured: str, *, plain_far: bool) -> AfterValidator:
-    """A rule for URLs of two schemes: the `plain` one goes beyond loopback only if `plain_far`."""
+def _url(plain: str, secured: str, *, plain_far: bool, query: bool = False) -> AfterValidator:
+    """A rule for URLs of two schemes: the `plain` one goes beyond loopback only if `plain_far`; `query`:
+    whether it may have one."""
 
     def check(value: str) -> str:
         try:
@@ -43,7 +44,9 @@ def _url(plain: str, secured: str, *, plain_far: bool) -> AfterValidator:
             raise refuse("is not a URL; write it as {}://host:port/path", secured) from None
         if parts.scheme not in (plain, secured) or not host or not value.isprintable() or " " in value:
             raise refuse("is not a URL of this kind; begin it with {}:// or {}://", plain, secured)
-        if "@" in parts.netloc or parts.query or parts.fragment:
+        if query and ("@" in parts.netloc or parts.fragment):
+            raise refuse("carries a user, a password or a fragment; take it out")
+        if not query and ("@" in parts.netloc or parts.query or parts.fragment):
             raise refuse("carries a user, a password or a query; leave only scheme, host, port and path")
         if parts.scheme == plain and not plain_far and not loopback(host):
             raise refuse("would send credentials and calls unencrypted; use {}://", secured)
@@ -244,6 +247,8 @@ AnyHttp = Annotated[str, _url("http", "https", plain_far=True)]
 _Workers = Annotated[int, Field(ge=1, le=_MOST_WORKERS)] | Literal["auto"]
 WorkerNumber = Annotated[int | Literal["auto"], PlainValidator(_workers, json_schema_input_type=_Workers)]
 Called = Annotated[str, _url("http", "https", plain_far=True), AfterValidator(_called)]
+CalledInSecret = Annotated[str, _url("http", "https", plain_far=True, query=True), AfterValidator(_called)]
+"""As `Called`, but not in the YAML: it may hold a key."""
 Variables = Annotated[tuple[str, ...], BeforeValidator(_variables, json_schema_input_type=str | list[str])]
 AllowPrivate = Annotated[
     bool | tuple[str, ...], PlainValidator(_allow_private, json_schema_input_type=bool | list[str])

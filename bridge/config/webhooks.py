@@ -3,23 +3,38 @@
 What is posted is `bridge.wire.webhook`'s concern, which addresses may be called `bridge.wire.address`'.
 """
 
+from collections.abc import Iterator, Mapping
 from ipaddress import ip_network
 from typing import Annotated, Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, model_validator
+from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
 from bridge.config.faults import Rule, keep
 from bridge.config.section import Section
-from bridge.config.values import AllowPrivate, CaFile, Called, Name, RuleName, Seconds, Variables
+from bridge.config.values import (
+    AllowPrivate,
+    CaFile,
+    Called,
+    CalledInSecret,
+    Name,
+    RuleName,
+    Seconds,
+    Variable,
+    Variables,
+)
 from bridge.wire.address import Reach, literal, refusal
+
+_IN_SECRET = TypeAdapter[str](CalledInSecret)
 
 
 class Webhook(Section):
-    """One endpoint. Its secrets are in the environment, in the variables that `secret_env` names."""
+    """One endpoint. Its secrets are in the environment, in the variables that `secret_env` names; its URL
+    too, with `url_env`: such a one may hold a key."""
 
     name: Name
-    url: Called
+    url: Called | None = None
+    url_env: Variable | None = None
     secret_env: Variables
     rules: Annotated[tuple[RuleName, ...], Field(strict=False)] | None = None
     batch: Annotated[int, Field(ge=1, le=100)] = 100
@@ -29,26 +44,45 @@ class Webhook(Section):
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
-        why = self._why_not
+        missing = self.url is None and self.url_env is None
+        twice = self.url is not None and self.url_env is not None
+        by_env = "or the environment variable that holds it as url_env: with a query, or a key in it"
         return keep(
             self,
-            Rule(
-                self.url.startswith("https:") or self.allow_private is not False,
-                ("url", "allow_private"),
-                "would send transcripts unencrypted over the internet; use https://, or set allow_private "
-                "if it is a machine of your own network",
-            ),
-            Rule(
-                not why,
-                ("url", "allow_private"),
-                f"is no address of the internet ({why}); if it is meant, list its network in allow_private",
-            ),
+            Rule(not missing, ("url", "url_env"), f"is missing; give it, {by_env}"),
+            Rule(not twice, ("url", "url_env"), "is given twice, by url_env also; leave one of the two out"),
+            *(() if self.url is None else self._rules(self.url)),
         )
 
-    @property
-    def _why_not(self) -> str:
+    def called(self, named: Mapping[str, str]) -> str:
+        """Its URL; `named`: the secrets by their variables."""
+        return self.url if self.url_env is None else named[self.url_env]  # type: ignore[return-value]
+
+    def fault_of(self, url: str) -> str:
+        """What is wrong with the URL that `url_env` names, without any part of it; "" for nothing."""
+        try:
+            _IN_SECRET.validate_python(url)
+        except ValidationError as error:
+            return str(error.errors(include_url=False, include_input=False)[0]["msg"])
+        return next((rule.text for rule in self._rules(url) if not rule.holds), "")
+
+    def _rules(self, url: str) -> Iterator[Rule]:
+        yield Rule(
+            url.startswith("https:") or self.allow_private is not False,
+            ("url", "allow_private"),
+            "would send transcripts unencrypted over the internet; use https://, or set allow_private "
+            "if it is a machine of your own network",
+        )
+        why = self._why_not(url)
+        yield Rule(
+            not why,
+            ("url", "allow_private"),
+            f"is no address of the internet ({why}); if it is meant, list its network in allow_private",
+        )
+
+    def _why_not(self, url: str) -> str:
         """Why the URL's own address may not be called; empty for a name: it is judged when it is called."""
-        host = urlsplit(self.url).hostname or ""
+        host = urlsplit(url).hostname or ""
         if host == "localhost":
             host = "127.0.0.1"
         address = literal(host)

@@ -1,8 +1,8 @@
 """A webhook: events go to one URL, over connections to the very addresses that were judged.
 
 What is posted and what an answer means is in `bridge.wire.webhook`, who may be called in
-`bridge.wire.address`; when to try again is `bridge.delivering`'s. A URL, a secret, an event and a receiver's
-own words never reach an exception's text.
+`bridge.wire.address`; when to try again is `bridge.delivering`'s. A secret, an event, a receiver's own words
+and what of a URL is no host never reach an exception's text.
 """
 
 import asyncio
@@ -18,12 +18,13 @@ from urllib.parse import urlsplit
 
 import httpcore
 
+from bridge.net.names import Names
 from bridge.stored import Stored, Unreachable
 from bridge.wire.address import Address, Reach, literal, refusal
 from bridge.wire.webhook import MOST_IN_BATCH, BatchRefused, judge, post
 
 Resolve = Callable[[str, int], Awaitable[Sequence[Address]]]
-"""The addresses of a host's name. Raises OSError."""
+"""The addresses of a host's name. Raises OSError. What waits for it may be cancelled."""
 
 _AGENT = "rtzr-bridge"
 _CONNECTIONS = 8
@@ -74,11 +75,13 @@ class WebhookSender:
         self._singles = 0
         self._timeout_s = timeout_s
         self._unix = unix
+        self._host = urlsplit(url).hostname or ""
+        self._pinned = Pinned(self._host, reach, resolve or system())
         self._http = httpcore.AsyncConnectionPool(
             ssl_context=tls if tls is not None else ssl.create_default_context(),
             max_connections=_CONNECTIONS,
             keepalive_expiry=_IDLE_S,
-            network_backend=Pinned(urlsplit(url).hostname or "", reach, resolve or _look_up),
+            network_backend=self._pinned,
         )
 
     async def __aenter__(self) -> Self:
@@ -108,15 +111,15 @@ class WebhookSender:
         request = post(events, self._keys, self._unix())
         try:
             async with asyncio.timeout(self._timeout_s):
-                status, retry_after = await self._ask(request.headers, request.body)
+                status, told = await self._ask(request.headers, request.body)
         except TimeoutError:
-            raise Unreachable(f"no answer within {self._timeout_s:g} s") from None
+            raise Unreachable(self._late) from None
         except _Forbidden as error:
             raise Unreachable(str(error)) from None
         except _FAILURES as error:
             raise Unreachable(_told(error)) from None
         try:
-            judge(status, retry_after, len(events), self._unix())
+            judge(status, len(events), told.get("retry-after"), told.get("date"), self._unix())
         except BatchRefused as refused:
             self._singles, self.batch = _SINGLES_AFTER, 1
             if refused.for_good:
@@ -125,16 +128,22 @@ class WebhookSender:
         self._singles = max(0, self._singles - 1)
         self.batch = 1 if self._singles else self._most
 
-    async def _ask(self, headers: Iterable[tuple[str, str]], body: bytes) -> tuple[int, str | None]:
-        """The status of the answer, and its Retry-After."""
+    @property
+    def _late(self) -> str:
+        if self._pinned.missed:
+            return f"the name {self._host} was not found in time"
+        return f"no answer within {self._timeout_s:g} s"
+
+    async def _ask(self, headers: Iterable[tuple[str, str]], body: bytes) -> tuple[int, dict[str, str]]:
+        """The status of the answer, and its headers by their names in small letters."""
         given = [("user-agent", _AGENT), ("accept", "*/*"), *headers]
         how = {"timeout": {"connect": self._timeout_s / 2}}  # the whole has its own, in `send`
         async with self._http.stream(
             "POST", self._url, headers=given, content=body, extensions=how
         ) as answer:
-            asked = next((value for name, value in answer.headers if name.lower() == b"retry-after"), None)
+            told = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in answer.headers}
             await _finish(answer)
-            return answer.status, None if asked is None else asked.decode("latin-1")
+            return answer.status, told
 
 
 async def _finish(answer: httpcore.Response) -> None:
@@ -172,6 +181,8 @@ class Pinned(httpcore.AsyncNetworkBackend):
         self._host = host
         self._reach = reach
         self._resolve = resolve
+        self.missed = False
+        """Whether the last look-up that is over was given up."""
         self._dial = httpcore.AnyIOBackend()
 
     async def connect_tcp(
@@ -199,7 +210,7 @@ class Pinned(httpcore.AsyncNetworkBackend):
             given = literal(host)
         except ValueError:
             raise _Forbidden("the host is written as no address and no name is") from None
-        addresses = [given] if given is not None else list(await self._resolve(host, port))
+        addresses = [given] if given is not None else await self._found(host, port)
         if not addresses:
             raise socket.gaierror(socket.EAI_NONAME, "the host's name has no address")
         for address in addresses:
@@ -207,14 +218,29 @@ class Pinned(httpcore.AsyncNetworkBackend):
                 raise _Forbidden(f"the host's address is not to be called ({why}); see allow_private")
         return addresses[:_MOST_ADDRESSES]
 
+    async def _found(self, host: str, port: int) -> list[Address]:
+        missed = False
+        try:
+            return list(await self._resolve(host, port))
+        except asyncio.CancelledError:
+            missed = True
+            raise
+        finally:
+            self.missed = missed
 
-async def _look_up(host: str, port: int) -> Sequence[Address]:
-    """What the system's resolver says, in its order of preference."""
-    try:
-        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except UnicodeError:  # from a label that is too long, or empty
-        raise socket.gaierror(socket.EAI_NONAME, "the host's name is none") from None
-    return [ip_address(where[0]) for *_, where in found if "%" not in str(where[0])]
+
+def system() -> Resolve:
+    """What the system's resolver says, in its order of preference; one look-up of a host at a time."""
+    names = Names()
+
+    async def look_up(host: str, _port: int) -> Sequence[Address]:
+        try:
+            found = await names.look_up(host, type=socket.SOCK_STREAM)
+        except UnicodeError:  # from a label that is too long, or empty
+            raise socket.gaierror(socket.EAI_NONAME, "the host's name is none") from None
+        return [ip_address(where[0]) for *_, where in found if "%" not in str(where[0])]
+
+    return look_up
 
 
 def _told(error: Exception) -> str:

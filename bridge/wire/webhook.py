@@ -97,14 +97,14 @@ def webhook_id(ids: Sequence[str]) -> str:
     return f"{'msg' if len(ids) == 1 else 'batch'}_{digest[:32]}"
 
 
-def judge(status: int, retry_after: str | None, events: int, now_unix: float) -> None:
+def judge(status: int, events: int, retry_after: str | None, date: str | None, now_unix: float) -> None:
     """Returns if the receiver has the `events` of a request; else raises Rejected or BatchRefused.
 
-    `retry_after`: the header, if there was one.
+    `retry_after` and `date`: the headers, if they were there; `now_unix`: by our own clock.
     """
     if status in _OK:
         return
-    wait_s = None if retry_after is None else waiting_s(retry_after, now_unix)
+    wait_s = None if retry_after is None else waiting_s(retry_after, date, now_unix)
     if status == _GONE:
         raise Rejected("answered 410: it wants no more", gone=True)
     if status in _REDIRECT:
@@ -114,14 +114,25 @@ def judge(status: int, retry_after: str | None, events: int, now_unix: float) ->
     raise Rejected(f"answered {status}", retry_after_s=wait_s, poison=status in _NOT_THIS)
 
 
-def waiting_s(retry_after: str, now_unix: float) -> float | None:
-    """Seconds that the header asks to wait, at most a day; None if it says nothing. RFC 9110, 10.2.3."""
+def waiting_s(retry_after: str, date: str | None, now_unix: float) -> float | None:
+    """Seconds that the header asks to wait, at most a day; None if it says nothing. RFC 9110, 10.2.3.
+
+    A date is meant by the clock that wrote it, which is the answer's Date; `now_unix` only where that is
+    missing: one of the two clocks may be wrong.
+    """
     text = retry_after.strip()
     if text.isascii() and text.isdigit():
         return min(float(text[:12]), _LONGEST_WAIT_S)
+    until, now = _date(text), None if date is None else _date(date)
+    if until is None:
+        return None
+    return min(max(0.0, until - (now_unix if now is None else now)), _LONGEST_WAIT_S)
+
+
+def _date(text: str) -> float | None:
+    """Seconds since 1970, or None for what is no date."""
     try:
         at = parsedate_to_datetime(text)
-        when = (at if at.tzinfo is not None else at.replace(tzinfo=UTC)).timestamp()
+        return (at if at.tzinfo is not None else at.replace(tzinfo=UTC)).timestamp()
     except (TypeError, ValueError, OverflowError, IndexError):
         return None
-    return min(max(0.0, when - now_unix), _LONGEST_WAIT_S)

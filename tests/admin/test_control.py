@@ -20,14 +20,15 @@ from bridge.admin.client import NoAnswer, ask
 from bridge.admin.control import Asked, Control
 from bridge.admin.unix import unix_listener
 from bridge.deliveries import Deliveries, EndpointReport
+from bridge.delivering import Resting
 from bridge.outbox import Outbox, OutboxSettings
 from bridge.serving import Serving, guarded
 from bridge.stored import Rejected, Stored
 from tests.sinks.test_feed import final
 
-CRM = EndpointReport("webhook:crm", "waiting", 12, 125, "answered 503\x1b[2J", 61.04, 1, 5, 6, 0)
-CALLS = EndpointReport("redis:calls", "delivering", 0, 0, "", 0, 0, 7, 0, 0)
-OLD = EndpointReport("webhook:old", "unknown", 3, 200_000, "", 0, 0, 0, 0, 0)
+CRM = EndpointReport("webhook:crm", "waiting", 12, 125, "answered 503\x1b[2J", 61.04, 1, (), 5, 6, 0)
+CALLS = EndpointReport("redis:calls", "delivering", 0, 0, "", 0, 0, (), 7, 0, 0)
+OLD = EndpointReport("webhook:old", "unknown", 3, 200_000, "", 0, 0, (), 0, 0, 0)
 
 
 @dataclass
@@ -109,10 +110,34 @@ async def test_what_waits_is_told_with_since_when_and_why(tmp_path: Path, book: 
         "webhook:old  3 waiting   for 2 d    no such endpoint in the configuration",
     ]
     calls, crm, old = shown["deliveries"]
-    assert {key: crm[key] for key in asdict(CRM)} == asdict(CRM)
+    assert {key: crm[key] for key in asdict(CRM)} == asdict(CRM) | {"rests": []}
     age = datetime.now(UTC) - datetime.fromisoformat(crm["since"])
     assert 124 < age.total_seconds() < 200
     assert (calls["since"], old["state"]) == (None, "unknown")
+
+
+@pytest.mark.parametrize(
+    ("resting", "rests", "told"),
+    [
+        (1, [Resting("answered 500", 1, "c0", 2470.0)],
+         "1 call rests: answered 500; next try in 41 min (call c0); 3 given up"),
+        (7, [Resting("answered 500", 4, "c0", 61.4), Resting("reset", 2, "c\x1b9", 7300)],
+         ("4 calls rest: answered 500; next try in 61 s (call c0); 2 calls rest: reset; next try in 2 h "
+         "(call c 9); 1 call rests for other reasons; 3 given up")),
+        (0, [], "answered 503; 3 given up"),
+    ],
+)  # fmt: skip
+async def test_calls_that_rest_are_told_with_why_and_until_when(
+    tmp_path: Path, resting: int, rests: list[Resting], told: str
+) -> None:
+    report = EndpointReport(
+        "webhook:crm", "delivering", 20, 7300, "answered 503", 0, resting, tuple(rests), 9, 9, 3
+    )
+    async with served(tmp_path / "a.sock", Book([report])):
+        line = (await said(tmp_path / "a.sock")).output
+        (shown,) = json.loads((await said(tmp_path / "a.sock", "--json")).output)["deliveries"]
+    assert line == f"webhook:crm  20 waiting  for 2 h  {told}\n"
+    assert shown["rests"] == [asdict(one) for one in rests]
 
 
 async def test_what_is_wrong_with_the_outbox_is_told_first(tmp_path: Path) -> None:

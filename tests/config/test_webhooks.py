@@ -99,6 +99,9 @@ async def test_what_is_built_signs_with_every_secret(read: Read) -> None:
     [
         (CRM, "name: is missing; give it"),
         ("name: crm, secret_env: X", "url: is missing; give it"),
+        ("name: crm, url: https://x/, url_env: U, secret_env: X", "url: is given twice, by url_env also"),
+        ("name: crm, url_env: 'https://x/?k=hunter2', secret_env: X", "url_env: is no name of an env"),
+        ("name: crm, url: 'https://x/?k=hunter2', secret_env: X", "url: carries a user, a password or a"),
         ("name: crm, url: https://crm.example/", "secret_env: is missing; give it"),
         ("name: a b, " + CRM, "name: is no name; use letters, digits and . _ - only"),
         ("name: crm, url: 'ftp://x', secret_env: X", "url: is not a URL of this kind; begin it with http"),
@@ -175,3 +178,53 @@ def test_they_are_shown_nowhere(read: Read) -> None:
 def test_what_is_no_daemon_needs_none(read: Read) -> None:
     config = read(f"name: crm, {CRM}", environ=ENVIRON, rtzr=False)
     assert config.secrets.named == {}
+
+
+IN_SECRET = "name: crm, url_env: CRM_WEBHOOK_URL, secret_env: CRM_WEBHOOK_SECRET"
+
+
+def known(url: str) -> dict[str, str]:
+    return {**KNOWN, "CRM_WEBHOOK_URL": url}
+
+
+async def test_a_url_with_a_key_is_in_the_environment(read: Read) -> None:
+    async with receiving() as receiver:
+        config = read(
+            f"{IN_SECRET}, allow_private: true", environ=known(f"{receiver.url}?code=hunter2&sig=%2Bx")
+        )
+        (sender,) = build_webhooks(config)
+        async with sender:
+            await sender.send([stored(1)])
+    assert receiver.got[0].line == "POST /hook?code=hunter2&sig=%2Bx HTTP/1.1"
+    assert "hunter2" not in f"{config!r} {config.secrets!r} {config.model_dump()} {sender!r}"
+
+
+def test_or_in_a_file(read: Read, tmp_path: Path) -> None:
+    (tmp_path / "url").write_text("https://crm.example/?code=hunter2\n")
+    environ = {**KNOWN, "CRM_WEBHOOK_URL_FILE": str(tmp_path / "url")}
+    assert read(IN_SECRET, environ=environ).secrets.named["CRM_WEBHOOK_URL"].endswith("=hunter2")
+
+
+@pytest.mark.parametrize(
+    ("url", "line"),
+    [
+        ("", "is not set; set it"),
+        ("ftp://crm.example/?code=hunter2", "is not a URL of this kind; begin it with http"),
+        ("hunter2", "is not a URL of this kind"),
+        ("https://crm.example/?code=hunter2 x", "is not a URL of this kind"),
+        ("https://[::1/?code=hunter2", "is not a URL; write it as"),
+        ("https://a:hunter2@crm.example/", "carries a user, a password or a fragment; take it out"),
+        ("https://crm.example/#hunter2", "carries a user, a password or a fragment"),
+        ("http://crm.example/?code=hunter2", "would send transcripts unencrypted over the internet"),
+        ("https://127.0.0.1/?code=hunter2", "is no address of the internet (loopback)"),
+        ("https://169.254.169.254/?code=hunter2", "is no address of the internet (a metadata address)"),
+        ("https://0x7f000001/?code=hunter2", "has a host that is no name"),
+        ("https://crm.example/?code=hunter2비밀", "is not in ASCII"),
+    ],
+)
+def test_what_is_wrong_with_it_is_told_without_any_part_of_it(
+    fault: Callable[..., str], url: str, line: str
+) -> None:
+    told = fault(IN_SECRET, environ=known(url))
+    assert told.startswith(f"CRM_WEBHOOK_URL: {line}")
+    assert "hunter2" not in told

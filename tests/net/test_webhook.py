@@ -1,8 +1,10 @@
 """bridge/net/webhook.py: against a receiver that flaps, and towards addresses that are never to be called."""
 
 import asyncio
+import logging
 import ssl
 import subprocess
+import traceback
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from ipaddress import ip_address, ip_network
@@ -148,6 +150,12 @@ class TestAReceiverThatFlaps:
         async with receiving(slower) as receiver, sender(receiver.url) as one:
             assert (await rejected(one)).retry_after_s == 30
 
+    async def test_a_wait_until_a_date_is_by_the_receiver_s_clock(self) -> None:
+        """Which is decades from ours, whichever of the two is wrong."""
+        later = "Date: Wed, 21 Oct 2015 07:28:00 GMT\r\nRetry-After: Wed, 21 Oct 2015 07:28:30 GMT\r\n"
+        async with receiving(says("503 No", later)) as receiver, sender(receiver.url) as one:
+            assert (await rejected(one)).retry_after_s == 30
+
     async def test_gone(self) -> None:
         async with receiving(says("410 Gone")) as receiver, sender(receiver.url) as one:
             assert (await rejected(one)).gone
@@ -246,6 +254,31 @@ class TestAReceiverThatFlaps:
             texts = [str(await rejected(one)), await unreachable(one)]
         for text in texts:
             assert not any(part in text for part in ("여보세요", SECRET[6:], "hook", str(receiver.port)))
+
+
+async def test_a_key_in_the_url_is_told_nobody_but_the_receiver(caplog: pytest.LogCaptureFixture) -> None:
+    """Whatever becomes of it, and whatever the libraries log."""
+    caplog.set_level(logging.DEBUG)
+    acts = says("500 No"), says("302 There", "Location: /\r\n"), says("410 Gone"), resets, hangs
+    texts = []
+    async with receiving(*acts) as receiver:
+        urls = [f"{receiver.url}?code=hunter2"] * 6 + [
+            f"https://127.0.0.1:{receiver.port}/?code=hunter2",
+            "http://127.0.0.1:1/?code=hunter2",
+            "http://no.such.name.invalid/?code=hunter2",
+            "http://169.254.169.254/?code=hunter2",
+            "http://0x7f.1/?code=hunter2",
+            "ftp://crm.example/?code=hunter2",
+        ]
+        for url in urls:
+            async with sender(url, timeout_s=0.5) as one:
+                try:
+                    await one.send([stored(1)])
+                except (Rejected, Unreachable) as error:
+                    texts += traceback.format_exception(error)
+    assert [got.line for got in receiver.got] == ["POST /hook?code=hunter2 HTTP/1.1"] * 6
+    assert len(texts) > 11
+    assert "hunter2" not in "".join(texts) + caplog.text
 
 
 @pytest.fixture(scope="module")
@@ -443,7 +476,7 @@ class TestWhoMayBeCalled:
             return []
 
         async with sender("http://crm.example/", resolve=never, timeout_s=0.05) as one:
-            assert await unreachable(one) == "no answer within 0.05 s"
+            assert await unreachable(one) == "the name crm.example was not found in time"
 
 
 async def test_after_all_that_every_event_is_there_in_order() -> None:

@@ -22,6 +22,10 @@ def event(number: int, text: str = "여보세요") -> Event:
     return Event(f"leg/{number}", "rtzr.transcript.final", "call", "now", {"text": text})
 
 
+def _line(one: Event) -> bytes:
+    return encoded(one) + b"\n"
+
+
 def written(path: Path) -> list[dict[str, object]]:
     return [json.loads(line) for line in path.read_bytes().decode("utf-8").splitlines()]
 
@@ -105,7 +109,7 @@ def test_a_disk_that_fills_up_in_mid_line_leaves_no_half_line(tmp_path: Path) ->
     assert [line["id"] for line in written(path)] == ["leg/1", "leg/2"]
 
 
-HALF = jsonl._line(event(2))
+HALF = _line(event(2))
 
 
 @pytest.mark.parametrize("size", [1, 20, len(HALF) - 1])
@@ -133,18 +137,18 @@ def test_half_a_line_that_is_not_ours_is_ended_and_stays(tmp_path: Path, half: b
     path = tmp_path / "events.jsonl"
     path.write_bytes(b"x\n" + half)
     JsonlSink(path).write([event(1)])
-    assert path.read_bytes() == b"x\n" + half + b"\n" + jsonl._line(event(1))
+    assert path.read_bytes() == b"x\n" + half + b"\n" + _line(event(1))
 
 
 def test_half_a_line_longer_than_one_look_goes_too(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
-    whole, long = jsonl._line(event(1)), jsonl._line(event(2, "가" * 300_000))
+    whole, long = _line(event(1)), _line(event(2, "가" * 300_000))
     path.write_bytes(whole + long[:-9])
     JsonlSink(path).write([event(3)])
-    assert path.read_bytes() == whole + jsonl._line(event(3))
+    assert path.read_bytes() == whole + _line(event(3))
     path.write_bytes(long[:-9])
     JsonlSink(path).write([event(3)])
-    assert path.read_bytes() == jsonl._line(event(3))
+    assert path.read_bytes() == _line(event(3))
 
 
 def test_half_a_line_that_a_full_disk_left_goes_once_it_has_room(

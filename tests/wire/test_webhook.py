@@ -35,7 +35,7 @@ def verifies(post: webhook.Post, secret: str = SECRET, **changed: str) -> bool:
 
 def judged(status: int, retry_after: str | None = None, events: int = 1) -> Rejected:
     with pytest.raises(Rejected) as rejected:
-        webhook.judge(status, retry_after, events, NOW)
+        webhook.judge(status, events, retry_after, None, NOW)
     return rejected.value
 
 
@@ -129,7 +129,7 @@ class TestKey:
 class TestAnswers:
     @pytest.mark.parametrize("status", [200, 201, 202, 204, 299])
     def test_it_has_them(self, status: int) -> None:
-        webhook.judge(status, None, 1, NOW)
+        webhook.judge(status, 1, None, None, NOW)
 
     @pytest.mark.parametrize("status", [101, 199, 301, 302, 307, 308, 401, 403, 404, 408, 429, 500, 503, 599])
     def test_it_may_have_them_later(self, status: int) -> None:
@@ -166,9 +166,20 @@ class TestAnswers:
         ],
     )  # fmt: skip
     def test_how_long(self, text: str, wait_s: float | None) -> None:
-        assert webhook.waiting_s(text, NOW) == wait_s
+        assert webhook.waiting_s(text, None, NOW) == wait_s
 
-    @given(st.text())
-    def test_any_text_is_a_wait_or_none(self, text: str) -> None:
-        found = webhook.waiting_s(text, NOW)
+    @pytest.mark.parametrize(
+        ("date", "wait_s"),
+        [
+            ("Wed, 21 Oct 2015 07:28:00 GMT", 30), ("Wed, 21 Oct 2015 07:29:00 GMT", 0),
+            ("Wed, 21 Oct 2014 07:29:00 GMT", 86400), ("soon", 0), ("", 0), (None, 0),
+        ],
+    )  # fmt: skip
+    def test_until_a_date_by_the_clock_of_the_answer(self, date: str | None, wait_s: float) -> None:
+        """By ours, for which it is long over, only where the answer has none."""
+        assert webhook.waiting_s("Wed, 21 Oct 2015 07:28:30 GMT", date, NOW) == wait_s
+
+    @given(st.text(), st.text() | st.none())
+    def test_any_text_is_a_wait_or_none(self, text: str, date: str | None) -> None:
+        found = webhook.waiting_s(text, date, NOW)
         assert found is None or 0 <= found <= 86400
