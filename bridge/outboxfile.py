@@ -15,6 +15,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Literal
 
+from bridge.outboxroom import LOG_LIMIT
 from bridge.stored import Stored
 
 _CALLS_KNOWN = 10_000
@@ -22,6 +23,8 @@ _CHUNK = 32
 _LOOKED_AT = 2000
 _SPARED = 0.98
 """What is kept of a full outbox, so that not every commit has to make room."""
+_LOG_PAGES = 400
+"""After so many the log is copied into the file, for which `outboxroom.BALLAST` must be enough."""
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS events (
     seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, call TEXT NOT NULL, type TEXT NOT NULL,
@@ -46,6 +49,11 @@ _BACKLOGS = """
 SELECT name, number_waiting, (SELECT at FROM events WHERE seq = oldest) FROM (
     SELECT n.name AS name, COUNT(w.seq) AS number_waiting, MIN(w.seq) AS oldest
     FROM endpoints n LEFT JOIN waiting w ON w.endpoint = n.number GROUP BY n.number)
+"""
+_BACKLOG = """
+SELECT number_waiting, (SELECT at FROM events WHERE seq = oldest) FROM (
+    SELECT COUNT(seq) AS number_waiting, MIN(seq) AS oldest FROM waiting
+    WHERE endpoint = (SELECT number FROM endpoints WHERE name = ?) AND seq NOT IN (SELECT value FROM json_each(?)))
 """
 _WAITED = """
 SELECT COUNT(DISTINCT seq) FROM waiting WHERE endpoint IN (SELECT number FROM endpoints)
@@ -95,9 +103,15 @@ class OutboxFile:
 
     def _begin(self, sync: str, *, check: bool) -> None:
         # Exclusive: no file for shared memory, and a second bridge is told instead of sending all twice.
-        for pragma in ("locking_mode=EXCLUSIVE", "journal_mode=WAL", f"synchronous={sync}"):
+        for pragma in (
+            "auto_vacuum=INCREMENTAL",
+            "locking_mode=EXCLUSIVE",
+            "journal_mode=WAL",
+            f"synchronous={sync}",
+        ):
             self._db.execute(f"PRAGMA {pragma}")
-        self._db.execute("PRAGMA journal_size_limit=16777216")
+        self._db.execute(f"PRAGMA journal_size_limit={LOG_LIMIT}")
+        self._db.execute(f"PRAGMA wal_autocheckpoint={_LOG_PAGES}")
         self._db.execute("PRAGMA temp_store=MEMORY")
         if check and self._one("PRAGMA quick_check(1)") != "ok":
             damaged = sqlite3.DatabaseError("database disk image is malformed")
@@ -129,6 +143,10 @@ class OutboxFile:
         with suppress(sqlite3.Error):
             if self._db.in_transaction:
                 self._db.rollback()
+
+    def checkpoint(self) -> None:
+        """Copy the log into the file: its room is written to again, and the file has its full length."""
+        self._db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
 
     def close(self) -> None:
         self._db.close()
@@ -231,15 +249,33 @@ class OutboxFile:
         )
         return [Stored(*row) for row in rows]
 
-    def backlogs(self) -> list[tuple[str, int, float | None]]:
-        """Each endpoint that ever was: how many wait for it, and since when the oldest does (Unix s)."""
-        return self._db.execute(_BACKLOGS).fetchall()
+    def backlogs(self, owed: Mapping[str, Collection[int]]) -> list[tuple[str, int, float | None]]:
+        """Each endpoint that ever was: how many wait for it, and since when the oldest does (Unix s); but
+        for what is `owed`: it has that, and the disk does not know it."""
+        rows = self._db.execute(_BACKLOGS).fetchall()
+        return [
+            (name, *self._backlog(name, owed[name])) if name in owed else (name, *row) for name, *row in rows
+        ]
+
+    def _backlog(self, endpoint: str, owed: Collection[int]) -> tuple[int, float | None]:
+        row = self._db.execute(_BACKLOG, (endpoint, json.dumps(list(owed)))).fetchone()
+        return row[0], row[1]
 
     @property
     def size(self) -> int:
         """Bytes in use. The file may be longer: what is free in it is used again."""
         pages = int(self._one("PRAGMA page_count")) - int(self._one("PRAGMA freelist_count"))
         return pages * int(self._one("PRAGMA page_size"))
+
+    @property
+    def length(self) -> int:
+        """Bytes of the file, once the log is copied into it."""
+        return int(self._one("PRAGMA page_count")) * int(self._one("PRAGMA page_size"))
+
+    def shorten(self, size: int) -> None:
+        """Cut the file by `size` bytes, or by what is free in it."""
+        for _ in range(-(-size // int(self._one("PRAGMA page_size")))):
+            self._db.execute("PRAGMA incremental_vacuum(1)")  # of more, sqlite3 makes the first step alone
 
     def trim(self, most: int) -> int:
         """Keep to `most` bytes: delivered events go first, then the oldest. How many of these waited."""

@@ -15,6 +15,7 @@ from typing import Any, Literal
 import structlog
 
 from bridge.outboxfile import OutboxFile
+from bridge.outboxroom import FLOOR, Room
 
 _log = structlog.get_logger()
 
@@ -25,6 +26,8 @@ _SOON_S = 0.05
 _REOPEN_S = 1.0
 _FULL_S = 60.0
 """For so long after an event had to go unsent the outbox says that it is full."""
+_KEPT_OF_FULL = 0.94
+"""Of what is in use when the disk is full, in spite of what it said of its room."""
 _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _DAY_S = 86_400.0
 
@@ -86,8 +89,11 @@ class OutboxWriter:
         *,
         unix: Callable[[], float],
         clock: Callable[[], float] = time.monotonic,
+        room: Room | None = None,
     ) -> None:
         self._path = path
+        self._room = room or Room(path)
+        self._keep_at = float("-inf")
         self._settings = settings
         self._counters = counters
         self._unix = unix
@@ -103,14 +109,24 @@ class OutboxWriter:
     def degraded(self) -> str:
         """Why not all is well; "" if it is. For any thread."""
         full = "outbox full: the oldest of what waits is dropped"
-        return self._reason or (full if self._clock() < self._full_until else "")
+        reasons = (
+            self._reason,
+            full if self._clock() < self._full_until else "",
+            f"disk full: make room in {self._path.parent}" if self._room.short and not self._reason else "",
+        )
+        return "; ".join(filter(None, reasons))
 
     @property
     def due_s(self) -> float:
         """In how many seconds there is something to do, though nothing be asked."""
-        if self._owed or self._file is None:
+        if self._owed or self._file is None or self._room.short:
             return _REOPEN_S
         return min(max(self._house_at - self._clock(), _SOON_S), _HOUSE_S)
+
+    @property
+    def owing(self) -> Sequence[str]:
+        """Endpoints that have what the disk could not yet be told."""
+        return list(self._owed)
 
     def owed(self, endpoint: str) -> frozenset[int]:
         """What an endpoint has, and the disk could not yet be told."""
@@ -124,11 +140,21 @@ class OutboxWriter:
                 self._owed.setdefault(endpoint, set()).update(seqs)
         reads = [job for job in jobs if not job.writes]
         writes = [job for job in jobs if job.writes]
-        # The second time is for a damaged file, in whose place there is a new one now.
-        if (writes or self._owed or self._clock() >= self._house_at) and not self._commit(writes):
-            self._commit(writes)
+        # The second time is for a full disk that has room now, and for a damaged file, in whose place there
+        # is a new one.
+        if (writes or self._owed or self._clock() >= self._house_at) and not self._commit(writes, again=True):
+            self._commit(writes, again=False)
         for job in reads:
             self._read(job)
+        self._keep_room()
+
+    def _keep_room(self) -> None:
+        if self._file is not None and not self._reason and self._clock() >= self._keep_at:
+            was = self._room.short
+            self._room.keep()
+            self._keep_at = self._clock() + (_REOPEN_S if self._room.short else _HOUSE_S)
+            if was and not self._room.short:
+                _log.info("disk has room again", folder=str(self._path.parent))
 
     def close(self) -> None:
         """Nothing follows."""
@@ -137,21 +163,22 @@ class OutboxWriter:
                 self._file.close()
             self._file = None
 
-    def _commit(self, jobs: Sequence[Job]) -> bool:
-        """Whether it is of no use to try the same again at once."""
+    def _commit(self, jobs: Sequence[Job], *, again: bool) -> bool:
+        """Whether it is of no use to try the same `again` at once."""
         file = self._opened()
         if file is None:
             return True
         try:
             file.begin()
+            self._pay(file)
             answers = [job.work(file) for job in jobs]
-            for endpoint, seqs in self._owed.items():
-                file.done(endpoint, seqs)
-            full = file.trim(int(self._settings.max_mb * 1_000_000))
+            full = file.trim(self._room.most(int(self._settings.max_mb * 1_000_000)))
             old = self._expire(file)
             file.commit()
         except Exception as error:
             file.rollback()
+            if again and self._made_room(file, error):
+                return False
             self._trouble(error)
             return self._file is not None
         for job, answer in zip(jobs, answers, strict=True):
@@ -161,6 +188,45 @@ class OutboxWriter:
         if self._reason:
             _log.info("outbox written again", errors=self._counters.errors)
             self._reason = ""
+        self._catch_up(file)
+        return True
+
+    def _catch_up(self, file: OutboxFile) -> None:
+        """Let the file have its length while the disk has room for that; find out in time that it has not."""
+        try:
+            if self._room.behind:
+                file.checkpoint()
+        except sqlite3.Error as error:
+            self._made_room(file, error)
+
+    def _pay(self, file: OutboxFile) -> None:
+        for endpoint, seqs in self._owed.items():
+            file.done(endpoint, seqs)
+
+    def _made_room(self, file: OutboxFile, error: Exception) -> bool:
+        """Whether it was the disk that is full, and now there is room for more: the reserve's for the log to
+        be copied, then the log's for what the file shall be rid of."""
+        if not self._room.lacks(error):
+            return False
+        self._counters.errors += 1
+        if not self._room.short:
+            _log.error("disk full: the outbox deletes, oldest first", folder=str(self._path.parent))
+        self._room.give()
+        self._keep_at = self._clock() + _REOPEN_S
+        try:
+            lacking = 0 if _copied(file) else self._room.lacking(file.length)
+            file.begin()
+            self._pay(file)
+            most = min(int(file.size * _KEPT_OF_FULL), file.length - lacking)
+            waited = file.trim(max(most, FLOOR))
+            file.shorten(lacking)
+            file.commit()
+        except sqlite3.Error:
+            file.rollback()
+            return False
+        self._owed.clear()
+        self._dropped(waited, 0)
+        _copied(file)
         return True
 
     def _read(self, job: Job) -> None:
@@ -235,6 +301,14 @@ class OutboxWriter:
         self._reopen_at = float("-inf")
         _log.error("outbox damaged; a new one is begun", kept=str(aside))
         return True
+
+
+def _copied(file: OutboxFile) -> bool:
+    try:
+        file.checkpoint()
+    except sqlite3.Error:
+        return False
+    return True
 
 
 def _locked(code: int | None) -> bool:
