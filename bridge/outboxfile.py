@@ -8,7 +8,7 @@ import json
 import os
 import sqlite3
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from itertools import islice
@@ -53,7 +53,8 @@ SELECT name, number_waiting, (SELECT at FROM events WHERE seq = oldest) FROM (
 _BACKLOG = """
 SELECT number_waiting, (SELECT at FROM events WHERE seq = oldest) FROM (
     SELECT COUNT(seq) AS number_waiting, MIN(seq) AS oldest FROM waiting
-    WHERE endpoint = (SELECT number FROM endpoints WHERE name = ?) AND seq NOT IN (SELECT value FROM json_each(?)))
+    WHERE endpoint = (SELECT number FROM endpoints WHERE name = ?)
+    AND seq NOT IN (SELECT value FROM json_each(?)))
 """
 _WAITED = """
 SELECT COUNT(DISTINCT seq) FROM waiting WHERE endpoint IN (SELECT number FROM endpoints)
@@ -177,6 +178,17 @@ class OutboxFile:
             if not names:
                 self._db.execute("INSERT INTO delivered VALUES (?)", (written.lastrowid,))
         return got
+
+    def restore(self, row: Sequence[object], endpoints: Collection[str]) -> None:
+        """Put back an event of a damaged file (seq, id, call, type, at, body), for these to have."""
+        statement = "INSERT INTO events (seq, id, call, type, at, body) VALUES (?, ?, ?, ?, ?, ?)"
+        if self._db.execute(f"{statement} ON CONFLICT DO NOTHING", tuple(row)).rowcount == 1:
+            waits = ((self._number(name), row[0], row[2]) for name in endpoints)
+            self._db.executemany("INSERT INTO waiting VALUES (?, ?, ?)", waits)
+
+    def know(self, rules: Iterable[tuple[str, str, float]]) -> None:
+        """Rules of calls, as another file had them."""
+        self._db.executemany("INSERT OR IGNORE INTO calls VALUES (?, ?, ?)", rules)
 
     def _number(self, name: str) -> int:
         number = self._numbers.get(name)

@@ -1,4 +1,4 @@
-"""Room on the disk for the outbox: how much it may use of it, and a reserve that is given up when there is none.
+"""Room on the disk for the outbox: how much of it may be used, and a reserve to be given up when it is full.
 
 Files and numbers only; what is deleted for it, and when, is `bridge.outboxwriter`'s.
 """

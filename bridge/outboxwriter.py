@@ -7,7 +7,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -16,6 +16,7 @@ import structlog
 
 from bridge.outboxfile import OutboxFile
 from bridge.outboxroom import FLOOR, Room
+from bridge.outboxsalvage import Damaged, Findings, aside, kept, remove
 
 _log = structlog.get_logger()
 
@@ -28,6 +29,8 @@ _FULL_S = 60.0
 """For so long after an event had to go unsent the outbox says that it is full."""
 _KEPT_OF_FULL = 0.94
 """Of what is in use when the disk is full, in spite of what it said of its room."""
+_SALVAGE_S = 3.0
+"""The longest that a damaged file holds up what follows."""
 _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _DAY_S = 86_400.0
 
@@ -64,6 +67,10 @@ class OutboxCounters:
     """Commits and reads that failed."""
     moved_aside: int = 0
     """Files that were damaged."""
+    salvaged: int = 0
+    """Events that waited in them, and wait again."""
+    lost_damaged: int = 0
+    """Events that waited in them and cannot be read, as far as that is known."""
 
 
 @dataclass(slots=True)
@@ -94,6 +101,9 @@ class OutboxWriter:
         self._path = path
         self._room = room or Room(path)
         self._keep_at = float("-inf")
+        self._aside: Path | None = None
+        self._look_at = float("-inf")
+        self._kept = ""
         self._settings = settings
         self._counters = counters
         self._unix = unix
@@ -112,6 +122,7 @@ class OutboxWriter:
         reasons = (
             self._reason,
             full if self._clock() < self._full_until else "",
+            self._kept,
             f"disk full: make room in {self._path.parent}" if self._room.short and not self._reason else "",
         )
         return "; ".join(filter(None, reasons))
@@ -147,6 +158,16 @@ class OutboxWriter:
         for job in reads:
             self._read(job)
         self._keep_room()
+        self._look_aside()
+
+    def _look_aside(self) -> None:
+        """Damaged files are told of until a person took them away."""
+        if self._clock() < self._look_at:
+            return
+        self._look_at = self._clock() + _REOPEN_S
+        names = ", ".join(file.name for file in kept(self._path))
+        told = "holds events that were not delivered: see docs/outbox.md, then move it away or delete it"
+        self._kept = f"{names} {told}" if names else ""
 
     def _keep_room(self) -> None:
         if self._file is not None and not self._reason and self._clock() >= self._keep_at:
@@ -230,12 +251,16 @@ class OutboxWriter:
         return True
 
     def _read(self, job: Job) -> None:
-        file = self._opened()
-        if file is not None:
+        for _ in range(2):  # once more where a damaged file was moved aside
+            file = self._opened()
+            if file is None:
+                return
             try:
                 job.answer = job.work(file)
             except Exception as error:
-                self._trouble(error)
+                if self._trouble(error):
+                    continue
+            return
 
     def _expire(self, file: OutboxFile) -> int:
         if self._clock() < self._house_at:
@@ -262,6 +287,7 @@ class OutboxWriter:
                 try:
                     self._path.parent.mkdir(parents=True, exist_ok=True)
                     self._file = OutboxFile(self._path, self._settings.sync)
+                    self._salvage(self._file)
                     break
                 except (OSError, sqlite3.Error) as error:
                     self._reopen_at = self._clock() + _REOPEN_S
@@ -284,23 +310,57 @@ class OutboxWriter:
         return False
 
     def _move_aside(self) -> bool:
-        """A damaged file makes room for a new one, and is kept for a person: the newest of such alone."""
+        """A damaged file makes room for a new one, and is kept until that has what waits."""
         self.close()
         self._counters.moved_aside += 1
-        aside = self._path.with_name(f"{self._path.name}.damaged")
+        damaged = aside(self._path)
         try:
             for suffix in ("-wal", ""):
                 part = self._path.with_name(self._path.name + suffix)
                 if part.exists():
-                    os.replace(part, aside.with_name(aside.name + suffix))  # noqa: PTH105
+                    os.replace(part, damaged.with_name(damaged.name + suffix))  # noqa: PTH105
         except OSError as error:
             self._reason = f"outbox damaged, and not to be moved aside: {_text(error)}"
             _log.error("outbox damaged", reason=self._reason)
             return False
-        self._owed.clear()
         self._reopen_at = float("-inf")
-        _log.error("outbox damaged; a new one is begun", kept=str(aside))
+        self._look_at = float("-inf")
+        self._aside = damaged
+        _log.error("outbox damaged; a new one is begun", kept=str(damaged))
         return True
+
+    def _salvage(self, file: OutboxFile) -> None:
+        """Take over what waits in the file that was moved aside: once, in one commit, and not for long."""
+        damaged, self._aside = self._aside, None
+        if damaged is None:
+            return
+        found = Findings()
+        try:
+            with closing(Damaged(damaged, found)) as rows:
+                file.begin()
+                self._take_over(file, rows, found)
+                file.commit()
+        except sqlite3.Error as error:
+            file.rollback()
+            found.saved, found.complete = 0, False
+            _log.error("damaged outbox not to be read", kept=str(damaged), reason=_text(error))
+        self._counters.salvaged += found.saved
+        self._counters.lost_damaged += found.lost
+        if found.complete:
+            remove(damaged)
+        if found.saved or found.lost:
+            left = "" if found.complete else str(damaged)
+            _log.warning("damaged outbox salvaged", events=found.saved, lost=found.lost, kept=left)
+
+    def _take_over(self, file: OutboxFile, rows: Damaged, found: Findings) -> None:
+        ends, most = self._clock() + _SALVAGE_S, self._room.most(int(self._settings.max_mb * 1_000_000))
+        file.know(rows.rules())
+        for one in rows.waiting(lambda: self._clock() > ends):
+            if found.saved % 100 == 0 and file.size > most * 0.9:
+                found.complete = False
+                return
+            file.restore(one.row, one.endpoints)
+            found.saved += 1
 
 
 def _copied(file: OutboxFile) -> bool:

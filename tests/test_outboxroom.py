@@ -1,4 +1,4 @@
-"""bridge/outboxroom.py and what is made of it: a disk that is full costs the oldest, and heals without a restart."""
+"""bridge/outboxroom.py and what is made of it: a full disk costs the oldest, and heals without a restart."""
 
 import errno
 import os
