@@ -7,7 +7,7 @@ Blocking, and it writes nowhere: who stores what is found is `bridge.outboxwrite
 import json
 import re
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import Any
 _PATIENCE = 20_000
 """So many places one after the other that cannot be read are the end of what can."""
 _WAITING = "SELECT seq FROM waiting WHERE endpoint = ? AND seq > ? ORDER BY seq"
+_UNDELIVERED = "SELECT seq FROM events WHERE NOT EXISTS (SELECT 1 FROM delivered d WHERE d.seq = events.seq)"
 _EVENT = "SELECT seq, id, call, type, at, body FROM events WHERE seq = ?"
 
 
@@ -95,6 +96,8 @@ class Damaged:
         for number, name in self._names.items():
             for seq in self._seqs(number, late):
                 waits.setdefault(seq, []).append(name)
+        if not self._findings.complete:
+            self._findings.lost += self._without(waits)
         for seq in sorted(waits):
             if late():
                 self._findings.complete = False
@@ -105,6 +108,14 @@ class Damaged:
                 self._findings.complete = False
             else:
                 yield Salvaged(row, tuple(waits[seq]))
+
+    def _without(self, waits: Collection[int]) -> int:
+        """Events that wait, nobody knows any more for whom, as far as they can be read."""
+        lost = 0
+        with suppress(sqlite3.Error):
+            for (seq,) in self._db.execute(_UNDELIVERED):
+                lost += seq not in waits
+        return lost
 
     def _seqs(self, endpoint: int, late: Callable[[], bool]) -> Iterator[int]:
         """What waits for one, without what lies on pages that cannot be read."""
