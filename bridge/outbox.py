@@ -17,8 +17,9 @@ from typing import Any
 
 import structlog
 
+from bridge.outboxcounters import OutboxCounters
 from bridge.outboxfile import NewEvent, OutboxFile, Rules
-from bridge.outboxwriter import Job, OutboxCounters, OutboxSettings, OutboxWriter
+from bridge.outboxwriter import Job, OutboxSettings, OutboxWriter
 from bridge.stored import Stored
 from bridge.types import CallId, Event
 from bridge.wire.eventjson import clean, encoded
@@ -170,12 +171,15 @@ class Outbox:
 
     async def counts(self) -> dict[str, Backlog]:
         """What waits, by endpoint: all of `endpoints`, and those of former days for which something waits."""
-        rows: list[tuple[str, int, float | None]] = await self._ask(Job(OutboxFile.backlogs, []))
+        rows: list[tuple[str, int, float | None]] = await self._ask(Job(self._backlogs, []))
         found = {name: Backlog(0, None, self._errors.get(name, "")) for name in self._rules}
         for name, number, since in rows:
             if number or name in found:
                 found[name] = Backlog(number, since, self._errors.get(name, ""))
         return found
+
+    def _backlogs(self, file: OutboxFile) -> list[tuple[str, int, float | None]]:
+        return file.backlogs({name: self._writer.owed(name) for name in self._writer.owing})
 
     async def since(self, event_id: str, most: int) -> list[Stored] | None:
         """What was added after an event, delivered or not, the oldest first; None if it is not known."""

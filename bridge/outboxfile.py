@@ -8,7 +8,7 @@ import json
 import os
 import sqlite3
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -17,6 +17,7 @@ from typing import Literal
 
 from bridge.outboxage import OutboxAge
 from bridge.outboxclaim import APPLICATION_ID, claim
+from bridge.outboxroom import LOG_LIMIT
 from bridge.stored import Stored
 from bridge.wire.eventjson import fingerprint, renamed
 
@@ -25,6 +26,8 @@ _CHUNK = 32
 _LOOKED_AT = 2000
 _SPARED = 0.98
 """What is kept of a full outbox, so that not every commit has to make room."""
+_LOG_PAGES = 400
+"""After so many the log is copied into the file, for which `outboxroom.BALLAST` must be enough."""
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS events (
     seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, call TEXT NOT NULL, type TEXT NOT NULL,
@@ -54,6 +57,12 @@ _BACKLOGS = """
 SELECT name, number_waiting, (SELECT at FROM events WHERE seq = oldest) FROM (
     SELECT n.name AS name, COUNT(w.seq) AS number_waiting, MIN(w.seq) AS oldest
     FROM endpoints n LEFT JOIN waiting w ON w.endpoint = n.number GROUP BY n.number)
+"""
+_BACKLOG = """
+SELECT number_waiting, (SELECT at FROM events WHERE seq = oldest) FROM (
+    SELECT COUNT(seq) AS number_waiting, MIN(seq) AS oldest FROM waiting
+    WHERE endpoint = (SELECT number FROM endpoints WHERE name = ?)
+    AND seq NOT IN (SELECT value FROM json_each(?)))
 """
 _WAITED = """
 SELECT COUNT(DISTINCT seq) FROM waiting WHERE endpoint IN (SELECT number FROM endpoints)
@@ -111,13 +120,16 @@ class OutboxFile:
 
     def _begin(self, sync: str, *, check: bool) -> None:
         # Exclusive: no file for shared memory, and a second bridge is told instead of sending all twice.
-        self._db.execute("PRAGMA locking_mode=EXCLUSIVE")
+        # Before the WAL: a file that is killed before its first checkpoint is to be known as ours, too; what
+        # says how it is to shrink comes before its first page.
+        for pragma in ("auto_vacuum=INCREMENTAL", "locking_mode=EXCLUSIVE"):
+            self._db.execute(f"PRAGMA {pragma}")
         if self._one("PRAGMA application_id") != APPLICATION_ID:
-            # Before the WAL: a file that is killed before its first checkpoint is to be known as ours too.
             self._db.execute(f"PRAGMA application_id={APPLICATION_ID}")
         for pragma in ("journal_mode=WAL", f"synchronous={sync}"):
             self._db.execute(f"PRAGMA {pragma}")
-        self._db.execute("PRAGMA journal_size_limit=16777216")
+        self._db.execute(f"PRAGMA journal_size_limit={LOG_LIMIT}")
+        self._db.execute(f"PRAGMA wal_autocheckpoint={_LOG_PAGES}")
         self._db.execute("PRAGMA temp_store=MEMORY")
         self._db.execute("PRAGMA secure_delete=ON")  # an erased transcript is not to be read in the file
         if check and self._one("PRAGMA quick_check(1)") != "ok":
@@ -156,6 +168,10 @@ class OutboxFile:
         with suppress(sqlite3.Error):
             if self._db.in_transaction:
                 self._db.rollback()
+
+    def checkpoint(self) -> None:
+        """Copy the log into the file: its room is written to again, and the file has its full length."""
+        self._db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
 
     def close(self) -> None:
         self._db.close()
@@ -219,6 +235,18 @@ class OutboxFile:
             row,
         )
         return written.lastrowid if written.rowcount == 1 else None
+
+    def restore(self, row: Sequence[object], endpoints: Collection[str]) -> None:
+        """Put back an event of a damaged file (seq, id, call, type, at, body), for these to have."""
+        statement = "INSERT INTO events (seq, id, call, type, at, body, age) VALUES (?, ?, ?, ?, ?, ?, ?)"
+        if self._db.execute(f"{statement} ON CONFLICT DO NOTHING", (*row, self._age.now_s)).rowcount == 1:
+            waits = ((self._number(name), row[0], row[2]) for name in endpoints)
+            self._db.executemany("INSERT INTO waiting VALUES (?, ?, ?)", waits)
+
+    def know(self, rules: Iterable[tuple[str, str]]) -> None:
+        """Rules of calls, as another file had them."""
+        rows = ((call, rule, self._age.now_s) for call, rule in rules)
+        self._db.executemany("INSERT OR IGNORE INTO calls VALUES (?, ?, ?)", rows)
 
     def _number(self, name: str) -> int:
         number = self._numbers.get(name)
@@ -307,15 +335,33 @@ class OutboxFile:
         )
         return [Stored(*row) for row in rows]
 
-    def backlogs(self) -> list[tuple[str, int, float | None]]:
-        """Each endpoint that ever was: how many wait for it, and since when the oldest does (Unix s)."""
-        return self._db.execute(_BACKLOGS).fetchall()
+    def backlogs(self, owed: Mapping[str, Collection[int]]) -> list[tuple[str, int, float | None]]:
+        """Each endpoint that ever was: how many wait for it, and since when the oldest does (Unix s); but
+        for what is `owed`: it has that, and the disk does not know it."""
+        rows = self._db.execute(_BACKLOGS).fetchall()
+        return [
+            (name, *self._backlog(name, owed[name])) if name in owed else (name, *row) for name, *row in rows
+        ]
+
+    def _backlog(self, endpoint: str, owed: Collection[int]) -> tuple[int, float | None]:
+        row = self._db.execute(_BACKLOG, (endpoint, json.dumps(list(owed)))).fetchone()
+        return row[0], row[1]
 
     @property
     def size(self) -> int:
         """Bytes in use. The file may be longer: what is free in it is used again."""
         pages = int(self._one("PRAGMA page_count")) - int(self._one("PRAGMA freelist_count"))
         return pages * int(self._one("PRAGMA page_size"))
+
+    @property
+    def length(self) -> int:
+        """Bytes of the file, once the log is copied into it."""
+        return int(self._one("PRAGMA page_count")) * int(self._one("PRAGMA page_size"))
+
+    def shorten(self, size: int) -> None:
+        """Cut the file by `size` bytes, or by what is free in it."""
+        for _ in range(-(-size // int(self._one("PRAGMA page_size")))):
+            self._db.execute("PRAGMA incremental_vacuum(1)")  # of more, sqlite3 makes the first step alone
 
     def trim(self, most: int) -> int:
         """Keep to `most` bytes: delivered events go first, then the oldest. How many of these waited."""

@@ -3,7 +3,6 @@
 Blocking, without a loop and without a queue: those are `bridge.outbox`'s. No disk makes anything here raise.
 """
 
-import os
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
@@ -14,8 +13,11 @@ from typing import Any, Literal
 
 import structlog
 
+from bridge.outboxaside import Aside
 from bridge.outboxclaim import misplaced
+from bridge.outboxcounters import OutboxCounters
 from bridge.outboxfile import OutboxFile
+from bridge.outboxroom import FLOOR, Room
 
 _log = structlog.get_logger()
 
@@ -26,6 +28,8 @@ _SOON_S = 0.05
 _REOPEN_S = 1.0
 _FULL_S = 60.0
 """For so long after an event had to go unsent the outbox says that it is full."""
+_KEPT_OF_FULL = 0.94
+"""Of what is in use when the disk is full, in spite of what it said of its room."""
 _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _DAY_S = 86_400.0
 
@@ -42,30 +46,6 @@ class OutboxSettings:
     """normal: a kill of the process costs nothing, a power cut the last moments; full: neither does."""
     keep_delivered: bool = True
     """For who comes back to the feed; else an event is erased as soon as every endpoint has it."""
-
-
-@dataclass(slots=True)
-class OutboxCounters:
-    """Everything since the start of the process."""
-
-    written: int = 0
-    """Events that were committed (or were there already)."""
-    delivered: int = 0
-    """Of all endpoints together."""
-    given_up: int = 0
-    """Taken from an endpoint by `drop`."""
-    dropped_full: int = 0
-    """Events that waited and went for `max_mb`."""
-    dropped_old: int = 0
-    """Events that waited and went after `keep_days`."""
-    unwritable: int = 0
-    """Events that cannot be stored, whatever the disk says: a fault of ours."""
-    renamed: int = 0
-    """Events that came with the id of another one, and were stored under one of their own."""
-    errors: int = 0
-    """Commits and reads that failed."""
-    moved_aside: int = 0
-    """Files that were damaged."""
 
 
 @dataclass(slots=True)
@@ -91,8 +71,12 @@ class OutboxWriter:
         *,
         unix: Callable[[], float],
         clock: Callable[[], float] = time.monotonic,
+        room: Room | None = None,
     ) -> None:
         self._path = path
+        self._room = room or Room(path)
+        self._keep_at = float("-inf")
+        self._aside = Aside(path, counters, clock)
         self._settings = settings
         self._counters = counters
         self._unix = unix
@@ -113,18 +97,34 @@ class OutboxWriter:
     def degraded(self) -> str:
         """Why not all is well; "" if it is. For any thread."""
         full = "outbox full: the oldest of what waits is dropped"
-        return self._reason or (full if self._clock() < self._full_until else "")
+        reasons = (
+            self._reason,
+            full if self._clock() < self._full_until else "",
+            self._aside.told,
+            f"disk full: make room in {self._path.parent}" if self._room.short and not self._reason else "",
+        )
+        return "; ".join(filter(None, reasons))
 
     @property
     def due_s(self) -> float:
         """In how many seconds there is something to do, though nothing be asked."""
-        if self._owed or self._file is None:
+        if self._owed or self._file is None or self._room.short:
             return _REOPEN_S
         return min(max(self._house_at - self._clock(), _SOON_S), _HOUSE_S)
+
+    @property
+    def owing(self) -> Sequence[str]:
+        """Endpoints that have what the disk could not yet be told."""
+        return list(self._owed)
 
     def owed(self, endpoint: str) -> frozenset[int]:
         """What an endpoint has, and the disk could not yet be told."""
         return frozenset(self._owed.get(endpoint, ()))
+
+    @property
+    def _most(self) -> int:
+        """Bytes that the file may have now."""
+        return self._room.most(int(self._settings.max_mb * 1_000_000))
 
     def serve(self, jobs: Sequence[Job]) -> None:
         """Do them all, those that write in one commit and before those that read."""
@@ -134,11 +134,22 @@ class OutboxWriter:
                 self._owed.setdefault(endpoint, set()).update(seqs)
         reads = [job for job in jobs if not job.writes]
         writes = [job for job in jobs if job.writes]
-        # The second time is for a damaged file, in whose place there is a new one now.
-        if (writes or self._owed or self._clock() >= self._house_at) and not self._commit(writes):
-            self._commit(writes)
+        # The second time is for a full disk that has room now, and for a damaged file, in whose place there
+        # is a new one.
+        if (writes or self._owed or self._clock() >= self._house_at) and not self._commit(writes, again=True):
+            self._commit(writes, again=False)
         for job in reads:
             self._read(job)
+        self._keep_room()
+        self._aside.look()
+
+    def _keep_room(self) -> None:
+        if self._file is not None and not self._reason and self._clock() >= self._keep_at:
+            was = self._room.short
+            self._room.keep()
+            self._keep_at = self._clock() + (_REOPEN_S if self._room.short else _HOUSE_S)
+            if was and not self._room.short:
+                _log.info("disk has room again", folder=str(self._path.parent))
 
     def close(self) -> None:
         """Nothing follows."""
@@ -147,22 +158,23 @@ class OutboxWriter:
                 self._file.close()
             self._file = None
 
-    def _commit(self, jobs: Sequence[Job]) -> bool:
-        """Whether it is of no use to try the same again at once."""
+    def _commit(self, jobs: Sequence[Job], *, again: bool) -> bool:
+        """Whether it is of no use to try the same `again` at once."""
         file, due = self._opened(), self._clock() >= self._house_at
         if file is None:
             return True
         try:
             file.begin()
             file.tick(self._unix(), self._clock())
+            self._pay(file)
             answers = [job.work(file) for job in jobs]
-            for endpoint, seqs in self._owed.items():
-                file.done(endpoint, seqs)
-            full = file.trim(int(self._settings.max_mb * 1_000_000))
+            full = file.trim(self._most)
             old = self._expire(file)
             file.commit()
         except Exception as error:
             file.rollback()
+            if again and self._made_room(file, error):
+                return False
             self._trouble(error)
             return self._file is not None
         for job, answer in zip(jobs, answers, strict=True):
@@ -176,6 +188,45 @@ class OutboxWriter:
         if self._reason:
             _log.info("outbox written again", errors=self._counters.errors)
             self._reason = ""
+        self._catch_up(file)
+        return True
+
+    def _catch_up(self, file: OutboxFile) -> None:
+        """Let the file have its length while the disk has room for that; find out in time that it has not."""
+        try:
+            if self._room.behind:
+                file.checkpoint()
+        except sqlite3.Error as error:
+            self._made_room(file, error)
+
+    def _pay(self, file: OutboxFile) -> None:
+        for endpoint, seqs in self._owed.items():
+            file.done(endpoint, seqs)
+
+    def _made_room(self, file: OutboxFile, error: Exception) -> bool:
+        """Whether it was the disk that is full, and now there is room for more: the reserve's for the log to
+        be copied, then the log's for what the file shall be rid of."""
+        if not self._room.lacks(error):
+            return False
+        self._counters.errors += 1
+        if not self._room.short:
+            _log.error("disk full: the outbox deletes, oldest first", folder=str(self._path.parent))
+        self._room.give()
+        self._keep_at = self._clock() + _REOPEN_S
+        try:
+            lacking = 0 if _copied(file) else self._room.lacking(file.length)
+            file.begin()
+            self._pay(file)
+            most = min(int(file.size * _KEPT_OF_FULL), file.length - lacking)
+            waited = file.trim(max(most, FLOOR))
+            file.shorten(lacking)
+            file.commit()
+        except sqlite3.Error:
+            file.rollback()
+            return False
+        self._owed.clear()
+        self._dropped(waited, 0)
+        _copied(file)
         return True
 
     def _count(self, file: OutboxFile) -> None:
@@ -186,12 +237,16 @@ class OutboxWriter:
             _log.error("events came with the ids of others; stored under new ones", events=file.renamed)
 
     def _read(self, job: Job) -> None:
-        file = self._opened()
-        if file is not None:
+        for _ in range(2):  # once more where a damaged file was moved aside
+            file = self._opened()
+            if file is None:
+                return
             try:
                 job.answer = job.work(file)
             except Exception as error:
-                self._trouble(error)
+                if self._trouble(error):
+                    continue
+            return
 
     def _expire(self, file: OutboxFile) -> int:
         if self._clock() < self._house_at:
@@ -221,6 +276,7 @@ class OutboxWriter:
                         self._path, self._settings.sync, keep=self._settings.keep_delivered
                     )
                     self._had = True
+                    self._aside.salvage(self._file, self._most)
                     break
                 except (OSError, sqlite3.Error) as error:
                     self._reopen_at = self._clock() + _REOPEN_S
@@ -245,23 +301,22 @@ class OutboxWriter:
         return False
 
     def _move_aside(self) -> bool:
-        """A damaged file makes room for a new one, and is kept for a person: the newest of such alone."""
+        """Whether a damaged file made room for a new one."""
         self.close()
         self._counters.moved_aside += 1
-        aside = self._path.with_name(f"{self._path.name}.damaged")
-        try:
-            for suffix in ("-wal", ""):
-                part = self._path.with_name(self._path.name + suffix)
-                if part.exists():
-                    os.replace(part, aside.with_name(aside.name + suffix))  # noqa: PTH105
-        except OSError as error:
-            self._reason = f"outbox damaged, and not to be moved aside: {_text(error)}"
-            _log.error("outbox damaged", reason=self._reason)
+        if why := self._aside.move():
+            self._reason = f"outbox damaged, and not to be moved aside: {why}"
             return False
-        self._owed.clear()
         self._reopen_at = float("-inf")
-        _log.error("outbox damaged; a new one is begun", kept=str(aside))
         return True
+
+
+def _copied(file: OutboxFile) -> bool:
+    try:
+        file.checkpoint()
+    except sqlite3.Error:
+        return False
+    return True
 
 
 def _locked(code: int | None) -> bool:

@@ -129,7 +129,7 @@ async def test_only_its_owner_may_read_it(tmp_path: Path) -> None:
         await outbox.add([event(1)])
         files = list((tmp_path / "new").iterdir())
         assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o600}
-        assert sorted(file.name for file in files) == ["o.db", "o.db-wal"]
+        assert sorted(file.name for file in files) == ["o.db", "o.db-reserve", "o.db-wal"]
 
 
 async def test_what_cannot_be_stored_is_counted_and_keeps_nothing_from_the_others(tmp_path: Path) -> None:
@@ -423,10 +423,15 @@ async def test_of_calls_that_are_left_out_only_the_rule_is_kept(tmp_path: Path) 
 # Trouble.
 
 
+def damaged_in(folder: Path) -> list[bytes]:
+    return [file.read_bytes() for file in folder.iterdir() if ".damaged" in file.name]
+
+
 async def test_a_file_of_ours_that_is_damaged_is_kept_aside_and_a_new_one_begun(tmp_path: Path) -> None:
     path = tmp_path / "o.db"
     async with opened(path) as outbox:
         await outbox.add([event(n) for n in range(100)])
+    kept = []
     for damaged in (slice(0, 60), slice(100, 4096)):
         raw = bytearray(path.read_bytes())
         raw[damaged] = os.urandom(damaged.stop - damaged.start)
@@ -437,8 +442,11 @@ async def test_a_file_of_ours_that_is_damaged_is_kept_aside_and_a_new_one_begun(
                 assert await outbox.add([event(1)])
                 assert await ids(outbox) == ["c/1"]
                 assert (outbox.misplaced, outbox.counters.moved_aside) == ("", 1)
-        assert (tmp_path / "o.db.damaged").read_bytes() == damage
-        assert [line["event"] for line in logs] == ["outbox damaged; a new one is begun"]
+                assert outbox.degraded.startswith("o.db.damaged")
+        kept.append(damage)
+        assert sorted(damaged_in(tmp_path)) == sorted(kept)
+        told = ["outbox damaged; a new one is begun", "damaged outbox not to be read"]
+        assert [line["event"] for line in logs] == told
 
 
 async def test_what_is_no_outbox_is_left_as_it_is(tmp_path: Path) -> None:
@@ -497,7 +505,7 @@ async def test_damage_that_shows_later_is_borne_too(tmp_path: Path) -> None:
             await outbox.add([event(n, text="가" * 500)])
         assert outbox.counters.moved_aside == 1
         assert (await ids(outbox))[-1] == "c/519"
-        assert outbox.degraded == ""
+        assert outbox.degraded.startswith("o.db.damaged holds")
 
 
 _HOLDER = """
@@ -549,48 +557,6 @@ async def test_a_folder_that_cannot_be_had_is_told_once(tmp_path: Path) -> None:
             assert await outbox.drop(A) == 0
             assert list(await outbox.counts()) == [A]
     assert logs == [], "it is told by who opened it"
-
-
-_BOUNDED = """
-import asyncio, resource, sys
-from pathlib import Path
-from bridge.types import Event
-from tests.outboxes import A, event, ids, killed, opened
-
-def limit(size):
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
-
-async def main():
-    async with opened(Path(sys.argv[1])) as outbox:
-        assert await outbox.add([event(n, text="x" * 500) for n in range(20)])
-        limit(200_000)
-        kept = [n for n in range(20, 2000) if await outbox.add([event(n, text="x" * 500)])]
-        refused = outbox.degraded
-        waiting = await outbox.waiting(A, 15)
-        await outbox.done(A, [one.seq for one in waiting])
-        again = {one.id for one in await outbox.waiting(A, 9999)} & {one.id for one in waiting}
-        limit(resource.RLIM_INFINITY)
-        assert await outbox.add([event(9999)])
-        print(refused, "|", len(kept), len(again), outbox.degraded, outbox.counters.moved_aside)
-        found = await ids(outbox)
-        assert found == [f"c/{n}" for n in [*range(15, 20), *kept, 9999]], found
-    async with opened(Path(sys.argv[1])) as outbox:
-        assert await ids(outbox) == found
-
-asyncio.run(main())
-"""
-
-
-def test_a_disk_that_is_full_for_a_while_costs_what_came_then_and_repeats_nothing(tmp_path: Path) -> None:
-    """A real limit on the size of files: the system writes a part of a page, and then refuses."""
-    run = [sys.executable, "-c", _BOUNDED, str(tmp_path / "o.db")]
-    done = subprocess.run(run, capture_output=True, text=True, check=False, timeout=60)
-    assert done.returncode == 0, done.stderr[-2000:]
-    refused, told = done.stdout.splitlines()[-1].split(" | ")
-    assert refused.startswith("outbox not written: ")
-    kept, again, *rest = told.split(" ")
-    assert 0 < int(kept) < 1000
-    assert (again, rest) == ("0", ["", "0"])
 
 
 _KILLED = """
