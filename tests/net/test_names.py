@@ -113,9 +113,10 @@ async def test_where_no_thread_is_to_be_had_a_look_up_fails(monkeypatch: pytest.
 
 
 def test_an_answer_after_the_loop_is_closed_is_no_matter(resolver: Resolver) -> None:
+    before = threading.enumerate()
     with asyncio.Runner() as runner:
         runner.run(given_up(Names(), "hang.example"))
-        (thread,) = (one for one in threading.enumerate() if one.name == "look-up" and one.is_alive())
+        (thread,) = (one for one in threading.enumerate() if one.name == "look-up" and one not in before)
     resolver.go.set()
     thread.join(5)
     assert not thread.is_alive()
