@@ -21,14 +21,14 @@ from redis.exceptions import RedisError
 
 from bench.hook import MADE, Got, Hook
 from bench.outcome import Advance, Outcome, percentile
-from bridge.deliveries import Deliveries
+from bridge.delivery.deliveries import Deliveries
 from bridge.emulator.codebook import SENTENCES
 from bridge.events import LegEvents
 from bridge.net.redisstream import RedisSender, RedisSettings
 from bridge.net.webhook import WebhookSender
-from bridge.outbox import Outbox, OutboxSettings
+from bridge.outbox.outbox import Outbox, OutboxSettings
+from bridge.outbox.stored import Sender
 from bridge.sinks.outbox import OutboxSink
-from bridge.stored import Sender
 from bridge.types import Event, LegId, Party, Role, Transcript, Word
 from bridge.wire.address import Reach
 from bridge.wire.webhook import MOST_IN_BATCH

@@ -17,7 +17,7 @@ from bridge.conversation import Conversation, Ending, LegSettings, SessionSettin
 from bridge.events import LegEvents
 from bridge.permit import Permit, Speech
 from bridge.ring import Ring
-from bridge.spool import LegSpool
+from bridge.spool.spool import LegSpool
 from bridge.types import Codec, Event, Frame, Gap, GapReason, LegId, Party, Transcript
 from bridge.wire.backoff import full_jitter
 from bridge.wire.gate import Audio, Gate

@@ -21,14 +21,16 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from bridge import check, daemon, explain, logs, loops
-from bridge import demo as demonstration
+from bridge import daemon, logs, loops
 from bridge import transcribe as transcription
 from bridge.admin import command as deliveries
+from bridge.checks import check
 from bridge.config import DEFAULT_CONFIG, Config, ConfigError, load, yamltree
 from bridge.config.faults import line_of
+from bridge.demo import demo as demonstration
 from bridge.emulator.knobs import turned
 from bridge.emulator.server import Emulator, Knobs
+from bridge.explain import explain
 from bridge.schema import command as schema
 from bridge.sinks.console import ConsoleSink, log_stream, terminal
 from bridge.sinks.jsonl import JsonlSink

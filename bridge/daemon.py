@@ -11,7 +11,6 @@ from contextlib import AsyncExitStack
 import structlog
 from rich.console import Console
 
-from bridge.catchup import CatchUp
 from bridge.config import Config, ConfigError
 from bridge.desk import Desks
 from bridge.groups import first_of
@@ -23,6 +22,7 @@ from bridge.opening import Outlets, check_bind, open_door, open_outlets, open_sp
 from bridge.quota import Governor
 from bridge.readiness import Readiness
 from bridge.sinks.fanout import FanOut
+from bridge.spool.catchup import CatchUp
 from bridge.switchboard import Switchboard
 from bridge.visit import receive
 from bridge.wiring import (

@@ -16,7 +16,7 @@ from bridge.call import Leg, LegReport, LegSettings
 from bridge.inlets import Inlet, Inlets, Listener, Place
 from bridge.permit import Speech
 from bridge.ring import Ring
-from bridge.spool import LegSpool, Spool
+from bridge.spool.spool import LegSpool, Spool
 from bridge.types import CallId, Codec, Event, Frame, LegId, NewLeg, Party, Transport
 from bridge.wire.door import Door, Refusal
 

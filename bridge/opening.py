@@ -16,16 +16,16 @@ from rich.console import Console
 
 from bridge.admin.opening import build_feed, open_control, open_feed
 from bridge.config import Config, ConfigError
-from bridge.deliveries import Deliveries
+from bridge.delivery.deliveries import Deliveries
+from bridge.delivery.endpoints import build_redis, build_webhooks, rules_of_redis, rules_of_webhooks
 from bridge.desk import LocalDesks
-from bridge.endpoints import build_redis, build_webhooks, rules_of_redis, rules_of_webhooks
 from bridge.inlets import Inlets
-from bridge.outbox import Outbox
+from bridge.outbox.outbox import Outbox
+from bridge.outbox.stored import Sender
 from bridge.readiness import Readiness
 from bridge.sinks.outbox import OutboxSink
 from bridge.sinks.queued import QueuedSink
-from bridge.spool import Spool
-from bridge.stored import Sender
+from bridge.spool.spool import Spool
 from bridge.wiring import build_outbox, build_sinks, build_spool
 
 

@@ -24,7 +24,7 @@ from bridge.net.ari import Ari
 from bridge.net.filestt import FileStt
 from bridge.net.freeswitch import FreeSwitch
 from bridge.net.rtzr import Rtzr, Session, Tokens, TokenSource
-from bridge.outbox import Outbox, OutboxSettings
+from bridge.outbox.outbox import Outbox, OutboxSettings
 from bridge.pbx import Pbx
 from bridge.permit import Speech
 from bridge.quota import Governor
@@ -32,7 +32,7 @@ from bridge.sinks.console import ConsoleSink
 from bridge.sinks.jsonl import JsonlSettings, JsonlSink
 from bridge.sinks.pbx import PbxSink, as_event, as_variable
 from bridge.sinks.queued import QueuedSink
-from bridge.spool import Spool, SpoolSettings
+from bridge.spool.spool import Spool, SpoolSettings
 from bridge.switchboard import Switchboard, SwitchboardSettings
 from bridge.tap import TapSettings
 from bridge.types import Event, Transport

@@ -22,7 +22,7 @@ from bridge.load import collect_seldom, watch_load
 from bridge.loops import new_loop
 from bridge.net.link import Link
 from bridge.net.rtzr import Rtzr
-from bridge.spool import Spool
+from bridge.spool.spool import Spool
 from bridge.types import Event, LegId, NewLeg
 from bridge.wire import link as wire
 from bridge.wiring import build_desks, build_rtzr, build_spool, ports_of

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from bridge.outbox import Outbox, OutboxSettings
+from bridge.outbox.outbox import Outbox, OutboxSettings
 from bridge.types import Event
 from bridge.wire.retry import RetrySettings
 

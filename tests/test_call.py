@@ -18,7 +18,7 @@ from bridge.emulator.server import Emulator, Knobs
 from bridge.net.rtzr import Rtzr, Session, Tokens
 from bridge.permit import FreePermit, Permit
 from bridge.ring import Ring
-from bridge.spool import LegSpool, Spool
+from bridge.spool.spool import LegSpool, Spool
 from bridge.types import Codec, Event, Frame, GapReason, LegId, Party, Role
 from bridge.wire import g711, rtzr
 from bridge.wire.gate import GateSettings, Mode

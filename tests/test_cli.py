@@ -18,8 +18,8 @@ import structlog
 from typer.testing import CliRunner, Result
 
 from bridge import cli, transcribe
-from bridge.demo import DemoError, Summary
-from bridge.demoscript import Utterance
+from bridge.demo.demo import DemoError, Summary
+from bridge.demo.script import Utterance
 from bridge.emulator.codebook import say
 from bridge.wire.ledger import Ledger
 
@@ -158,7 +158,7 @@ def told_summary(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     async def run(_publish: object, _pbx: object) -> Summary:
         return found
 
-    monkeypatch.setattr("bridge.demo.run", run)
+    monkeypatch.setattr("bridge.demo.demo.run", run)
 
 
 def test_demo_says_whose_text_it_is_and_what_it_measured(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -185,7 +185,7 @@ def test_a_demo_that_cannot_be_held_is_one_line(monkeypatch: pytest.MonkeyPatch)
     async def run(_publish: object, _pbx: object) -> Summary:
         raise DemoError("cannot open what the call needs")
 
-    monkeypatch.setattr("bridge.demo.run", run)
+    monkeypatch.setattr("bridge.demo.demo.run", run)
     for arguments in (["demo"], ["demo", "--json"]):
         done = call(*arguments)
         assert done.exit_code == 1

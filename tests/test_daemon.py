@@ -12,7 +12,7 @@ from bridge import daemon
 from bridge.config import Config, ConfigError
 from bridge.credentials import Secrets
 from bridge.opening import Outlets
-from bridge.outbox import Outbox, OutboxSettings
+from bridge.outbox.outbox import Outbox, OutboxSettings
 from bridge.sinks.outbox import OutboxSink
 from tests.outboxes import event, opened
 

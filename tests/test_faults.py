@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 
 from bridge.call import LegSettings
-from bridge.catchup import CatchUp
 from bridge.emulator.codebook import SENTENCES, say
 from bridge.emulator.server import Emulator, Knobs
 from bridge.net.filestt import FileStt
 from bridge.net.rtzr import Rtzr, Session, Tokens
 from bridge.quota import Governor
-from bridge.spool import Spool, SpoolSettings
+from bridge.spool.catchup import CatchUp
+from bridge.spool.spool import Spool, SpoolSettings
 from bridge.types import Codec, Event, GapReason
 from bridge.wire.channels import OnFull, QuotaSettings
 from bridge.wire.gate import Mode

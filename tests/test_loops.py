@@ -14,7 +14,7 @@ import pytest
 
 from bridge import loops
 from bridge.net.webhook import WebhookSender
-from bridge.stored import Unreachable
+from bridge.outbox.stored import Unreachable
 from bridge.wire.address import Reach
 from bridge.wire.webhook import key
 from tests.net.receiver import SECRET, receiving, stored

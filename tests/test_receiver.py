@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from bridge.net.webhook import WebhookSender
-from bridge.stored import Rejected, Stored
+from bridge.outbox.stored import Rejected, Stored
 from bridge.wire.address import Reach
 from bridge.wire.webhook import key, post
 from tests.net.receiver import OLD_SECRET, SECRET, stored

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from bridge.config import Config, ConfigError, load
-from bridge.outbox import OutboxSettings
+from bridge.outbox.outbox import OutboxSettings
 from bridge.sinks.console import ConsoleSink
 from bridge.sinks.jsonl import JsonlSink
 from bridge.wire.gate import GateSettings, Mode

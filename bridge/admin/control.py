@@ -1,7 +1,7 @@
 """The control channel: what commands and supervisors ask of the running daemon, as HTTP on a Unix socket.
 
-What a request means and how the answer is written; what is done then is `bridge.deliveries`', why the daemon
-is not ready `bridge.readiness`', what the metrics are `bridge.metrics`'.
+What a request means and how the answer is written; what is done then is `bridge.delivery.deliveries`', why
+the daemon is not ready `bridge.readiness`', what the metrics are `bridge.metrics`'.
 """
 
 import json
@@ -16,13 +16,13 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from bridge import metrics
-from bridge.deliveries import EndpointReport
+from bridge.delivery.deliveries import EndpointReport
 
 _LONGEST = 4096
 
 
 class Asked(Protocol):
-    """The part of `bridge.deliveries` that is needed."""
+    """The part of `bridge.delivery.deliveries` that is needed."""
 
     @property
     def degraded(self) -> str: ...

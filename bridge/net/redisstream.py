@@ -1,5 +1,5 @@
 """Events into Redis Streams: one stream for all, or one for each rule. A shell; what waits, and when it is
-tried again, is `bridge.outbox`'s and `bridge.delivering`'s concern.
+tried again, is `bridge.outbox`'s and `bridge.delivery.delivering`'s concern.
 
 An entry has the fields `id`, `type`, `call` and `event` (the CloudEvents JSON object). It may come twice, and
 then with the same `id`; in one stream the entries of a call are in the order of its events once repeats are
@@ -32,7 +32,7 @@ from redis.exceptions import (
     ResponseError,
 )
 
-from bridge.stored import Rejected, Stored, Unreachable
+from bridge.outbox.stored import Rejected, Stored, Unreachable
 from bridge.wire.eventjson import clean
 
 BATCH = 500
@@ -68,7 +68,7 @@ class RedisSettings:
 
 
 class RedisSender:
-    """The endpoint `redis` (`bridge.stored.Sender`). It connects when there is something to send.
+    """The endpoint `redis` (`bridge.outbox.stored.Sender`). It connects when there is something to send.
 
     Several sends may be under way at once, each on a connection of its own.
     """

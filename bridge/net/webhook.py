@@ -1,8 +1,8 @@
 """A webhook: events go to one URL, over connections to the very addresses that were judged.
 
 What is posted and what an answer means is in `bridge.wire.webhook`, who may be called in
-`bridge.wire.address`; when to try again is `bridge.delivering`'s. A secret, an event, a receiver's own words
-and what of a URL is no host never reach an exception's text.
+`bridge.wire.address`; when to try again is `bridge.delivery.delivering`'s. A secret, an event, a receiver's
+own words and what of a URL is no host never reach an exception's text.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 import httpcore
 
 from bridge.net.names import Names
-from bridge.stored import Stored, Unreachable
+from bridge.outbox.stored import Stored, Unreachable
 from bridge.wire.address import Address, Reach, literal, refusal
 from bridge.wire.webhook import MOST_IN_BATCH, BatchRefused, judge, post
 

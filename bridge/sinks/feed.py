@@ -15,8 +15,8 @@ from typing import Any, Protocol
 from uuid import uuid4
 
 from bridge import metrics
+from bridge.outbox.stored import Stored
 from bridge.sinks.queued import QueuedSink
-from bridge.stored import Stored
 from bridge.types import CallId, Event
 from bridge.wire.eventjson import encoded
 from bridge.wire.recent import Recent

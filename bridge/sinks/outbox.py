@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
 
-from bridge.outbox import Outbox
+from bridge.outbox.outbox import Outbox
 from bridge.sinks.queued import QueuedSink
 from bridge.types import Event
 

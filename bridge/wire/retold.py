@@ -1,6 +1,6 @@
 """What the rules said of each call of a log: its events once more through the very roster of the daemon.
 
-Pure. How a log is read is `eventlog`'s, what is printed `explainlog`'s. One thing is unlike the daemon: it
+Pure. How a log is read is `eventlog`'s, what is printed `explain.log`'s. One thing is unlike the daemon: it
 has to ask the PBX for the linkedid of a channel, while events go on; here the answer is there at once.
 """
 

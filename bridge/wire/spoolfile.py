@@ -1,7 +1,7 @@
 """What the spool writes on disk, as bytes and values: records of audio and marks, WAV files, jobs.
 
-Pure: who writes, when and where is in `bridge.journal` and `bridge.jobs`. A file of records may be cut at
-any byte, by a crash or a full disk: what is whole before the cut is read, the rest is not there.
+Pure: who writes, when and where is in `bridge.spool.journal` and `bridge.spool.jobs`. A file of records may
+be cut at any byte, by a crash or a full disk: what is whole before the cut is read, the rest is not there.
 """
 
 import json

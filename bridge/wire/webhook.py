@@ -14,7 +14,7 @@ from email.utils import parsedate_to_datetime
 
 from standardwebhooks import Webhook
 
-from bridge.stored import Rejected, Stored
+from bridge.outbox.stored import Rejected, Stored
 
 SINGLE = "application/cloudevents+json"
 BATCH = "application/cloudevents-batch+json"

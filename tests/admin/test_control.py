@@ -19,11 +19,11 @@ from bridge import cli
 from bridge.admin.client import NoAnswer, ask
 from bridge.admin.control import Asked, Control
 from bridge.admin.unix import unix_listener
-from bridge.deliveries import Deliveries, EndpointReport
-from bridge.delivering import Resting
-from bridge.outbox import Outbox, OutboxSettings
+from bridge.delivery.deliveries import Deliveries, EndpointReport
+from bridge.delivery.delivering import Resting
+from bridge.outbox.outbox import Outbox, OutboxSettings
+from bridge.outbox.stored import Rejected, Stored
 from bridge.serving import Serving, guarded
-from bridge.stored import Rejected, Stored
 from tests.sinks.test_feed import final
 
 CRM = EndpointReport("webhook:crm", "waiting", 12, 125, "answered 503\x1b[2J", 61.04, 1, (), 5, 6, 0)

@@ -7,7 +7,7 @@ import pytest
 from bridge.config import Config, ConfigError, load
 from bridge.config.redis import RedisStream
 from bridge.config.sinks import Jsonl
-from bridge.endpoints import build_redis, rules_of_redis
+from bridge.delivery.endpoints import build_redis, rules_of_redis
 from bridge.net.redisstream import RedisSettings
 
 OUTBOX = "{outbox: {path: /x/outbox.db}"

@@ -8,7 +8,7 @@ import pytest
 
 from bridge.config import Config, ConfigError, load
 from bridge.config.webhooks import Webhook
-from bridge.endpoints import build_webhooks, rules_of_webhooks
+from bridge.delivery.endpoints import build_webhooks, rules_of_webhooks
 from bridge.wire.address import Reach
 from tests.config.test_config import ENVIRON
 from tests.net.receiver import OLD_SECRET, SECRET, receiving, stored

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from bridge.delivering import Delivery
+from bridge.delivery.delivering import Delivery
 from bridge.net.redisstream import RedisSender, RedisSettings
-from bridge.outbox import Outbox
+from bridge.outbox.outbox import Outbox
 from bridge.wire.retry import RetrySettings
 from tests.net.test_redisstream import command, entries, unrepeated
 from tests.outboxes import event, opened, started

@@ -16,7 +16,7 @@ import pytest
 from redis.asyncio import Redis
 
 from bridge.net.redisstream import NO_RULE, RedisSender, RedisSettings
-from bridge.stored import Rejected, Stored, Unreachable
+from bridge.outbox.stored import Rejected, Stored, Unreachable
 from tests.redisserver import RedisServer
 from tests.scale import scaled
 

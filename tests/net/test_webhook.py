@@ -15,7 +15,7 @@ import httpcore
 import pytest
 
 from bridge.net.webhook import Resolve, WebhookSender
-from bridge.stored import Rejected, Sender, Stored, Unreachable
+from bridge.outbox.stored import Rejected, Sender, Stored, Unreachable
 from bridge.wire.address import Address, Reach
 from bridge.wire.webhook import BatchRefused, key
 from tests.net.receiver import (

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bridge.net.webhook import Resolve, WebhookSender
-from bridge.stored import Unreachable
+from bridge.outbox.stored import Unreachable
 from bridge.wire.address import Reach
 from bridge.wire.webhook import key
 from tests.net.receiver import SECRET

@@ -9,10 +9,10 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from bridge import events
-from bridge.catchup import late_event
 from bridge.emulator.codebook import SENTENCES
 from bridge.events import LegEvents
 from bridge.schema import shapes
+from bridge.spool.catchup import late_event
 from bridge.types import Codec, Event, Gap, GapReason, LegId, Party, Role, Transcript, Word
 from bridge.wire.cost import Cost
 from bridge.wire.filestt import Utterance

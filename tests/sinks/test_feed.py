@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from bridge.outbox import Outbox, OutboxSettings
+from bridge.outbox.outbox import Outbox, OutboxSettings
+from bridge.outbox.stored import Stored
 from bridge.sinks.feed import MISSED, FeedSink, Full, Item, Reader, Wanted
-from bridge.stored import Stored
 from bridge.types import Event
 
 ALL = Wanted()

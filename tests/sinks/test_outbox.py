@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from bridge.outbox import Outbox
+from bridge.outbox.outbox import Outbox
 from bridge.sinks import outbox as module
 from bridge.sinks.outbox import OutboxSink
 from bridge.types import Event

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from standardwebhooks import Webhook, WebhookVerificationError
 
-from bridge.stored import Rejected, Stored
+from bridge.outbox.stored import Rejected, Stored
 from bridge.wire import webhook
 from tests.net.receiver import OLD_SECRET, SECRET, stored
 

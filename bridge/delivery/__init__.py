@@ -1,0 +1,1 @@
+"""From the outbox to its endpoints: what is sent when, and what a person is told of it."""

@@ -1,0 +1,1 @@
+"""`rtzr-bridge demo`: a conversation through everything that is ours, on one machine."""

@@ -1,0 +1,236 @@
+"""The outbox: events are on the disk before they count as delivered, and wait there for each endpoint.
+
+Nobody who asks here is held up by another or gets an exception: what the disk refuses is told once and shows
+in `degraded`, and calls go on. What the thread does is in `bridge.outbox.writer`, the statements are
+`bridge.outbox.file`'s, and who sends what waits is `bridge.delivery.delivering`.
+"""
+
+import asyncio
+import queue
+import threading
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from bridge.outbox.counters import OutboxCounters
+from bridge.outbox.file import NewEvent, OutboxFile, Rules
+from bridge.outbox.stored import Stored
+from bridge.outbox.writer import Job, OutboxSettings, OutboxWriter
+from bridge.types import CallId, Event
+from bridge.wire.eventjson import clean, encoded
+
+__all__ = ["Backlog", "Outbox", "OutboxCounters", "OutboxSettings", "as_new"]
+
+_log = structlog.get_logger()
+
+_MOST_JOBS = 256
+"""In one commit."""
+
+_Asked = tuple[Job, "asyncio.Future[Any]"]
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """What waits for an endpoint."""
+
+    waiting: int
+    since: float | None
+    """Unix seconds at which the oldest of it was written; None if nothing waits."""
+    error: str
+    """How the last try to send failed; "" if it did not."""
+
+
+class Outbox:
+    """`open` it before the first event, `close` it after the last send."""
+
+    def __init__(
+        self,
+        path: Path,
+        settings: OutboxSettings,
+        *,
+        unix: Callable[[], float] = time.time,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`unix`: the wall clock, which may be set at any time; `clock`: seconds that never go back."""
+        self.settings = settings
+        self._unix = unix
+        self.counters = OutboxCounters()
+        self._writer = OutboxWriter(path, settings, self.counters, unix=unix, clock=clock)
+        self._rules: Rules = {}
+        self._left_out: frozenset[str] = frozenset()
+        self._errors: dict[str, str] = {}
+        self._news: dict[str, asyncio.Event] = {}
+        self._asked: queue.SimpleQueue[_Asked | None] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+
+    @property
+    def degraded(self) -> str:
+        """Why not all is well; "" if it is."""
+        return self._writer.degraded
+
+    @property
+    def misplaced(self) -> str:
+        """Why the file was not to be had when it was opened, where a person has to mend that; else "". To be
+        told by who opens: no log has it."""
+        return self._writer.misplaced
+
+    async def open(self) -> None:
+        """Begin; what a former process left waits as it did. Never raises: see `degraded`."""
+        loop = asyncio.get_running_loop()
+        self._thread = threading.Thread(target=self._work, args=(loop,), name="outbox", daemon=True)
+        self._thread.start()
+        await self._ask(Job(lambda _: None, None, writes=True))
+
+    async def close(self) -> None:
+        """End, once all that was asked before is done."""
+        if self._thread is not None:
+            thread, self._thread = self._thread, None
+            self._asked.put(None)
+            await asyncio.to_thread(thread.join)
+
+    def endpoints(self, names: Mapping[str, frozenset[str] | None]) -> None:
+        """Who gets what is added from now on: endpoint -> the rules it is for, None for every call's.
+
+        What waits for others stays, until it is dropped or too old.
+        """
+        self._rules = {
+            name: None if rules is None else frozenset(map(clean, rules)) for name, rules in names.items()
+        }
+
+    def leave_out(self, rules: frozenset[str]) -> None:
+        """Nothing of the calls of these rules is kept from now on, but which rule chose each: what comes of
+        it after a restart is known by that."""
+        self._left_out = frozenset(map(clean, rules))
+
+    def news(self, endpoint: str) -> asyncio.Event:
+        """Set when something was added for an endpoint; to be cleared by whoever waits for it."""
+        return self._news.setdefault(endpoint, asyncio.Event())
+
+    def note(self, endpoint: str, error: str) -> None:
+        """How the last try to send failed, "" when it did not: for `counts`."""
+        self._errors[endpoint] = error
+
+    async def add(self, events: Sequence[Event]) -> bool:
+        """Whether the events are on the disk now, in this order; if not, they may be added again.
+
+        One that cannot be stored, whatever the disk has to say, is told, counted and left out.
+        """
+        rules, left_out, at = self._rules, self._left_out, self._unix()
+
+        def write(file: OutboxFile) -> dict[str, int]:
+            news = [new for event in events if (new := self._new(event)) is not None]
+            file.unstored += len(events) - len(news)
+            return file.add(file.without(left_out, news) if left_out else news, rules, at)
+
+        got: dict[str, int] | None = await self._ask(Job(write, None, writes=True))
+        if got is None:
+            return False
+        for name, number in got.items():
+            if number:
+                self.news(name).set()
+        return True
+
+    def _new(self, event: Event) -> NewEvent | None:
+        try:
+            return as_new(event)
+        except Exception:
+            _log.exception("event is no json", type=event.type)
+            return None
+
+    async def waiting(self, endpoint: str, most: int, skip: frozenset[str] = frozenset()) -> list[Stored]:
+        """What waits for an endpoint, the oldest first, without the calls in `skip`."""
+
+        def read(file: OutboxFile) -> list[Stored]:
+            return file.waiting(endpoint, most, skip, self._writer.owed(endpoint))
+
+        found: list[Stored] = await self._ask(Job(read, []))
+        return found
+
+    async def done(self, endpoint: str, seqs: Sequence[int]) -> None:
+        """The endpoint has these: they are not given out again while this process lives, nor after it once
+        the disk took note."""
+        self.counters.delivered += len(seqs)
+        await self._ask(Job(lambda _: None, None, writes=True, delivered=(endpoint, tuple(seqs))))
+
+    async def drop(self, endpoint: str, seqs: Sequence[int] | None = None) -> int:
+        """The endpoint shall not have these (None: all that waits for it, and what nobody else waits for is
+        erased). How many."""
+        if seqs is None:
+            job = Job(lambda file: file.drop(endpoint), 0, writes=True)
+            dropped: int = await self._ask(job)
+        else:
+            dropped = len(seqs)
+            await self._ask(Job(lambda _: None, None, writes=True, delivered=(endpoint, tuple(seqs))))
+        self.counters.given_up += dropped
+        return dropped
+
+    async def counts(self) -> dict[str, Backlog]:
+        """What waits, by endpoint: all of `endpoints`, and those of former days for which something waits."""
+        rows: list[tuple[str, int, float | None]] = await self._ask(Job(self._backlogs, []))
+        found = {name: Backlog(0, None, self._errors.get(name, "")) for name in self._rules}
+        for name, number, since in rows:
+            if number or name in found:
+                found[name] = Backlog(number, since, self._errors.get(name, ""))
+        return found
+
+    def _backlogs(self, file: OutboxFile) -> list[tuple[str, int, float | None]]:
+        return file.backlogs({name: self._writer.owed(name) for name in self._writer.owing})
+
+    async def since(self, event_id: str, most: int) -> list[Stored] | None:
+        """What was added after an event, delivered or not, the oldest first; None if it is not known."""
+        found: list[Stored] | None = await self._ask(Job(lambda file: file.since(event_id, most), None))
+        return found
+
+    async def rules(self, calls: Collection[CallId]) -> dict[CallId, str]:
+        """Of those of `calls` that are known, the rule that chose each, "" where none did."""
+        found: dict[CallId, str] = await self._ask(Job(lambda file: file.rules(calls), {}))
+        return found
+
+    async def _ask(self, job: Job) -> Any:
+        """The job's answer; the one for what cannot be done, before `open` and after `close`."""
+        if self._thread is None:
+            return job.answer
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._asked.put((job, future))
+        return await future
+
+    def _work(self, loop: asyncio.AbstractEventLoop) -> None:
+        """The thread."""
+        goes_on = True
+        while goes_on:
+            asked, goes_on = self._take()
+            self._writer.serve([job for job, _ in asked])
+            if not goes_on:
+                self._writer.close()
+            with suppress(RuntimeError):  # the loop is closed: nobody waits
+                loop.call_soon_threadsafe(_answer, asked)
+
+    def _take(self) -> tuple[list[_Asked], bool]:
+        """All that was asked by now, and whether more follows; waits for the first of it."""
+        asked: list[_Asked] = []
+        with suppress(queue.Empty):
+            one = self._asked.get(timeout=self._writer.due_s)
+            while one is not None:
+                asked.append(one)
+                if len(asked) == _MOST_JOBS:
+                    return asked, True
+                one = self._asked.get_nowait()
+            return asked, False
+        return asked, True
+
+
+def _answer(asked: Sequence[_Asked]) -> None:
+    for job, future in asked:
+        if not future.done():
+            future.set_result(job.answer)
+
+
+def as_new(event: Event) -> NewEvent:
+    """An event as the file wants it. Raises TypeError, ValueError and RecursionError where it is no JSON."""
+    rule = clean(str(event.data.get("rule", ""))) if event.type == "rtzr.call.started" else None
+    return NewEvent(clean(event.id), clean(event.subject), clean(event.type), encoded(event), rule)
