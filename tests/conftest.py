@@ -46,10 +46,10 @@ def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Whole files, in the order of tests/sidebyside.py."""
+    """Whole files are handed out in the order of tests/sidebyside.py."""
     from tests.sidebyside import LongestFirst  # where there is this hook, there is pytest-xdist
 
-    return LongestFirst(config, log)
+    return LongestFirst(config, log) if config.getvalue("dist") == "loadfile" else None
 
 
 @pytest.fixture(scope="session")
