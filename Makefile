@@ -2,9 +2,9 @@
 #
 #   make demo       a two-party call of Korean sentences becomes live text, on this machine alone
 #   make test       every test, with a tenth of the repetitions; make test-long with all of them. Calls take their
-#                   time and little CPU, so two files run at once, of those on a real Asterisk each on one of its
-#                   own; what fails so (a tap comes late where two bursts of calls meet) is said, and has to pass
-#                   alone; ARGS='tests/wire -x' for pytest's own choice
+#                   time and little CPU, so three files run at once (tests/sidebyside.py says which), of those on a
+#                   real Asterisk each on one of its own; what fails so (a tap comes late where two bursts of calls
+#                   meet) is said, and has to pass alone; ARGS='tests/wire -x' for pytest's own choice
 #   make bench      the benchmarks that are short; make bench BENCH=latency|outage|token|churn for one
 #                   (CYCLES=100000 for the long churn); results in bench/results, 1 when a target is missed
 #                   BENCH=legs: what a leg costs, by number and setting (FULL=1 longer, LEGS=200 one step);
@@ -30,7 +30,9 @@ RUN := $(VENV)/.installed
 DEV := $(VENV)/.installed-dev
 
 PYTEST = SCALE=$(SCALE) $(BIN)/python -m pytest
-side_by_side = $(PYTEST) --numprocesses 2 --dist loadfile $(1) || { test $$? = 1 && $(PYTEST) --last-failed $(1); }
+
+# Tests start some three hundred Pythons: none is to compile what the one before it has compiled.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DELETE_ON_ERROR:
 .PHONY: demo test test-long bench soak check lock clean
@@ -44,8 +46,7 @@ test: $(DEV)
 ifdef ARGS
 	$(PYTEST) $(ARGS)
 else
-	$(call side_by_side,tests/asterisk)
-	$(call side_by_side,--ignore tests/asterisk)
+	$(PYTEST) --numprocesses 3 --dist loadfile || { test $$? = 1 && $(PYTEST) --last-failed; }
 endif
 
 test-long:

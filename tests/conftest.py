@@ -1,10 +1,11 @@
-"""What holds for every test: asyncio's debug mode, hypothesis at our scale, no skip where CI is set, and a
-real Redis.
+"""What holds for every test: asyncio's debug mode, hypothesis at our scale, no skip where CI is set, a real
+Redis, and the order of tests that run side by side.
 """
 
 import os
 from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -41,6 +42,14 @@ def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest
     report = yield
     _unskip(report)
     return report
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Whole files are handed out in the order of tests/sidebyside.py."""
+    from tests.sidebyside import LongestFirst  # where there is this hook, there is pytest-xdist
+
+    return LongestFirst(config, log) if config.getvalue("dist") == "loadfile" else None
 
 
 @pytest.fixture(scope="session")

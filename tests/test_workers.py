@@ -6,7 +6,7 @@ import signal
 import socket
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from random import random
 from typing import Any
@@ -58,8 +58,10 @@ def new_leg(call: str = "call") -> NewLeg:
 
 def children(of: str = "bridge.worker") -> list[int]:
     """The worker processes; `of`: what is to stand in their command line."""
-    tasks = Path("/proc/self/task").iterdir()
-    pids = [int(one) for task in tasks for one in (task / "children").read_text().split()]
+    pids = []
+    for thread in Path("/proc/self/task").iterdir():
+        with suppress(FileNotFoundError):  # it has ended, as an earlier test's may do just now
+            pids += [int(one) for one in (thread / "children").read_text().split()]
     return [pid for pid in pids if of.encode() in Path(f"/proc/{pid}/cmdline").read_bytes()]
 
 

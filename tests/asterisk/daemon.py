@@ -16,11 +16,11 @@ from typing import Any, Self
 import httpx
 
 from tests.asterisk.image_python import ImagePython
-from tests.asterisk.pbx import Asterisk, free_tcp_port, wait_for
+from tests.asterisk.pbx import WORKER, Asterisk, free_tcp_port, wait_for
 
 _OPTIONS = ["-X", "dev", "-W", "error", "-m", "bridge"]
 
-_FIRST_PORT = 51_000 if os.environ.get("PYTEST_XDIST_WORKER", "gw0") == "gw0" else 53_000
+_FIRST_PORT = 53_000 + WORKER * 500
 """Tests that run side by side do not take each other's ports."""
 
 

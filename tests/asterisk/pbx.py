@@ -18,6 +18,7 @@ import uuid
 import wave
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -30,11 +31,17 @@ from tests.asterisk import company, pbx_config
 from tests.asterisk.install import root_dir
 
 START_S = 20.0
+WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+"""Which of the test processes that run side by side this one is, from 0."""
 _spawner = ThreadPoolExecutor(max_workers=1)
 """`--pdeathsig` strikes when the thread that started the process ends, so that must be one that stays."""
 _serial = itertools.count(1)
-_RTP_PORTS = (12_000, 32_000)
-"""Below the ports that the kernel gives to whoever asks for any: the PBX has such sockets too, for DNS."""
+_FIRST_TCP = 10_000 + WORKER % 4 * 500
+_tcp_ports = itertools.cycle(random.sample(range(_FIRST_TCP, _FIRST_TCP + 500), 500))
+_FIRST_RTP = 12_000 + WORKER % 4 * 5000
+_RTP_PORTS = itertools.cycle(random.sample(range(_FIRST_RTP, _FIRST_RTP + 5000, 1000), 5))
+"""The first of each PBX's, whichever else runs beside it. They are below the ports that the kernel gives to
+whoever asks for any: the PBX has such sockets too, for DNS."""
 _number = itertools.count(random.randrange(1000, 8000) * 100)
 
 Script = Sequence[tuple[float, str]]
@@ -73,7 +80,7 @@ class Asterisk:
     def __init__(self, rtp_ports: int = 999, sip_port: int = 0) -> None:
         self.root = root_dir()
         _sweep(self.root)
-        first = random.randrange(*_RTP_PORTS, 1000)
+        first = next(_RTP_PORTS)
         base = Path("/srv") / f"rtzr-{os.getpid()}-{next(_serial)}"
         self.places = pbx_config.Places(
             base,
@@ -327,9 +334,13 @@ def wait_for(condition: Callable[[], bool], timeout_s: float, complaint: Callabl
 
 
 def free_tcp_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """For a server that starts soon. The kernel gives it to nobody meanwhile, nor does a worker beside us."""
+    for port in itertools.islice(_tcp_ports, 500):
+        with socket.socket() as probe, suppress(OSError):
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("every port is taken")
 
 
 def _free_udp_port() -> int:
