@@ -44,6 +44,9 @@ _log = structlog.get_logger()
 
 _LAST_WORDS_S = 5.0
 """How long legs that are forced to end have for their last events, and then these for their sinks."""
+_WORK_OFF_S = 20.0
+"""How long legs have after the drain while RTZR is away: supervisors kill after 90 s, of which the drain may
+take 30 and what follows 15."""
 _LAST_SENDS_S = 5.0
 """How long endpoints have to take what waits for them; the rest waits for the next start."""
 
@@ -152,9 +155,14 @@ def _on_signals(told: Callable[[], None]) -> None:
 
 
 async def _drain(switchboard: Switchboard, patience_s: float, force: asyncio.Event) -> bool:
-    """Let live legs finish; False when a second signal came first."""
+    """Let live legs finish; False when a second signal came first, or RTZR was away for too long."""
     _log.info("stopping", legs=switchboard.legs, patience_s=patience_s)
-    return await _unless(force, switchboard.drain(patience_s))
+    try:
+        async with asyncio.timeout(patience_s + _WORK_OFF_S):
+            return await _unless(force, switchboard.drain(patience_s))
+    except TimeoutError:
+        _log.warning("legs ended before RTZR had all of them", legs=switchboard.legs)
+        return False
 
 
 async def _unless(force: asyncio.Event, work: Coroutine[None, None, None]) -> bool:

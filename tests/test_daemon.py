@@ -4,9 +4,10 @@ import asyncio
 import socket
 import threading
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
+from structlog.testing import capture_logs
 
 from bridge import daemon
 from bridge.config import Config, ConfigError
@@ -14,6 +15,7 @@ from bridge.credentials import Secrets
 from bridge.opening import Outlets
 from bridge.outbox.outbox import Outbox, OutboxSettings
 from bridge.sinks.outbox import OutboxSink
+from bridge.switchboard import Switchboard
 from tests.outboxes import event, opened
 
 
@@ -96,3 +98,19 @@ async def test_events_that_the_outbox_could_not_have_make_no_orderly_end(tmp_pat
             writing.append(asyncio.create_task(kept.run()))
         outlets = Outlets([kept] if kept else [], kept, None)
         assert await daemon._last_events(outlets, writing, asyncio.Event()) is orderly
+
+
+async def test_legs_that_wait_for_rtzr_do_not_outlast_a_supervisors_patience(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Endless:
+        legs = 3
+
+        async def drain(self, patience_s: float) -> None:
+            await asyncio.Event().wait()
+
+    monkeypatch.setattr(daemon, "_WORK_OFF_S", 0.01)
+    with capture_logs() as logs:
+        async with asyncio.timeout(5):
+            assert not await daemon._drain(cast("Switchboard", Endless()), 0.01, asyncio.Event())
+    assert logs[-1]["event"] == "legs ended before RTZR had all of them"
