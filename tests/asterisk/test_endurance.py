@@ -287,8 +287,8 @@ def test_a_pbx_that_stops_under_load_takes_its_calls_along_and_is_followed_again
 
 
 def busy(pbx: Asterisk, bridge: BridgeProcess, via: str) -> list[Call]:
-    """Calls that go on for long, and are heard."""
-    script: Script = [(0.8, "s0"), (60, HANGUP)]
+    """Calls that go on for long, and are heard: begun at once, on a machine that may be busy with others."""
+    script: Script = [(2, "s0"), (60, HANGUP)]
     calls = [pbx.two_party_call(script, [], ring_s=0.4, context=CONTEXTS[via]) for _ in range(6)]
     for call in calls:
         assert_begun(bridge, call)

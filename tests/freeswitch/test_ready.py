@@ -69,10 +69,9 @@ def test_it_is_ready_until_the_line_is_lost_or_it_is_told_to_stop(
 def test_a_rule_keeps_its_calls_out_of_the_outbox(emulator: EmulatorProcess, tmp_path: Path) -> None:
     path = tmp_path / "outbox.db"
     rules = [{"name": "boss", "match": {"caller": "1001"}, "sinks": ["jsonl"]}, {"name": "all"}]
-    with (
-        SwitchThread() as pbx,
-        FreeSwitchBridge(pbx.port, emulator, tmp_path, rules=rules, outbox={"path": str(path)}) as bridge,
-    ):
+    away = {"redis": {"url": "redis://127.0.0.1:9"}}  # what everybody has would be erased
+    given: dict[str, Any] = {"rules": rules, "outbox": {"path": str(path)}, "sinks": away, "drain_s": 0}
+    with SwitchThread() as pbx, FreeSwitchBridge(pbx.port, emulator, tmp_path, **given) as bridge:
         boss, other = pbx.call("1001"), pbx.call("1002")
         pbx.say((boss.caller, 0), (other.caller, 1))
         for call in (boss, other):
