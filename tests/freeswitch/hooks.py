@@ -37,8 +37,10 @@ class Hooks:
             protocol_version = "HTTP/1.1"
 
             def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["content-length"]))
-                status = hooks.take(body, dict(self.headers))
+                length = int(self.headers["content-length"])
+                body = self.rfile.read(length)
+                # A sender that is killed between the head and the body has signed nothing wrong.
+                status = hooks.take(body, dict(self.headers)) if len(body) == length else 0
                 if not status:  # it has them, or has not, and nobody is told
                     self.close_connection = True
                     return
