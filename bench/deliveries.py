@@ -31,6 +31,7 @@ from bridge.outbox.stored import Sender
 from bridge.sinks.outbox import OutboxSink
 from bridge.types import Event, LegId, Party, Role, Transcript, Word
 from bridge.wire.address import Reach
+from bridge.wire.mounts import kind_at
 from bridge.wire.webhook import MOST_IN_BATCH
 
 EVENTS_PER_S = 2000
@@ -45,6 +46,7 @@ _PATIENCE_S = 60.0
 _LATE_S = 1.0
 """What comes later than this after the last was made had to wait: the pace is not kept."""
 _REDIS = "redis-server"
+_MOUNTS = Path("/proc/mounts")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,21 +71,22 @@ class Paced:
     took_ms: Sequence[float]
     """From the final until the receiver had it."""
     late_s: float
-    """From the last final made until all were there."""
+    """From when the last final was due until all were there."""
     cpu: float
     """Of one core, 1 being all of it."""
 
 
-def finals() -> Iterator[Event]:
-    """One after the other from many calls, as the bridge makes them."""
+def finals(due_s: Callable[[int], float] = lambda _: monotonic()) -> Iterator[Event]:
+    """One after the other from many calls, as the bridge makes them; each counts from when it was due: a loop
+    that stands still makes it late too."""
     legs = [
         LegEvents(LegId(f"{call}.1", "PJSIP/kt-01"), Party(Role.CALLER, "01012345678", "", "PJSIP/kt-01"))
         for call in range(_CALLS)
     ]
     said = [_said(sentence) for sentence in SENTENCES]
-    for leg, transcript in zip(cycle(legs), cycle(said), strict=False):
+    for number, (leg, transcript) in enumerate(zip(cycle(legs), cycle(said), strict=False)):
         event = leg.transcript(transcript, 400)
-        event.data[MADE] = monotonic()
+        event.data[MADE] = due_s(number)
         yield event
 
 
@@ -103,7 +106,7 @@ class _Bench:
     async def delivering(self, sender: Sender) -> AsyncIterator[OutboxSink]:
         """An outbox of its own, on the disk, whose events go to `sender`."""
         with TemporaryDirectory(dir=self.folder) as folder:
-            outbox = Outbox(Path(folder) / "outbox.db", OutboxSettings())
+            outbox = Outbox(Path(folder) / "outbox.db", OutboxSettings(keep_delivered=False))
             await outbox.open()
             sink, deliveries = OutboxSink(outbox), Deliveries(outbox, [(sender, None)])
             tasks = [asyncio.create_task(sink.run()), asyncio.create_task(deliveries.run())]
@@ -117,19 +120,19 @@ class _Bench:
 
     async def paced(self, hook: Hook, seconds: float) -> Paced:
         """Finals at the target's pace."""
-        events, made, number = finals(), 0, round(seconds * EVENTS_PER_S)
+        made, number = 0, round(seconds * EVENTS_PER_S)
         async with _webhook(hook, MOST_IN_BATCH) as sender, self.delivering(sender) as sink:
             begun_s, before_s = monotonic(), process_time()
+            events = finals(lambda nth: begun_s + nth / EVENTS_PER_S)
             while made < number:
                 for _ in range(min(number, int((monotonic() - begun_s) * EVENTS_PER_S)) - made):
                     sink.deliver(next(events))
                     made += 1
                     self.advance(1)
                 await asyncio.sleep(_TICK_S)
-            last_s, took_s = monotonic(), monotonic() - begun_s
-            cpu = (process_time() - before_s) / took_s
+            cpu = (process_time() - before_s) / (monotonic() - begun_s)
             got = await _all(hook.got, number)
-        return Paced(got.took_ms, max(0.0, got.last_s - last_s), cpu)
+        return Paced(got.took_ms, max(0.0, got.last_s - begun_s - number / EVENTS_PER_S), cpu)
 
     async def posted(self, hook: Hook, batch: int, number: int) -> float:
         """Events in a second that went through, each post with as many as `batch`."""
@@ -235,16 +238,22 @@ async def run(advance: Advance, size: Size = Size()) -> Outcome:
                 batched = await bench.posted(hook, MOST_IN_BATCH, size.batched)
                 single = await bench.posted(hook, 1, size.single)
                 redis = None if url is None else await bench.redis(url, size.redis)
-    return outcome(paced, batched, single, redis)
+        return outcome(paced, batched, single, redis, _disk_of(folder))
 
 
-def outcome(paced: Paced, batched: float, single: float, redis: float | None) -> Outcome:
-    """The table and the JSON."""
+def _disk_of(folder: Path) -> str:
+    """The kind of its file system; "" where that is not known."""
+    return kind_at(_MOUNTS.read_text(), str(folder.resolve())) if _MOUNTS.exists() else ""
+
+
+def outcome(paced: Paced, batched: float, single: float, redis: float | None, disk: str = "") -> Outcome:
+    """The table and the JSON; `disk`: the kind of file system that the outbox was on."""
     p50, p99 = (round(percentile(paced.took_ms, share), 1) for share in (0.5, 0.99))
     data = {
         "events_per_s": round(batched),
         "single_posts_per_s": round(single),
         "redis_per_s": None if redis is None else round(redis),
+        "outbox_on": disk,
         "final_to_receiver_ms_p50": p50,
         "final_to_receiver_ms_p99": p99,
         "paced_events_per_s": EVENTS_PER_S,
@@ -257,9 +266,11 @@ def outcome(paced: Paced, batched: float, single: float, redis: float | None) ->
         ["Redis stream", "no redis-server" if redis is None else f"{redis:,.0f}"],
     ]
     way = f"{p50:.1f} ms from the final to the receiver (p50), {p99:.1f} ms (p99)"
+    on = disk and f", on {disk}"
     notes = (
         f"At {EVENTS_PER_S:,} events/s: {way}, with {paced.cpu:.0%} of one core.",
-        "On one core; the receivers have the others. Each event is committed to the outbox first.",
+        f"On one core; the receivers have the others. Each event is committed to the outbox first{on}.",
+        "What everybody has is erased at once, as without a feed. Redis keeps streams in memory (no AOF).",
     )
     missed = []
     if batched < EVENTS_PER_S:

@@ -36,8 +36,8 @@ def command(
     `retry NAME` tries it at once, though it wants nothing any more (410); without NAME, all of them.
     `drop NAME` forgets what waits for it: those events never reach it.
     """
-    if action is Action.DROP and name is None:
-        _fail("deliveries: drop what? give its NAME too", 2)
+    if name == "" or (action is Action.DROP and name is None):
+        _fail(f"deliveries: {action} what? give its NAME too", 2)
     try:
         path = socket or _socket(config)
         order = {"name": name} if name else {}
@@ -91,7 +91,7 @@ def _why(one: Mapping[str, Any]) -> str:
         case "delivering":
             parts = _rests(one) or parts
         case "waiting":
-            parts.append(f"next try in {_wait(one['retry_in_s'])}")
+            parts.append(_next(one["retry_in_s"]))
         case "gone":
             parts.append(f"it wants nothing any more; rtzr-bridge deliveries retry {one['name']}")
         case "unknown":
@@ -104,8 +104,7 @@ def _why(one: Mapping[str, Any]) -> str:
 def _rests(one: Mapping[str, Any]) -> list[str]:
     """Which calls do not go on though others do."""
     told = [
-        f"{_resting(rest['calls'])}: {rest['reason']}; next try in {_wait(rest['retry_in_s'])} "
-        f"(call {rest['call']})"
+        f"{_resting(rest['calls'])}: {rest['reason']}; {_next(rest['retry_in_s'])} (call {rest['call']})"
         for rest in one["rests"]
     ]
     others = one["resting"] - sum(rest["calls"] for rest in one["rests"])
@@ -116,9 +115,11 @@ def _resting(calls: int) -> str:
     return "1 call rests" if calls == 1 else f"{calls} calls rest"
 
 
-def _wait(s: float) -> str:
-    """As `_age`, but short times to the second."""
-    return f"{s:.0f} s" if s < 120 else _age(s)
+def _next(s: float) -> str:
+    """When it is tried again, short times to the second."""
+    if s < 1:
+        return "is tried now"
+    return f"next try in {f'{s:.0f} s' if s < 120 else _age(s)}"
 
 
 def _age(s: float) -> str:

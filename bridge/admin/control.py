@@ -104,7 +104,7 @@ def _shown(report: EndpointReport) -> dict[str, Any]:
 
 
 async def _name(request: Request) -> str | None:
-    """The `name` of the body, "" for all; None where there is neither."""
+    """The `name` of the body, "" where none is given, for all; None for an empty one or no object."""
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
@@ -114,8 +114,10 @@ async def _name(request: Request) -> str | None:
         document = json.loads(body)
     except ValueError:
         return None
-    name = document.get("name", "") if isinstance(document, dict) else None
-    return name if isinstance(name, str) else None
+    if document == {}:
+        return ""
+    name = document.get("name") if isinstance(document, dict) else None
+    return name if isinstance(name, str) and name else None
 
 
 def _unreadable() -> Response:

@@ -57,7 +57,7 @@ async def open_control(
             fault = f"{path} is another daemon's; stop it, or give another one"
             raise ConfigError([f"admin.socket: {fault}"]) from None
         except OSError as error:
-            mend = "give one in a folder of this user, such as /run/rtzr-bridge"
+            mend = f'sudo install -d -o "$(id -un)" {Path(path).parent}, or give one in a folder of this user'
             fault = f"{path} is not to be had ({error.strerror}); {mend}"
             raise ConfigError([f"admin.socket: {fault}"]) from None
         async with Serving(guarded(Control(deliveries, reasons).app()), listener):

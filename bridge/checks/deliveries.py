@@ -39,7 +39,7 @@ _UNAUTHORISED = 401
 
 async def findings(config: Config) -> list[Finding]:
     """A line for each that is asked for, in the order in which an event meets it."""
-    runs = await asyncio.to_thread(_runs, config)
+    runs = await asyncio.to_thread(runs_here, config)
     found: list[Finding] = []
     if config.outbox.path is not None:
         most = config.outbox.max_mb * 1_000_000
@@ -54,7 +54,7 @@ async def findings(config: Config) -> list[Finding]:
     return found
 
 
-def _runs(config: Config) -> bool:
+def runs_here(config: Config) -> bool:
     """Whether a daemon answers at this configuration's socket."""
     if config.admin.socket is None:
         return False

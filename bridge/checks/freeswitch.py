@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from uuid import uuid4
 
 from bridge.checks.asterisk import clock
+from bridge.checks.deliveries import runs_here
 from bridge.checks.finding import Finding, Verdict
 from bridge.checks.selftest import PURE, tone_call, tone_through_stream
 from bridge.config import Config
@@ -37,7 +38,7 @@ _HIGHEST_PORT = 65_535
 
 async def findings(config: Config, *, call: bool) -> list[Finding]:
     """In the order in which a call would meet it. `call`: one may be made."""
-    found = [*_media(config), *_stream(config)]
+    found = [*await asyncio.to_thread(_media, config), *_stream(config)]
     pbx = build_freeswitch(config)
     async with pbx, followed(pbx, lambda: bool(pbx.why)) as info:
         if info is None:
@@ -71,6 +72,8 @@ def _ports(config: Config) -> Finding:
         try:
             _listen(media.bind, port)
         except OSError as error:
+            if error.errno == errno.EADDRINUSE and runs_here(config):
+                return Finding(name, Verdict.OK, f"{where}: the daemon's that runs")
             text = f"{port} of {media.bind} is not to be had ({error.strerror})"
             return Finding(name, Verdict.FAULT, text, _port_mend(error))
     return Finding(name, Verdict.OK, f"{where}: free, one a worker")

@@ -119,7 +119,7 @@ def _socket_path(value: str) -> str:
     if not value.startswith("/") or len(value.encode()) > _LONGEST_SOCKET_PATH:
         raise refuse(
             "is no path for a socket; write one from / on, of {} bytes at most, such as "
-            "/run/rtzr-bridge/admin.sock",
+            "/var/lib/rtzr-bridge/admin.sock",
             _LONGEST_SOCKET_PATH,
         )
     return _path(value)

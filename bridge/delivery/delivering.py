@@ -174,6 +174,7 @@ class Delivery:
         self._drops += 1
         self._forget_ready()
         self._rests.clear()
+        self._wake.set()
         return await self._outbox.drop(self.name)
 
     async def settle(self) -> None:
@@ -226,8 +227,10 @@ class Delivery:
         if self._ready:
             return self._ready.popleft()
         most = max(self._sender.batch, 1)
-        not_now, looked_s = self._not_now(), self._looked_s
+        not_now, looked_s, drops = self._not_now(), self._looked_s, self._drops
         rows = await self._outbox.waiting(self.name, most if most > 1 else _AHEAD, not_now)
+        if drops != self._drops:
+            return ()  # they were read before a person dropped them
         if not rows:
             self._forget_rests(not_now, looked_s)
         return self._batch(rows) if most > 1 else self._split(rows)

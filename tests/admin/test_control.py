@@ -185,7 +185,7 @@ async def test_a_body_that_names_nothing_is_refused(tmp_path: Path, book: Book, 
         await writer.wait_closed()
 
 
-@pytest.mark.parametrize("arguments", [("drop",), ("mend", "webhook:crm")])
+@pytest.mark.parametrize("arguments", [("drop",), ("drop", ""), ("retry", ""), ("mend", "webhook:crm")])
 async def test_half_an_order_is_none(tmp_path: Path, arguments: tuple[str, ...]) -> None:
     assert (await said(tmp_path / "a.sock", *arguments)).exit_code == 2
 

@@ -15,6 +15,7 @@ import pytest
 import structlog
 from typer.testing import CliRunner
 
+from bridge.admin.opening import open_control
 from bridge.checks import freeswitch as checkswitch
 from bridge.checks.finding import Finding, Verdict
 from bridge.cli import app
@@ -250,6 +251,20 @@ async def test_the_port_of_any_worker_can_be_another_programs(
     assert "no such ports" in found["media ports"].text
     found = await checked(switch, media={"bind": "192.0.2.1"})
     assert "media.bind" in found["media ports"].mend
+
+
+async def test_a_port_that_the_running_daemon_has_is_no_fault(switch: Switch, tmp_path: Path) -> None:
+    path = str(tmp_path / "admin.sock")
+    with behind_a_free_one() as taken:
+        media = {"websocket_port": taken.getsockname()[1]}
+        given = settings(switch, media=media) | {"admin": {"socket": path}, "workers": 1}
+        config = Config.model_validate(given).with_secrets(
+            Secrets(client_id="", client_secret="", esl_password=PASSWORD)
+        )
+        async with open_control(config, None):
+            found = {one.name: one for one in await checkswitch.findings(config, call=False)}
+    assert found["media ports"].verdict is Verdict.OK
+    assert found["media ports"].text.endswith("the daemon's that runs")
 
 
 TAPS: dict[str, tuple[dict[str, Any], str, str]] = {

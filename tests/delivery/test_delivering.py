@@ -5,6 +5,7 @@ import random
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
@@ -292,6 +293,29 @@ async def test_what_a_person_drops_does_not_go_out(tmp_path: Path) -> None:
         await outbox.add([event(9, "y")])
         await receiver.until(lambda: receiver.of("y") == [9])
         assert receiver.sends == [["x/0"], ["y/9"]]
+
+
+async def test_what_was_read_as_a_person_dropped_it_does_not_go_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    receiver, dropped = Receiver(), list[asyncio.Task[object]]()
+    async with opened(tmp_path / "o.db") as outbox:
+        await outbox.add([event(0, f"call{n}") for n in range(50)])
+        read = outbox.waiting
+
+        async def slowly(*given: Any) -> list[Stored]:
+            rows = await read(*given)
+            if rows and not dropped:
+                dropped.append(asyncio.create_task(delivery.drop()))
+                await asyncio.sleep(0)
+            return rows
+
+        monkeypatch.setattr(outbox, "waiting", slowly)
+        async with delivering(outbox, receiver) as delivery:
+            await receiver.until(lambda: bool(dropped) and dropped[0].done())
+            await outbox.add([event(1, "later")])
+            await receiver.until(lambda: bool(receiver.has))
+        assert receiver.has == ["later/1"]
 
 
 async def test_why_a_call_rests_is_told_while_others_go_on(tmp_path: Path) -> None:
