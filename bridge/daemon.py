@@ -105,7 +105,10 @@ async def _run(config: Config, console: Console | None) -> int:
                 works.append(receive(pbx, lobby, switchboard))
             if spool is not None:
                 files = await opened.enter_async_context(build_files(config, tokens))
-                works.append(CatchUp(spool, files, governor.room, publish, outlets.written).run())
+                knows = config.knows_sinks_of
+                works.append(
+                    CatchUp(spool, files, governor.room, publish, outlets.written, knows=knows).run()
+                )
             working = [tasks.create_task(work) for work in works]
             readiness.begin(pbx, tokens, governor, outlets.sinks)
             await stop.wait()
