@@ -17,13 +17,16 @@ from bridge.groups import first_of
 from bridge.inlets import Inlets
 from bridge.load import collect_seldom, raise_file_limit, watch_load
 from bridge.meter import Meter
+from bridge.net.filestt import FileStt
 from bridge.net.rtzr import Session
 from bridge.opening import Outlets, check_bind, open_door, open_outlets, open_spool
 from bridge.quota import Governor
 from bridge.readiness import Readiness
 from bridge.sinks.fanout import FanOut
 from bridge.spool.catchup import CatchUp
+from bridge.spool.spool import Spool
 from bridge.switchboard import Switchboard
+from bridge.types import Event
 from bridge.visit import receive
 from bridge.wiring import (
     build_desks,
@@ -105,7 +108,7 @@ async def _run(config: Config, console: Console | None) -> int:
                 works.append(receive(pbx, lobby, switchboard))
             if spool is not None:
                 files = await opened.enter_async_context(build_files(config, tokens))
-                works.append(CatchUp(spool, files, governor.room, publish, outlets.written).run())
+                works.append(_catch_up(config, spool, files, governor, publish, outlets))
             working = [tasks.create_task(work) for work in works]
             readiness.begin(pbx, tokens, governor, outlets.sinks)
             await stop.wait()
@@ -118,6 +121,18 @@ async def _run(config: Config, console: Console | None) -> int:
             if sending is not None:
                 sending.cancel()
     return 0 if orderly else 1
+
+
+def _catch_up(
+    config: Config,
+    spool: Spool,
+    files: FileStt,
+    governor: Governor[Session],
+    publish: Callable[[Event], None],
+    outlets: Outlets,
+) -> Coroutine[None, None, None]:
+    knows = config.knows_sinks_of
+    return CatchUp(spool, files, governor.room, publish, outlets.written, knows=knows).run()
 
 
 async def _cancel(working: Sequence[asyncio.Task[None]]) -> None:

@@ -162,7 +162,7 @@ class LocalDesk:
         if desks.spool is None:
             return None
         began = desks.unix() - self.now_ms() / 1000
-        return desks.spool.leg(self._new.leg, self._new.party, self._codec, began)
+        return desks.spool.leg(self._new.leg, self._new.party, self._codec, began, self._new.rule)
 
     @property
     def report(self) -> LegReport:

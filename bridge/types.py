@@ -191,6 +191,9 @@ class Event:
     time: str
     data: dict[str, Any] = field(repr=False)
     source: str = "rtzr-bridge"
+    rule: str | None = None
+    """Of what comes late, the rule that chose its call, "" for none; of all else None, for there the call's
+    first event says it. Who is told depends on it; nobody is told it."""
 
     def as_json(self) -> dict[str, Any]:
         return {

@@ -227,6 +227,13 @@ class Config(Section):
         """The names of the sinks that the calls of a rule go to, where it names some."""
         return {rule.name: frozenset(rule.sinks) for rule in self.rules if rule.sinks is not None}
 
+    def knows_sinks_of(self, rule: str | None) -> bool:
+        """Whether it is known where calls of a rule go; "" is none. It is not of a rule that is not there any
+        more, nor, where some rule names sinks, of a call whose rule nobody knows (None)."""
+        if rule is None:
+            return not self.sinks_of_rules
+        return not rule or any(rule == one.name for one in self.rules)
+
     @property
     def rules_without_outbox(self) -> frozenset[str]:
         """The rules of whose calls nothing is to be in the outbox."""

@@ -16,9 +16,13 @@ class FanOut:
 
     def __init__(self, sinks: Sinks, by_rule: Mapping[str, frozenset[str]] | None = None) -> None:
         """`by_rule`: the names of the sinks for the calls of a rule; those of any other rule, and calls that
-        nobody knows (late transcripts after a restart), go to every one. A sink that is for every call gets
-        them all."""
+        nobody knows, go to every one. A sink that is for every call gets them all, but for what says its rule
+        itself, because it comes late: that goes by its rule alone."""
         self._sinks = sinks
+        self._late = {
+            rule: tuple(sink for sink in sinks if sink.name in names)
+            for rule, names in (by_rule or {}).items()
+        }
         self._by_rule = {
             rule: tuple(sink for sink in sinks if sink.for_every_call or sink.name in names)
             for rule, names in (by_rule or {}).items()
@@ -34,11 +38,16 @@ class FanOut:
     def publish(self, event: Event) -> None:
         if event.type == "rtzr.call.started":
             self._begin(event)
-        known = self._live if event.subject in self._live else self._ended
-        for sink in known.get(event.subject, self._sinks):
+        for sink in self._sinks_of(event):
             sink.deliver(event)
         if event.type == "rtzr.call.ended":
             self._end(event.subject)
+
+    def _sinks_of(self, event: Event) -> Sinks:
+        if event.rule is not None:
+            return self._late.get(event.rule, self._sinks)
+        known = self._live if event.subject in self._live else self._ended
+        return known.get(event.subject, self._sinks)
 
     def _begin(self, event: Event) -> None:
         call = event.subject

@@ -312,6 +312,8 @@ class _Rules:
 
     def of(self, event: Event) -> str:
         """The rule of its call, "" where none chose it or nobody knows."""
+        if event.rule is not None:
+            return event.rule
         call = event.subject
         if event.type == "rtzr.call.started" and event.data.get("rule"):
             self._live[call] = event.data["rule"]

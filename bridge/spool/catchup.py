@@ -91,7 +91,7 @@ def late_event(job: Job, number: int, utterance: Utterance, now: float) -> Event
     }
     when = datetime.fromtimestamp(now, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     name = f"{leg}/late/{job.start_ms}-{job.end_ms}/{number}"
-    return Event(name, "rtzr.transcript.final", leg.call, when, data)
+    return Event(name, "rtzr.transcript.final", leg.call, when, data, rule=job.head.rule)
 
 
 class CatchUp:
@@ -105,17 +105,20 @@ class CatchUp:
         publish: Callable[[Event], None],
         written: Callable[[], Awaitable[bool]] | None = None,
         *,
+        knows: Callable[[str | None], bool] = lambda _: True,
         pauses: Pauses = DEFAULTS,
         unix: Callable[[], float] = time.time,
     ) -> None:
         """`room`: whether RTZR has room for a job now. `written` waits until what was published is on the
-        disk, and says whether it is: before that, no job goes."""
+        disk, and says whether it is: before that, no job goes. `knows`: whether anybody knows who may be told
+        of a rule's calls; a job of one of which nobody does is put aside before it is sent."""
         self._jobs = spool.jobs
         self._poll_s = spool.settings.poll_s
         self._client = client
         self._room = room
         self._publish = publish
         self._written = written
+        self._knows = knows
         self._pauses = pauses
         self._unix = unix
         self._tries = 0
@@ -166,6 +169,9 @@ class CatchUp:
 
     async def _work(self, claim: Claim) -> float:
         """Send the job unless it was sent, wait for what becomes of it. Seconds to pause. Raises OSError."""
+        if not self._knows(claim.job.head.rule):
+            await self._put_aside(claim, _unknown(claim.job.head.rule))
+            return 0.0
         if claim.job.sending:
             return await self._doubt(claim, "the bridge ended while it was sent")
         try:
@@ -302,6 +308,12 @@ class CatchUp:
             _log.warning("job not written", reason=error.strerror or str(error))
             return False
         return True
+
+
+def _unknown(rule: str | None) -> str:
+    if rule is None:
+        return "its job.json says no rule, and rules name sinks: who may be told is not known"
+    return f"its rule {rule} is not in the YAML any more: who may be told is not known"
 
 
 def _let_go(looking: asyncio.Task[Claim | None]) -> None:

@@ -199,9 +199,9 @@ class Spool:
             os.close(held)
         self._held.clear()
 
-    def leg(self, leg: LegId, party: Party, codec: Codec, began: float) -> LegSpool:
-        """A leg's door. `began`: Unix seconds of call time 0."""
-        door = LegSpool(LegHead(leg, party, codec, began), self._queue)
+    def leg(self, leg: LegId, party: Party, codec: Codec, began: float, rule: str = "") -> LegSpool:
+        """A leg's door. `began`: Unix seconds of call time 0; `rule`: which one chose its call."""
+        door = LegSpool(LegHead(leg, party, codec, began, rule), self._queue)
         with self._queue.lock:
             self._legs_begun += 1
             self._legs.append(_Open(door, self._run / f"{self._legs_begun:08d}"))

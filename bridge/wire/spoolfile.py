@@ -48,6 +48,8 @@ class LegHead:
     codec: Codec
     began: float
     """Unix seconds of call time 0."""
+    rule: str | None = None
+    """Which chose its call, "" for none; None where that was not written down."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,16 +154,17 @@ def _leg_as_json(head: LegHead) -> dict[str, Any]:
         "party": asdict(head.party),
         "codec": head.codec.label,
         "began": head.began,
-    }
+    } | ({} if head.rule is None else {"rule": head.rule})
 
 
 def _leg_of_json(body: dict[str, Any]) -> LegHead:
-    party = body["party"]
+    party, rule = body["party"], body.get("rule")
     return LegHead(
         LegId(str(body["call"]), str(body["channel"])),
         Party(Role(party["role"]), str(party["number"]), str(party["name"]), str(party.get("channel", ""))),
         Codec.of(body["codec"]),
         float(body["began"]),
+        None if rule is None else str(rule),
     )
 
 

@@ -81,3 +81,13 @@ def test_what_is_only_read_may_be_read_twice_and_written_by_nobody(told: Told) -
     assert told(read + "}") == []
     (line,) = told(f"{read}, jsonl: {{path: {file}}}}}")
     assert line.startswith("sinks.jsonl.path: is where ")
+
+
+def test_where_the_calls_of_a_rule_go_is_known_of_those_that_are_there(tmp_path: Path) -> None:
+    file = tmp_path / "bridge.yaml"
+    known = {}
+    for sinks in ("", ", sinks: [console]"):
+        file.write_text(f"rules: [{{name: a{sinks}}}, {{name: b}}]")
+        config = load(file, ENVIRON)
+        known[sinks] = [rule for rule in ("a", "b", "", "gone", None) if config.knows_sinks_of(rule)]
+    assert known == {"": ["a", "b", "", None], ", sinks: [console]": ["a", "b", ""]}

@@ -7,6 +7,7 @@ import asyncio
 import json
 import random
 import shutil
+import signal
 import sqlite3
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,6 +20,7 @@ import pytest
 from redis import Redis
 
 from bridge.admin.client import NoAnswer, ask
+from bridge.emulator.codebook import SENTENCES, spoken_ms
 from tests.asterisk.daemon import EmulatorProcess
 from tests.freeswitch.daemon import FreeSwitchBridge
 from tests.freeswitch.hooks import SECRET, Hooks
@@ -194,3 +196,52 @@ def test_an_orderly_end_waits_for_receivers_that_take_but_not_for_one_that_is_aw
     with closing(sqlite3.connect(path)) as file:
         (left,) = file.execute("SELECT COUNT(*) FROM waiting").fetchone()
     assert left == len(committed), "for the one that is away"
+
+
+RULES = [
+    {"name": "boss", "match": {"caller": "1001"}, "sinks": ["outbox"]},
+    {"name": "secret", "match": {"caller": "1002"}, "sinks": ["jsonl"]},
+]
+
+
+def on_disk(spool: Path) -> int:
+    """How many legs have a whole sentence there, and a flush more."""
+    audio = (sum(file.stat().st_size for file in leg.glob("*.seg")) for leg in spool.glob("live/*/*"))
+    return sum(size >= 8 * spoken_ms(SENTENCES[1]) for size in audio)
+
+
+def test_what_comes_late_from_the_next_bridge_goes_where_its_rule_says(
+    emulator: EmulatorProcess, tmp_path: Path
+) -> None:
+    spool = tmp_path / "spool"
+    with Hooks(1, failing=0) as hooks, SwitchThread() as pbx:
+        bridge = Bridge(
+            pbx.port,
+            emulator,
+            tmp_path,
+            workers=2,  # their spools, and the daemon's sinks
+            rules=RULES,
+            outbox={"path": str(tmp_path / "outbox.db")},
+            spool={"folder": str(spool)},
+            sinks={"webhooks": [webhook(hooks.url)]},
+        )
+        with bridge:
+            boss, secret = pbx.call("1001"), pbx.call("1002")
+            emulator.signal(signal.SIGSTOP)
+            try:
+                pbx.say((boss.caller, 1), (secret.caller, 1))
+                bridge.wait(lambda: on_disk(spool) >= 2, 10)
+                bridge.kill()
+                pbx.do(boss.hang_up())
+                pbx.do(secret.hang_up())
+            finally:
+                emulator.signal(signal.SIGCONT)
+            bridge.start()
+            bridge.wait(lambda: FINAL in {event["type"] for event in hooks.events}, 20)
+            bridge.wait(lambda: bool(bridge.events("transcript.final")), 20)
+            bridge.wait(lambda: not any((spool / "jobs").iterdir()), 20)
+            assert bridge.terminate() == 0
+    told = [event for event in hooks.events if event["type"] == FINAL]
+    assert {event["subject"] for event in told} == {boss.caller.uuid}
+    assert {event["subject"] for event in bridge.events()} == {secret.caller.uuid}
+    assert all(event["data"]["late"] for event in [*told, *bridge.events("transcript.final")])

@@ -56,6 +56,32 @@ def test_what_comes_late_goes_there_too_and_a_call_that_nobody_knows_everywhere(
     assert len(jsonl) == 4
 
 
+def late(call: str, rule: str) -> Event:
+    return Event("id", "rtzr.transcript.final", call, "now", {}, rule=rule)
+
+
+def test_what_says_its_rule_goes_where_that_says_though_nobody_knows_the_call() -> None:
+    _, (console, jsonl) = fed(late("1", "mine"), late("2", "other"), late("3", ""), mine=["jsonl"])
+    assert [call for call, _ in console] == ["2", "3"]
+    assert [call for call, _ in jsonl] == ["1", "2", "3"]
+
+
+def test_what_says_its_rule_goes_there_though_its_call_is_of_another_now() -> None:
+    began = event("1", "call.started", rule="theirs")
+    _, (console, jsonl) = fed(began, late("1", "mine"), mine=["jsonl"], theirs=["console"])
+    assert [kind for _, kind in console] == ["call.started"]
+    assert [kind for _, kind in jsonl] == ["transcript.final"]
+
+
+def test_what_says_its_rule_does_not_go_to_a_sink_for_every_call_that_the_rule_leaves_out() -> None:
+    outbox = _Sink("outbox")
+    outbox.for_every_call = True
+    fan = FanOut([outbox], {"mine": frozenset(), "theirs": frozenset({"outbox"})})
+    for rule in ("mine", "theirs"):
+        fan.publish(late(rule, rule))
+    assert [call for call, _ in outbox.got] == ["theirs"]
+
+
 def test_a_call_that_begins_again_is_of_its_new_rule() -> None:
     _, (console, _) = fed(
         event("1", "call.started", rule="mine"),

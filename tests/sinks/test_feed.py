@@ -4,6 +4,7 @@ is waited for."""
 import asyncio
 import json
 from collections.abc import AsyncGenerator, Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,8 @@ from bridge.sinks.feed import MISSED, FeedSink, Full, Item, Reader, Wanted
 from bridge.types import Event
 
 ALL = Wanted()
+LATE = ((1, "old", "sales"), (2, "old", "other"), (3, "old", ""), (4, "live", "other"))
+"""Number, call and rule."""
 
 
 def final(number: int, call: str = "c", who: str = "caller", phone: str = "1001") -> Event:
@@ -70,6 +73,15 @@ async def had(sink: FeedSink, wanted: Wanted = ALL, after: str = "") -> list[str
 
 def ids(events: Sequence[Event]) -> list[str]:
     return [event.id for event in events]
+
+
+async def test_a_late_text_that_says_its_rule_is_of_that_rule() -> None:
+    sink = FeedSink()
+    with sink.reading(Wanted(rules=frozenset({"sales"}))) as reader:
+        items = sink.follow(reader)
+        late = [replace(final(number, call), rule=rule) for number, call, rule in LATE]
+        await sink.put([started("live", "sales"), *late])
+        assert await rest(items, reader) == ["live/started", "old/x/1"]
 
 
 async def test_a_reader_gets_what_is_said_from_now_on_with_partials() -> None:

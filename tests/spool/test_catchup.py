@@ -1,6 +1,7 @@
 """From the disk to late transcripts: word for word, in call time, once; and what RTZR's refusals do to it."""
 
 import asyncio
+import json
 import os
 import threading
 import time
@@ -39,9 +40,16 @@ def spool_in(folder: Path) -> Spool:
     return Spool(SpoolSettings(folder, poll_s=POLL_S))
 
 
-def owe(spool: Spool, *sentences: int, channel: str = "1", began: float = BEGAN, total: int = 8) -> None:
+def owe(
+    spool: Spool,
+    *sentences: int,
+    channel: str = "1",
+    began: float = BEGAN,
+    total: int = 8,
+    rule: str = "",
+) -> None:
     """A leg of `total` sentences whose `sentences` could not be streamed."""
-    leg = spool.leg(LegId("call", channel), PARTY, Codec.ULAW, began)
+    leg = spool.leg(LegId("call", channel), PARTY, Codec.ULAW, began, rule)
     leg.keep(talk(total))
     for n in sentences:
         leg.lose(n * SENTENCE_MS, (n + 1) * SENTENCE_MS)
@@ -78,9 +86,10 @@ async def catching_up(
     room: Callable[[], bool] = lambda: True,
     pauses: Pauses = QUICK,
     written: Callable[[], Awaitable[bool]] | None = None,
+    knows: Callable[[str | None], bool] = lambda _: True,
 ) -> AsyncIterator[Bench]:
     events: list[Event] = []
-    catchup = CatchUp(spool, client, room, events.append, written, pauses=pauses)
+    catchup = CatchUp(spool, client, room, events.append, written, knows=knows, pauses=pauses)
     task = asyncio.create_task(catchup.run())
     try:
         yield Bench(spool, catchup, events)
@@ -184,6 +193,63 @@ def test_an_event_is_a_final_that_says_it_is_late() -> None:
             "late": True,
         },
     }
+
+
+async def test_an_event_says_the_rule_of_its_call_after_a_kill_too(tmp_path: Path) -> None:
+    killed = spool_in(tmp_path)
+    killed.leg(LegId("call", "1"), PARTY, Codec.ULAW, BEGAN, "sales").keep(talk(2))
+    killed.tick()
+    killed.stop()
+    spool = spool_in(tmp_path)
+    spool.tick()
+    owe(spool, 0, channel="2", began=BEGAN + 100)
+    async with Emulator() as emulator, against(emulator, spool) as bench:
+        await bench.all_done()
+    assert [event.rule for event in bench.events] == ["sales", "sales", ""]
+    assert "sales" not in repr([event.as_json() for event in bench.events])
+    spool.stop()
+
+
+async def test_of_a_rule_that_is_gone_nothing_is_told_and_the_audio_kept(tmp_path: Path) -> None:
+    spool = spool_in(tmp_path)
+    owe(spool, 1, rule="gone")
+    owe(spool, 2, channel="2", began=BEGAN + 100, rule="here")
+    with capture_logs() as logs:
+        async with Emulator() as emulator:
+            async with against(emulator, spool, knows={"here"}.__contains__) as bench:
+                await bench.all_done()
+                assert bench.heard == said(2)
+            assert emulator.files.created == 1
+            (aside,) = (tmp_path / "failed").iterdir()
+            assert left(aside) == ["audio.wav", "job.json"]
+            aside.rename(
+                tmp_path / "jobs" / aside.name
+            )  # as docs/rules.md says, with the rule back in the YAML
+            async with against(emulator, spool, knows={"here", "gone"}.__contains__) as bench:
+                await bench.all_done()
+                assert bench.heard == said(1)
+    (error,) = [log for log in logs if log["log_level"] == "error"]
+    assert "rule gone is not in the YAML" in error["reason"]
+    spool.stop()
+
+
+async def test_of_a_job_that_says_no_rule_nothing_is_told_where_rules_name_sinks(tmp_path: Path) -> None:
+    spool = spool_in(tmp_path)
+    owe(spool, 1)
+    (job,) = (tmp_path / "jobs").iterdir()
+    said_of_it = json.loads((job / "job.json").read_text())
+    del said_of_it["rule"]
+    (job / "job.json").write_text(json.dumps(said_of_it))
+    with capture_logs() as logs:
+        async with catching_up(
+            spool, Scripted("x", looks=(DONE,)), knows=lambda rule: rule is not None
+        ) as bench:
+            await bench.all_done()
+    assert bench.events == []
+    assert left(tmp_path / "failed") == ["audio.wav", "job.json"]
+    (error,) = [log for log in logs if log["log_level"] == "error"]
+    assert "job.json says no rule" in error["reason"]
+    spool.stop()
 
 
 async def test_the_oldest_goes_first_and_only_when_there_is_room(tmp_path: Path) -> None:

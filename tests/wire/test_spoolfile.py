@@ -1,7 +1,9 @@
 """Records that survive any cut, ranges, and WAV files in which every sample lies where call time says."""
 
 import io
+import json
 import wave
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -32,7 +34,7 @@ from bridge.wire.spoolfile import (
 from tests.scale import scaled
 
 HEAD = LegHead(
-    LegId("통화-1", "chan/1"), Party(Role.CALLEE, "0212345678", "상담원"), Codec.ALAW, 1700000000.5
+    LegId("통화-1", "chan/1"), Party(Role.CALLEE, "0212345678", "상담원"), Codec.ALAW, 1700000000.5, "상담"
 )
 TIMES = st.floats(-1e9, 1e12)
 RECORDS: st.SearchStrategy[Record] = st.one_of(
@@ -258,3 +260,13 @@ def test_a_jobs_name_is_stable_sorts_by_when_it_was_spoken_and_fits_a_path() -> 
 def test_no_bytes_are_a_job_by_accident(data: bytes) -> None:
     with pytest.raises(ValueError, match="sidecar"):
         unpack_job(data)
+
+
+def test_of_a_job_that_says_no_rule_none_is_known() -> None:
+    job = Job(HEAD, 1000, 2000)
+    said = json.loads(pack_job(job))
+    assert said.pop("rule") == HEAD.rule
+    assert unpack_job(json.dumps(said).encode()) == job.change(head=replace(HEAD, rule=None))
+    for head in (replace(HEAD, rule=None), replace(HEAD, rule="")):
+        assert unpack_job(pack_job(job.change(head=head))).head == head
+        assert list(unpack(pack(head))) == [head]
