@@ -49,6 +49,14 @@ class _Process:
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env={**base, **environ}
             )
 
+    def _await(self, begun: Callable[[], bool]) -> None:
+        """What does not begin in time is not left behind."""
+        try:
+            wait_for(begun, 15, self.printed)
+        except BaseException:
+            self.kill()
+            raise
+
     def _seen(self, path: Path) -> str:
         """A path as the process sees it."""
         return self._python.inside(path) if self._python else str(path)
@@ -106,7 +114,7 @@ class EmulatorProcess(_Process):
 
     def __enter__(self) -> Self:
         self.launch("emulator", "--port", str(self.port), *self._options)
-        wait_for(self._up, 15, self.printed)
+        self._await(self._up)
         return self
 
     def _up(self) -> bool:
@@ -178,7 +186,7 @@ class BridgeProcess(_Process):
             RTZR_CLIENT_SECRET="demo-secret",
             **self._secrets(),
         )
-        wait_for(lambda: self._connections() > before, 15, self.printed)
+        self._await(lambda: self._connections() > before)
 
     def _secrets(self) -> dict[str, str]:
         """What the PBX wants to hear."""
