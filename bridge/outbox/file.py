@@ -93,7 +93,7 @@ class NewEvent:
     type: str
     body: bytes
     rule: str | None = None
-    """Of a call's start: the rule that chose the call, or ""; None for every other event."""
+    """Of a call's start, and of what comes late: the rule that chose the call, or ""; else None."""
 
 
 class OutboxFile:

@@ -232,5 +232,6 @@ def _answer(asked: Sequence[_Asked]) -> None:
 
 def as_new(event: Event) -> NewEvent:
     """An event as the file wants it. Raises TypeError, ValueError and RecursionError where it is no JSON."""
-    rule = clean(str(event.data.get("rule", ""))) if event.type == "rtzr.call.started" else None
-    return NewEvent(clean(event.id), clean(event.subject), clean(event.type), encoded(event), rule)
+    rule = str(event.data.get("rule", "")) if event.type == "rtzr.call.started" else event.rule
+    known = None if rule is None else clean(rule)
+    return NewEvent(clean(event.id), clean(event.subject), clean(event.type), encoded(event), known)

@@ -404,6 +404,13 @@ async def test_much_that_is_too_old_goes_without_being_asked(tmp_path: Path) -> 
         assert await ids(outbox) == []
 
 
+async def test_what_comes_late_brings_its_rule_where_the_start_is_not_known(tmp_path: Path) -> None:
+    async with opened(tmp_path / "o.db", {A: frozenset({"boss"}), B: frozenset({"sales"})}) as outbox:
+        await outbox.add([replace(event(1), rule="boss"), event(2)])
+        assert (await ids(outbox), await ids(outbox, B)) == (["c/1", "c/2"], [])
+        assert await outbox.rules(["c"]) == {"c": "boss"}
+
+
 async def test_of_calls_that_are_left_out_only_the_rule_is_kept(tmp_path: Path) -> None:
     path = tmp_path / "o.db"
     async with opened(path) as outbox:
