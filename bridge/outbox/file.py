@@ -106,6 +106,9 @@ class OutboxFile:
         claim(path)
         unclean = path.with_name(f"{path.name}-wal").exists()
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        there = path.stat()
+        self.inode = there.st_dev, there.st_ino
+        """Which file this is, whatever is at its path later."""
         self._db = sqlite3.connect(path, timeout=1, isolation_level=None, check_same_thread=False)
         self._keep = keep
         self._numbers: dict[str, int] = {}
@@ -179,6 +182,11 @@ class OutboxFile:
 
     def close(self) -> None:
         self._db.close()
+
+    def copy(self, path: Path) -> None:
+        """All that was committed into the empty file at `path`, in one transaction: between commits."""
+        with closing(sqlite3.connect(path, timeout=1, isolation_level=None)) as other:
+            self._db.backup(other)
 
     def tick(self, unix_s: float, monotonic_s: float) -> None:
         """What time it is, for what is written and what is too old: after `begin`."""
