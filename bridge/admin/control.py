@@ -17,6 +17,7 @@ from starlette.routing import Route
 
 from bridge import metrics
 from bridge.delivery.deliveries import EndpointReport
+from bridge.outbox.outbox import NotDropped
 
 _LONGEST = 4096
 
@@ -28,7 +29,9 @@ class Asked(Protocol):
     def degraded(self) -> str: ...
     async def report(self) -> list[EndpointReport]: ...
     def retry(self, name: str | None = None) -> bool: ...
-    async def drop(self, name: str) -> int: ...
+    async def drop(self, name: str) -> int:
+        """Raises NotDropped."""
+        ...
 
 
 class Control:
@@ -76,7 +79,10 @@ class Control:
         known = name in [report.name for report in await self._reports()]
         if self._deliveries is None or not known:
             return await self._unknown(name)
-        return JSONResponse({"name": name, "dropped": await self._deliveries.drop(name)})
+        try:
+            return JSONResponse({"name": name, "dropped": await self._deliveries.drop(name)})
+        except NotDropped as error:
+            return JSONResponse({"error": f"nothing was dropped: {error}"}, 503)
 
     async def _reports(self) -> list[EndpointReport]:
         reports = [] if self._deliveries is None else await self._deliveries.report()

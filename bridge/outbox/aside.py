@@ -72,6 +72,7 @@ class Aside:
             with closing(Damaged(damaged, found)) as rows:
                 file.begin()
                 self._take_over(file, rows, found, int(most * _MOST_OF_ROOM))
+                file.past.incomplete()  # what was delivered stays behind, and perhaps more
                 file.commit()
         except sqlite3.Error as error:
             file.rollback()

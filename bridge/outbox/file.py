@@ -17,6 +17,7 @@ from typing import Literal
 
 from bridge.outbox.age import OutboxAge
 from bridge.outbox.claim import APPLICATION_ID, claim
+from bridge.outbox.past import OutboxPast
 from bridge.outbox.room import LOG_LIMIT
 from bridge.outbox.stored import Stored
 from bridge.wire.eventjson import fingerprint, renamed
@@ -52,7 +53,6 @@ _NOW_GONE = """
 DELETE FROM events WHERE seq = ?1 AND NOT EXISTS (
     SELECT 1 FROM endpoints n CROSS JOIN waiting w ON w.endpoint = n.number AND w.seq = ?1)
 """
-_NOW_BLANK = "UPDATE events SET body = x'' WHERE seq = ?1 AND EXISTS (SELECT 1 FROM delivered WHERE seq = ?1)"
 _BACKLOGS = """
 SELECT name, number_waiting, (SELECT at FROM events WHERE seq = oldest) FROM (
     SELECT n.name AS name, COUNT(w.seq) AS number_waiting, MIN(w.seq) AS oldest
@@ -106,10 +106,15 @@ class OutboxFile:
         claim(path)
         unclean = path.with_name(f"{path.name}-wal").exists()
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        there = path.stat()
+        self.inode = there.st_dev, there.st_ino
+        """Which file this is, whatever is at its path later."""
         self._db = sqlite3.connect(path, timeout=1, isolation_level=None, check_same_thread=False)
         self._keep = keep
         self._numbers: dict[str, int] = {}
         self._rule_of: dict[str, str] = {}
+        self._left: set[str] = set()
+        """Rules whose events were left out since the last `add`."""
         self.stored = self.unstored = self.renamed = 0
         """Events since `begin`: that are there now, that cannot be, and that came with another one's id."""
         try:
@@ -140,6 +145,7 @@ class OutboxFile:
         for statement in _SCHEMA.split(";"):
             self._db.execute(statement)
         self._age = OutboxAge(self._db)
+        self.past = OutboxPast(self._db, keep=self._keep)
         if not self._one("SELECT COUNT(*) FROM sqlite_sequence WHERE name = 'events'"):
             # Numbers go on from the clock: none is ever given again, though a file be lost with its count.
             started = "INSERT INTO sqlite_sequence (name, seq) VALUES ('events', ?)"
@@ -165,6 +171,7 @@ class OutboxFile:
         """Forget what was not committed; never raises."""
         self._numbers.clear()
         self._rule_of.clear()
+        self._left.clear()
         with suppress(sqlite3.Error):
             if self._db.in_transaction:
                 self._db.rollback()
@@ -175,6 +182,11 @@ class OutboxFile:
 
     def close(self) -> None:
         self._db.close()
+
+    def copy(self, path: Path) -> None:
+        """All that was committed into the empty file at `path`, in one transaction: between commits."""
+        with closing(sqlite3.connect(path, timeout=1, isolation_level=None)) as other:
+            self._db.backup(other)
 
     def tick(self, unix_s: float, monotonic_s: float) -> None:
         """What time it is, for what is written and what is too old: after `begin`."""
@@ -204,6 +216,8 @@ class OutboxFile:
                 self._db.execute("INSERT INTO waiting VALUES (?, ?, ?)", (targets[name], seq, event.call))
             if not names:
                 self._db.execute("INSERT INTO delivered VALUES (?)", (seq,))
+        while self._left:
+            self.past.incomplete(self._left.pop())
         return got
 
     def _names(self, event: NewEvent, rules: Rules) -> list[str]:
@@ -277,18 +291,17 @@ class OutboxFile:
             self._rule_of[call] = rule
         return rule
 
-    def rules(self, calls: Collection[str]) -> dict[str, str]:
-        """The rules of those of `calls` that are known."""
-        statement = "SELECT call, rule FROM calls WHERE call IN (SELECT value FROM json_each(?))"
-        return dict(self._db.execute(statement, (json.dumps(list(calls)),)).fetchall())
-
     def without(self, left_out: Collection[str], events: Sequence[NewEvent]) -> list[NewEvent]:
-        """Those of `events` that are of no call of these rules; which rule chose a call is kept of all."""
+        """Those of `events` that are of no call of these rules, to be added next; which rule chose a call is
+        kept of all."""
         kept = []
         for event in events:
             if event.rule is not None:
                 self._learn(event.call, event.rule)
-            if self._rule(event.call) not in left_out:
+            rule = self._rule(event.call)
+            if rule in left_out:
+                self._left.add(rule)
+            else:
                 kept.append(event)
         return kept
 
@@ -312,28 +325,12 @@ class OutboxFile:
         self._db.executemany(_NOW_DELIVERED if self._keep else _NOW_GONE, ((seq,) for seq in seqs))
         return gone.rowcount
 
-    def drop(self, endpoint: str) -> int:
-        """Nothing waits for an endpoint any longer; what waits for no other one is erased: how many did.
-
-        Where delivered events are kept an empty body is left in its place, so that `since` tells the gap.
-        """
+    def drop(self, endpoint: str) -> tuple[int, list[str]]:
+        """Nothing waits for an endpoint any longer; what waits for no other one is erased: how many did, and
+        the ids of those that stay without their text, where delivered events are kept."""
         seqs = self._seqs("SELECT seq FROM waiting WHERE endpoint = ?", self._number(endpoint))
         dropped = self.done(endpoint, seqs)
-        if self._keep:
-            self._db.executemany(_NOW_BLANK, ((seq,) for seq in seqs))
-        return dropped
-
-    def since(self, event_id: str, most: int) -> list[Stored] | None:
-        """What was written after an event, delivered or not, with an empty body where it was dropped; None if
-        that event is not there (any more)."""
-        found = self._db.execute("SELECT seq FROM events WHERE id = ?", (event_id,)).fetchone()
-        if found is None:
-            return None
-        rows = self._db.execute(
-            "SELECT seq, id, call, type, body FROM events WHERE seq > ? ORDER BY seq LIMIT ?",
-            (found[0], most),
-        )
-        return [Stored(*row) for row in rows]
+        return dropped, self.past.blank(seqs) if self._keep else []
 
     def backlogs(self, owed: Mapping[str, Collection[int]]) -> list[tuple[str, int, float | None]]:
         """Each endpoint that ever was: how many wait for it, and since when the oldest does (Unix s); but
@@ -396,4 +393,6 @@ class OutboxFile:
         waited = int(self._one(_WAITED, listed))
         for statement in _ERASED:
             self._db.execute(statement, (listed,))
+        if seqs:
+            self.past.erased(max(seqs))
         return waited

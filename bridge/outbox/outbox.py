@@ -1,8 +1,9 @@
 """The outbox: events are on the disk before they count as delivered, and wait there for each endpoint.
 
-Nobody who asks here is held up by another or gets an exception: what the disk refuses is told once and shows
-in `degraded`, and calls go on. What the thread does is in `bridge.outbox.writer`, the statements are
-`bridge.outbox.file`'s, and who sends what waits is `bridge.delivery.delivering`.
+Nobody who asks here is held up by another or, but for a person who drops, gets an exception: what the disk
+refuses is told once and shows in `degraded`, and calls go on. What the thread does is in
+`bridge.outbox.writer`, the statements are `bridge.outbox.file`'s, and who sends what waits is
+`bridge.delivery.delivering`.
 """
 
 import asyncio
@@ -19,12 +20,12 @@ import structlog
 
 from bridge.outbox.counters import OutboxCounters
 from bridge.outbox.file import NewEvent, OutboxFile, Rules
-from bridge.outbox.stored import Stored
+from bridge.outbox.stored import Page, Stored
 from bridge.outbox.writer import Job, OutboxSettings, OutboxWriter
 from bridge.types import CallId, Event
 from bridge.wire.eventjson import clean, encoded
 
-__all__ = ["Backlog", "Outbox", "OutboxCounters", "OutboxSettings", "as_new"]
+__all__ = ["Backlog", "NotDropped", "Outbox", "OutboxCounters", "OutboxSettings", "as_new"]
 
 _log = structlog.get_logger()
 
@@ -43,6 +44,10 @@ class Backlog:
     """Unix seconds at which the oldest of it was written; None if nothing waits."""
     error: str
     """How the last try to send failed; "" if it did not."""
+
+
+class NotDropped(Exception):
+    """Nothing was dropped; the text says why, for a person."""
 
 
 class Outbox:
@@ -65,13 +70,29 @@ class Outbox:
         self._left_out: frozenset[str] = frozenset()
         self._errors: dict[str, str] = {}
         self._news: dict[str, asyncio.Event] = {}
+        self._told_blank: Callable[[Collection[str]], None] = lambda _: None
+        self._unwritten: Callable[[], int] = lambda: 0
         self._asked: queue.SimpleQueue[_Asked | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
 
     @property
     def degraded(self) -> str:
         """Why not all is well; "" if it is."""
-        return self._writer.degraded
+        why = self._writer.degraded
+        waiting = self._unwritten() if why else 0
+        return (
+            f"{why}; {waiting} {'event waits' if waiting == 1 else 'events wait'} in memory"
+            if waiting
+            else why
+        )
+
+    def fed_by(self, unwritten: Callable[[], int]) -> None:
+        """How many events wait elsewhere for the disk to take them: told in `degraded`."""
+        self._unwritten = unwritten
+
+    def on_blank(self, told: Callable[[Collection[str]], None]) -> None:
+        """Whom to tell the ids of what a person dropped, whose text is to be nowhere any more."""
+        self._told_blank = told
 
     @property
     def misplaced(self) -> str:
@@ -159,10 +180,16 @@ class Outbox:
 
     async def drop(self, endpoint: str, seqs: Sequence[int] | None = None) -> int:
         """The endpoint shall not have these (None: all that waits for it, and what nobody else waits for is
-        erased). How many."""
+        erased). How many. Raises NotDropped where the disk refuses that: then all of it waits as before."""
         if seqs is None:
-            job = Job(lambda file: file.drop(endpoint), 0, writes=True)
-            dropped: int = await self._ask(job)
+            done: tuple[int, list[str]] | None = await self._ask(
+                Job(lambda file: file.drop(endpoint), None, writes=True)
+            )
+            if done is None:
+                raise NotDropped(self.degraded or "the outbox is not open")
+            dropped, blank = done
+            if blank:
+                self._told_blank(frozenset(blank))
         else:
             dropped = len(seqs)
             await self._ask(Job(lambda _: None, None, writes=True, delivered=(endpoint, tuple(seqs))))
@@ -181,14 +208,18 @@ class Outbox:
     def _backlogs(self, file: OutboxFile) -> list[tuple[str, int, float | None]]:
         return file.backlogs({name: self._writer.owed(name) for name in self._writer.owing})
 
-    async def since(self, event_id: str, most: int) -> list[Stored] | None:
-        """What was added after an event, delivered or not, the oldest first; None if it is not known."""
-        found: list[Stored] | None = await self._ask(Job(lambda file: file.since(event_id, most), None))
+    async def since(
+        self, event_id: str, most: int, concerns: Callable[[str], bool] = lambda _: True
+    ) -> Page | None:
+        """The first `most` events that were added after this one, delivered or not; None if it is not known.
+        `concerns`: whether it is a gap that calls of this rule are not kept; called in another thread."""
+        job = Job(lambda file: file.past.since(event_id, most, concerns), None)
+        found: Page | None = await self._ask(job)
         return found
 
     async def rules(self, calls: Collection[CallId]) -> dict[CallId, str]:
         """Of those of `calls` that are known, the rule that chose each, "" where none did."""
-        found: dict[CallId, str] = await self._ask(Job(lambda file: file.rules(calls), {}))
+        found: dict[CallId, str] = await self._ask(Job(lambda file: file.past.rules(calls), {}))
         return found
 
     async def _ask(self, job: Job) -> Any:

@@ -24,6 +24,16 @@ class Stored:
     """The CloudEvents JSON object, UTF-8."""
 
 
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some of what came after an event, for who comes back."""
+
+    events: Sequence[Stored]
+    """The oldest first; with an empty body what a person dropped."""
+    gap: bool
+    """Others may have come after that event, and are erased or were not kept."""
+
+
 class Sender(Protocol):
     """An endpoint."""
 

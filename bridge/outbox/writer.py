@@ -17,6 +17,7 @@ from bridge.outbox.aside import Aside
 from bridge.outbox.claim import misplaced
 from bridge.outbox.counters import OutboxCounters
 from bridge.outbox.file import OutboxFile
+from bridge.outbox.removed import Removal
 from bridge.outbox.room import FLOOR, Room
 
 _log = structlog.get_logger()
@@ -77,6 +78,7 @@ class OutboxWriter:
         self._room = room or Room(path)
         self._keep_at = float("-inf")
         self._aside = Aside(path, counters, clock)
+        self._removal = Removal(path, clock)
         self._settings = settings
         self._counters = counters
         self._unix = unix
@@ -100,6 +102,7 @@ class OutboxWriter:
         reasons = (
             self._reason,
             full if self._clock() < self._full_until else "",
+            self._removal.told,
             self._aside.told,
             f"disk full: make room in {self._path.parent}" if self._room.short and not self._reason else "",
         )
@@ -132,6 +135,7 @@ class OutboxWriter:
             if job.delivered is not None:
                 endpoint, seqs = job.delivered
                 self._owed.setdefault(endpoint, set()).update(seqs)
+        self._look_after()
         reads = [job for job in jobs if not job.writes]
         writes = [job for job in jobs if job.writes]
         # The second time is for a full disk that has room now, and for a damaged file, in whose place there
@@ -151,8 +155,18 @@ class OutboxWriter:
             if was and not self._room.short:
                 _log.info("disk has room again", folder=str(self._path.parent))
 
+    def _look_after(self) -> None:
+        if self._file is not None and self._removal.look(self._file):
+            self._shut()
+            self._keep_at = float("-inf")  # the reserve may have gone, too
+
     def close(self) -> None:
         """Nothing follows."""
+        if self._file is not None:
+            self._removal.look(self._file, now=True)
+        self._shut()
+
+    def _shut(self) -> None:
         if self._file is not None:
             with suppress(sqlite3.Error):
                 self._file.close()
@@ -261,11 +275,18 @@ class OutboxWriter:
         self._counters.dropped_full += full
         self._counters.dropped_old += old
         if full and self._clock() >= self._full_until:
-            _log.error("outbox full", max_mb=self._settings.max_mb, dropped=self._counters.dropped_full)
+            _log.error("outbox full", **self._bound(), dropped=self._counters.dropped_full)
         if full:
             self._full_until = self._clock() + _FULL_S
         if old:
             _log.error("events too old to be delivered", keep_days=self._settings.keep_days, dropped=old)
+
+    def _bound(self) -> dict[str, Any]:
+        """What there was not enough of."""
+        asked = self._settings.max_mb
+        if self._room.short or self._most < int(asked * 1_000_000):
+            return {"disk": str(self._path.parent)}
+        return {"max_mb": asked}
 
     def _opened(self) -> OutboxFile | None:
         if self._file is None and self._clock() >= self._reopen_at:
@@ -302,7 +323,7 @@ class OutboxWriter:
 
     def _move_aside(self) -> bool:
         """Whether a damaged file made room for a new one."""
-        self.close()
+        self._shut()
         self._counters.moved_aside += 1
         if why := self._aside.move():
             self._reason = f"outbox damaged, and not to be moved aside: {why}"

@@ -7,15 +7,15 @@ for: a reader that is too slow is dropped and counted, and may come back and go 
 import asyncio
 import json
 from collections import deque
-from collections.abc import AsyncGenerator, Collection, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Protocol
 from uuid import uuid4
 
 from bridge import metrics
-from bridge.outbox.stored import Stored
+from bridge.outbox.stored import Page, Stored
 from bridge.sinks.queued import QueuedSink
 from bridge.types import CallId, Event
 from bridge.wire.eventjson import encoded
@@ -39,12 +39,17 @@ _ENDED = 10_000
 class Past(Protocol):
     """The part of the outbox that is needed for those who come back."""
 
-    async def since(self, event_id: str, most: int) -> Sequence[Stored] | None:
-        """The first `most` events after the one of this id, oldest first; None where it is not known."""
+    async def since(self, event_id: str, most: int, concerns: Callable[[str], bool]) -> Page | None:
+        """The first `most` events after the one of this id; None where it is not known. `concerns`: whether
+        calls of this rule would be shown."""
         ...
 
     async def rules(self, calls: Collection[CallId]) -> Mapping[CallId, str]:
         """Of those of `calls` that are known, the rule that chose each, "" where none did."""
+        ...
+
+    def on_blank(self, told: Callable[[Collection[str]], None]) -> None:
+        """Whom to tell the ids of events that were dropped."""
         ...
 
 
@@ -72,12 +77,18 @@ class Wanted:
 class Item:
     """An event with the rule of its call, written out once and only if somebody wants it."""
 
-    __slots__ = ("_text", "event", "rule")
+    __slots__ = ("_text", "dropped", "event", "rule")
 
-    def __init__(self, event: Event, rule: str, text: str = "") -> None:
+    def __init__(self, event: Event, rule: str, text: str = "", *, dropped: bool = False) -> None:
         self.event = event
         self.rule = rule
+        self.dropped = dropped
+        """It is there no more, but for its place."""
         self._text = text
+
+    def blank(self) -> "Item":
+        """Where it was."""
+        return Item(replace(self.event, data={}), self.rule, dropped=True)
 
     @property
     def resumable(self) -> bool:
@@ -184,6 +195,8 @@ class FeedSink(QueuedSink):
         self._ended = False
         self.slow = 0
         """Readers that were dropped."""
+        if past is not None:
+            past.on_blank(self.blank)
 
     @property
     def readers(self) -> int:
@@ -218,6 +231,10 @@ class FeedSink(QueuedSink):
             reader.drop()
             self.slow += 1
             metrics.FEED_DROPPED.inc()
+
+    def blank(self, ids: Collection[str]) -> None:
+        """A person dropped these: who comes back is told that something is missing, and not what."""
+        self._recent.change(lambda item: item.blank() if item.event.id in ids else item)
 
     @contextmanager
     def reading(self, wanted: Wanted, after: str = "") -> Iterator[Reader]:
@@ -261,9 +278,10 @@ class FeedSink(QueuedSink):
         kept, last = self._recent.after(after), after
         known = kept is not None or self._forgotten.isdisjoint(reader.wanted.rules or self._forgotten)
         while kept is None and self._past is not None:
-            page = await self._past.since(last, _PAGE)
+            found = await self._past.since(last, _PAGE, self._shown_to(reader))
+            known &= found is not None and not found.gap
+            page = () if found is None else found.events
             if not page:
-                known &= page is not None
                 kept = self._recent.after(last)  # it may have come there only now
                 known &= kept is not None or self._recent.whole
                 break
@@ -284,6 +302,10 @@ class FeedSink(QueuedSink):
         async for item in self._kept(reader, self._recent.all() if kept is None else kept):
             yield item
 
+    def _shown_to(self, reader: Reader) -> Callable[[str], bool]:
+        wanted = reader.wanted.rules
+        return lambda rule: rule not in self._hidden and (not wanted or rule in wanted)
+
     def _since_any_of(self, page: Sequence[Stored]) -> Sequence[Item] | None:
         """What is in memory since the latest of `page` that is there; the past has more than the feed."""
         found = (self._recent.after(stored.id) for stored in reversed(page))
@@ -291,9 +313,13 @@ class FeedSink(QueuedSink):
 
     async def _kept(self, reader: Reader, kept: Sequence[Item]) -> AsyncGenerator[Item]:
         """From memory, and what came there in the meantime, to the last."""
+        told = False
         while kept:
             for item in kept:
-                if reader.wanted.fits(item):
+                if item.dropped and not told:
+                    told = True
+                    yield _missed(reader.after)
+                elif not item.dropped and reader.wanted.fits(item):
                     yield item
             last = kept[-1].event.id
             later = self._recent.after(last)

@@ -28,6 +28,7 @@ class OutboxSink(QueuedSink):
         self._ending = asyncio.Event()
         self._taken = 0
         self._progress = asyncio.Condition()
+        outbox.fed_by(lambda: self._taken - self.delivered - self._lost)
 
     def deliver(self, event: Event) -> None:
         if event.type != _PARTIAL:

@@ -4,7 +4,7 @@ Bounded by number. Some are only marked: what a later one replaces is not said a
 """
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import islice
 from typing import Generic, TypeVar
 
@@ -30,6 +30,10 @@ class Recent(Generic[T]):
         self._kept.append(thing)
         self._count += 1
         self.mark(name)
+
+    def change(self, changed: Callable[[T], T]) -> None:
+        """Each thing becomes what `changed` makes of it, under its name."""
+        self._kept = deque(map(changed, self._kept), self._kept.maxlen)
 
     def mark(self, name: str) -> None:
         self._places.pop(name, None)

@@ -21,7 +21,7 @@ from bridge.admin.control import Asked, Control
 from bridge.admin.unix import unix_listener
 from bridge.delivery.deliveries import Deliveries, EndpointReport
 from bridge.delivery.delivering import Resting
-from bridge.outbox.outbox import Outbox, OutboxSettings
+from bridge.outbox.outbox import NotDropped, Outbox, OutboxSettings
 from bridge.outbox.stored import Rejected, Stored
 from bridge.serving import Serving, guarded
 from tests.sinks.test_feed import final
@@ -48,6 +48,8 @@ class Book:
         return name in (None, "webhook:crm", "redis:calls")
 
     async def drop(self, name: str) -> int:
+        if self.degraded:
+            raise NotDropped(self.degraded)
         self.dropped.append(name)
         return next(one.waiting for one in self.reports if one.name == name)
 
@@ -159,6 +161,15 @@ async def test_retry_and_drop_reach_the_one_that_is_named(tmp_path: Path, book: 
         assert json.loads((await said(path, "drop", "webhook:crm", "--json")).output)["dropped"] == 12
     assert book.retried == ["webhook:crm", None]
     assert book.dropped == ["webhook:old", "webhook:crm"]
+
+
+async def test_a_drop_that_could_not_be_done_says_so(tmp_path: Path, book: Book) -> None:
+    path, book.degraded = tmp_path / "a.sock", "outbox not written: disk I/O error"
+    async with served(path, book):
+        told = await said(path, "drop", "webhook:old")
+    assert told.exit_code == 1
+    assert told.stderr == f"deliveries: nothing was dropped: {book.degraded}\n"
+    assert told.stdout == ""
 
 
 @pytest.mark.parametrize("action", ["retry", "drop"])

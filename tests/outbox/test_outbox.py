@@ -18,7 +18,7 @@ from structlog.testing import capture_logs
 
 from bridge.outbox.claim import APPLICATION_ID
 from bridge.outbox.file import OutboxFile
-from bridge.outbox.outbox import Outbox, OutboxSettings
+from bridge.outbox.outbox import NotDropped, Outbox, OutboxSettings
 from bridge.types import Event
 from tests.outboxes import BOTH, A, B, event, ids, killed, opened, started
 from tests.scale import scaled
@@ -98,7 +98,7 @@ async def test_a_feed_may_go_on_after_the_last_event_that_it_saw(tmp_path: Path)
         await outbox.done(A, [one.seq for one in await outbox.waiting(A, 3)])
         since = await outbox.since("c/1", 2)
         assert since is not None
-        assert [one.id for one in since] == ["c/2", "c/3"]
+        assert [one.id for one in since.events] == ["c/2", "c/3"]
         assert await outbox.since("nobody's", 2) is None
     assert await outbox.since("c/1", 2) is None, "closed, and no exception"
 
@@ -280,8 +280,27 @@ async def test_what_a_person_drops_is_erased(tmp_path: Path, keep: bool) -> None
         assert await outbox.drop(B) == 2
         since = await outbox.since("c/1", 9)
         assert (since is not None) == keep
-        assert [one.body for one in since or ()] == [b""] * keep
+        assert [one.body for one in (since.events if since else ())] == [b""] * keep
     assert SECRET.encode() not in bytes_of(path)
+
+
+async def test_a_drop_that_the_disk_refuses_is_told_and_drops_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuses(_: OutboxFile) -> None:
+        error = sqlite3.OperationalError("disk I/O error")
+        error.sqlite_errorcode = sqlite3.SQLITE_IOERR
+        raise error
+
+    async with opened(tmp_path / "o.db") as outbox:
+        await outbox.add([event(1), event(2)])
+        with monkeypatch.context() as patch:
+            patch.setattr(OutboxFile, "commit", refuses)
+            with pytest.raises(NotDropped, match="outbox not written: disk I/O error"):
+                await outbox.drop(A)
+        assert await ids(outbox) == ["c/1", "c/2"]
+        assert outbox.counters.given_up == 0
+        assert await outbox.drop(A) == 2
 
 
 # Bounds.
@@ -307,7 +326,7 @@ async def test_what_was_delivered_goes_before_what_waits_and_then_the_oldest(tmp
         left = [int(one[2:]) for one in await ids(outbox)]
         assert left == list(range(left[0], 700)), "the oldest went"
         assert len(left) + outbox.counters.dropped_full == 160 + 440
-        assert [line["event"] for line in logs] == ["outbox full"]
+        assert [(line["event"], line["max_mb"]) for line in logs] == [("outbox full", 1)]
         assert outbox.degraded == "outbox full: the oldest of what waits is dropped"
         assert (tmp_path / "o.db").stat().st_size < 1_200_000
 
@@ -561,7 +580,8 @@ async def test_a_folder_that_cannot_be_had_is_told_once(tmp_path: Path) -> None:
             assert outbox.misplaced
             assert not await outbox.add([event(1)])
             await outbox.done(A, [1])
-            assert await outbox.drop(A) == 0
+            with pytest.raises(NotDropped, match="outbox not written: "):
+                await outbox.drop(A)
             assert list(await outbox.counts()) == [A]
     assert logs == [], "it is told by who opened it"
 

@@ -279,4 +279,5 @@ def test_a_disk_that_others_filled_is_told_until_it_has_room_again(
         "outbox full",
         "disk has room again",
     ]
+    assert logs[1]["disk"] == str(tmp_path), "and not max_mb"
     disk.writer.close()

@@ -3,14 +3,14 @@ is waited for."""
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, Collection, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from bridge.outbox.outbox import Outbox, OutboxSettings
-from bridge.outbox.stored import Stored
+from bridge.outbox.stored import Page, Stored
 from bridge.sinks.feed import MISSED, FeedSink, Full, Item, Reader, Wanted
 from bridge.types import Event
 
@@ -50,11 +50,14 @@ class Book:
             event.subject: event.data["rule"] for event in events if event.type == "rtzr.call.started"
         }
 
-    async def since(self, event_id: str, most: int) -> list[Stored] | None:
+    async def since(self, event_id: str, most: int, concerns: Callable[[str], bool]) -> Page | None:
         ids = [one.id for one in self.stored]
         if event_id not in ids:
             return None
-        return self.stored[ids.index(event_id) + 1 :][: min(most, 3)]
+        return Page(self.stored[ids.index(event_id) + 1 :][: min(most, 3)], gap=False)
+
+    def on_blank(self, told: Callable[[Collection[str]], None]) -> None:
+        pass
 
     async def rules(self, calls: Collection[str]) -> dict[str, str]:
         return {call: rule for call, rule in self.ruled.items() if call in calls}
@@ -193,8 +196,8 @@ async def test_what_nobody_knows_any_more_is_told(book: Book | None) -> None:
 class Torn(Book):
     """One that cannot be read any more after the first page: its disk is gone, or what was read last is."""
 
-    async def since(self, event_id: str, most: int) -> list[Stored] | None:
-        return await super().since(event_id, most) if event_id == self.stored[0].id else None
+    async def since(self, event_id: str, most: int, concerns: Callable[[str], bool]) -> Page | None:
+        return await super().since(event_id, most, concerns) if event_id == self.stored[0].id else None
 
 
 async def test_an_outbox_that_fails_in_between_is_told() -> None:
@@ -366,5 +369,36 @@ async def test_a_real_outbox_is_such_a_past(tmp_path: Path) -> None:
         assert (await had(sink, after="z/x/9"))[0] == "missed"
         await outbox.drop("webhook:crm")
         assert "missed" in await had(sink, after="a/started"), "what was dropped is told"
+    finally:
+        await outbox.close()
+
+
+async def test_a_gap_in_the_outbox_is_told(tmp_path: Path) -> None:
+    said = [started("a", "sales"), final(1, "a"), started("b", "boss"), final(1, "b"), final(2, "a")]
+    outbox = Outbox(tmp_path / "outbox.db", OutboxSettings())
+    await outbox.open()
+    outbox.leave_out(frozenset({"boss"}))
+    await outbox.add(said)
+    try:
+        for after, found in (("a/x/1", ["a/x/2", "missed"]), ("a/x/2", ["missed"])):
+            assert await had(FeedSink(outbox), after=after) == found
+            assert "missed" not in await had(FeedSink(outbox, hidden=frozenset({"boss"})), after=after)
+            assert "missed" not in await had(FeedSink(outbox), Wanted(rules=frozenset({"sales"})), after)
+    finally:
+        await outbox.close()
+
+
+async def test_what_a_person_drops_is_in_no_memory_either_and_that_is_told(tmp_path: Path) -> None:
+    said = [started("a"), *(final(number, "a") for number in range(4))]
+    outbox = Outbox(tmp_path / "outbox.db", OutboxSettings())
+    await outbox.open()
+    outbox.endpoints({"webhook:crm": None})
+    await outbox.add(said[:4])
+    sink = FeedSink(outbox)
+    await sink.put(said)
+    try:
+        assert await outbox.drop("webhook:crm") == 4
+        assert await had(sink, after="a/x/0") == ["missed", "a/x/3"]
+        assert await had(sink, after="a/x/2") == ["a/x/3"]
     finally:
         await outbox.close()

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
+from bridge.outbox.file import OutboxFile
 from bridge.outbox.outbox import Outbox
 from bridge.sinks import outbox as module
 from bridge.sinks.outbox import OutboxSink
@@ -88,3 +89,29 @@ async def test_who_has_a_copy_learns_when_it_may_go(tmp_path: Path) -> None:
         sink.close()
         await running
         assert not await waiting
+
+
+class Refusing(OutboxFile):
+    def commit(self) -> None:
+        raise OSError(5, "Input/output error")
+
+
+async def test_how_many_wait_for_a_disk_that_refuses_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_AGAIN_S", 0.001)
+    async with opened(tmp_path / "o.db") as outbox:
+        sink = OutboxSink(outbox)
+        running = asyncio.create_task(sink.run())
+        with monkeypatch.context() as patch:
+            patch.setattr(OutboxFile, "commit", Refusing.commit)
+            for number in range(8):
+                sink.deliver(event(number))
+            async with asyncio.timeout(5):
+                while not outbox.degraded:  # noqa: ASYNC110 - it tells nobody
+                    await asyncio.sleep(0.001)
+            assert outbox.degraded.endswith("; 8 events wait in memory")
+        sink.close()
+        await running
+        assert await ids(outbox) == [f"c/{number}" for number in range(8)]
+        assert outbox.degraded == ""

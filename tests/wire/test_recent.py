@@ -25,6 +25,16 @@ def test_a_name_that_is_said_again_counts_from_then() -> None:
     assert recent.all() == ("A", "B", "A")
 
 
+def test_what_is_changed_stays_in_its_place_and_the_bound_holds() -> None:
+    recent: Recent[str] = Recent(2, 10)
+    recent.keep("a", "A")
+    recent.keep("b", "B")
+    recent.change(str.lower)
+    recent.keep("c", "C")
+    assert recent.after("a") == ("b", "C")
+    assert recent.all() == ("b", "C")
+
+
 @given(st.lists(st.booleans(), max_size=60), st.integers(1, 8), st.integers(1, 8))
 def test_nothing_is_left_out_unseen(said: list[bool], most: int, most_names: int) -> None:
     recent: Recent[int] = Recent(most, most_names)
