@@ -53,6 +53,6 @@ def test_what_answers_no_http_is_no_daemon(tmp_path: Path) -> None:
 
 
 def test_it_imports_nothing_heavy() -> None:
-    code = "import sys, bridge.admin.alive; print(*(n for n in ('httpx', 'pydantic', 'rich') if n in sys.modules))"
+    code = "import sys, bridge.admin.alive; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == ""
+    assert not {"asyncio", "httpx", "pydantic", "rich"} & set(done.stdout.split())

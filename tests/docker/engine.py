@@ -1,4 +1,4 @@
-"""A Docker engine of the tests' own: Debian's dockerd on a socket of its own, with the images that FROM names.
+"""A Docker engine of the tests' own: Debian's dockerd on a socket of its own, with the images of FROM lines.
 
 Nothing is pulled: what docker/ builds upon is made here by debootstrap and imported under the names that the
 Dockerfiles have. What is built stays in the cache folder, so that the next run builds what has changed. The
