@@ -60,8 +60,8 @@ bench: $(RUN)
 soak: $(RUN)
 	$(BIN)/python -m bench.soak $(MINUTES)
 
-deb: $(RUN)
-	config/debian/build $(BIN)/python $(DEB)
+deb:
+	config/debian/build $(DEB)
 
 check: $(DEV)
 	$(BIN)/ruff check .
