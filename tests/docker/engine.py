@@ -84,11 +84,13 @@ class Engine:
     def __init__(self) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="rtzr-docker-"))
         self._process: subprocess.Popen[bytes] | None = None
+        self._lock = (cache_dir().parent / "docker.lock").open("w")
         self.environ = {**os.environ, "DOCKER_HOST": f"unix://{self._folder}/docker.sock"}
         """For commands that talk to it; classic builder, as Debian has no other."""
         self.environ["DOCKER_BUILDKIT"] = "0"
 
     def __enter__(self) -> Self:
+        fcntl.flock(self._lock, fcntl.LOCK_EX)  # one engine has the images at a time
         with (self._folder / "log").open("wb") as log:
             self._process = _spawner.submit(
                 subprocess.Popen, self._command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log
@@ -132,6 +134,7 @@ class Engine:
                 self._process.kill()
                 self._process.wait()
             self._process = None
+        self._lock.close()
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def run(self, *command: str, timeout_s: float = 60, check: bool = True) -> str:
