@@ -1,8 +1,9 @@
 #!/bin/sh
 # Brings up compose.yaml (docker compose, or the older docker-compose), has its Asterisk make one call, and shows what was
-# said. It ends with 1 if the call did not end well; all stays up, for more calls: docker/try.sh. To remove it:
-#   docker compose --file docker/compose.yaml down
+# said. It ends with 1 if no call comes to its end; all stays up, for more calls: docker/try.sh. To remove it:
+#   docker compose --file docker/compose.yaml -p rtzr-bridge down
 set -eu
+export COMPOSE_PROJECT_NAME="${COMPOSE_PROJECT_NAME:-rtzr-bridge}"
 cd "$(dirname "$0")"
 
 compose() {
@@ -29,5 +30,10 @@ until_told 'the bridge' 'ari connected' compose logs --no-color bridge
 before=$(ended)
 compose exec -T asterisk asterisk -rx 'channel originate Local/100@office/n extension caller@telephones'
 echo 'They talk, for half a minute:'
-while [ "$(ended)" = "$before" ]; do sleep 1; done
+left=90
+while [ "$(ended)" = "$before" ]; do
+  left=$((left - 1))
+  if [ "$left" = 0 ]; then compose logs bridge; echo 'the call does not end' >&2; exit 1; fi
+  sleep 1
+done
 compose logs --no-color bridge
