@@ -1,5 +1,5 @@
-"""What systemd is told of the daemon (Type=notify): that it serves or stops, how it stands, that its loop goes
-round. Elsewhere nobody listens, and nothing is said.
+"""What systemd is told of the daemon (Type=notify): that it serves or stops, how it stands, that its loop
+goes round. Elsewhere nobody listens, and nothing is said.
 
 It serves once every port and file is open; a PBX or an RTZR that is away then is in its status, and no reason
 to be started anew. sd_notify(3) has the protocol: a datagram of KEY=value lines to $NOTIFY_SOCKET.

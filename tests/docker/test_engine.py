@@ -1,5 +1,5 @@
-"""On a real engine: both images are built, `docker/try.sh` has a call made, and its words come; and the .deb is
-installed on a Debian 12, whose systemd starts it, watches it and stops it.
+"""On a real engine: both images are built, `docker/try.sh` has a call made, and its words come; and the .deb
+is installed on a Debian 12, whose systemd starts it, watches it and stops it.
 """
 
 import os
@@ -63,12 +63,19 @@ def test_a_call_rings_through_the_composition_and_comes_out_as_text(docker: Engi
 
 DEBIAN = """
 FROM python:3.11-slim-bookworm
-RUN apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends systemd dbus
+ENV DEBIAN_FRONTEND=noninteractive
+RUN apt-get update && apt-get install --yes --no-install-recommends systemd dbus
 """
 BOOT = "mount --make-rshared / && exec /lib/systemd/systemd"
 """As systemd itself has it where it is no container's: it hands out credentials by a mount."""
-SECRETS = "umask 077; cd /etc/rtzr-bridge/secrets; for n in RTZR_CLIENT_ID RTZR_CLIENT_SECRET {}; do echo x > $n; done"
-DROP_IN = r"d=/etc/systemd/system/rtzr-bridge.service.d; mkdir $d; printf '[Service]\nWatchdogSec=3\n' > $d/short.conf"
+SECRETS = (
+    "umask 077; cd /etc/rtzr-bridge/secrets; "
+    "for n in RTZR_CLIENT_ID RTZR_CLIENT_SECRET {}; do echo x > $n; done"
+)
+DROP_IN = (
+    "d=/etc/systemd/system/rtzr-bridge.service.d; mkdir $d; "
+    r"printf '[Service]\nWatchdogSec=3\n' > $d/short.conf"
+)
 
 
 def test_the_deb_installs_on_debian_12_and_its_service_is_watched(docker: Engine, tmp_path: Path) -> None:
