@@ -81,7 +81,9 @@ DROP_IN = (
 def test_the_deb_installs_on_debian_12_and_its_service_is_watched(docker: Engine, tmp_path: Path) -> None:
     (tmp_path / "Dockerfile").write_text(DEBIAN)
     docker.run("docker", "build", "--tag", "rtzr-bridge-debian", str(tmp_path), timeout_s=200)
-    build_deb = ["-v", f"{ROOT}:/src:ro", "-v", f"{tmp_path}:/deb", "rtzr-bridge-debian"]
+    packages = engine.cache_dir().parent / "pip"  # fetched once
+    build_deb = ["-v", f"{packages}:/root/.cache/pip", "-v", f"{ROOT}:/src:ro", "-v", f"{tmp_path}:/deb"]
+    build_deb.append("rtzr-bridge-debian")
     docker.run("docker", "run", "--rm", *build_deb, "/src/config/debian/build", "/deb", timeout_s=300)
     (deb,) = tmp_path.glob("*.deb")
     with booted(docker, tmp_path) as inside:
