@@ -13,6 +13,7 @@
 #                   BENCH=parts: each part of the media path beside the least it can cost;
 #                   BENCH=deliveries: events through the outbox to a webhook and to Redis, on one core
 #   make soak       calls come and go for MINUTES=30: descriptors, tasks and memory must stay flat
+#   make deb        a .deb for the Debian or Ubuntu that this is, into DEB=dist: docs/install.md
 #   make check      ruff and mypy
 #   make lock       write requirements*.txt anew (needs uv)
 #   make clean      remove what these made, except the Asterisk in the cache folder
@@ -21,6 +22,7 @@ PYTHON ?= python3
 UV ?= uv
 SCALE ?= 0.1
 MINUTES ?= 30
+DEB ?= dist
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -35,7 +37,7 @@ PYTEST = SCALE=$(SCALE) $(BIN)/python -m pytest
 unexport PYTHONDONTWRITEBYTECODE
 
 .DELETE_ON_ERROR:
-.PHONY: demo test test-long bench soak check lock clean
+.PHONY: demo test test-long bench soak deb check lock clean
 
 demo: $(RUN)
 	$(BIN)/rtzr-bridge demo
@@ -57,6 +59,9 @@ bench: $(RUN)
 
 soak: $(RUN)
 	$(BIN)/python -m bench.soak $(MINUTES)
+
+deb:
+	config/debian/build $(DEB)
 
 check: $(DEV)
 	$(BIN)/ruff check .

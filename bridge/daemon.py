@@ -4,6 +4,7 @@ Wiring and signals only: no protocol, no decision about a call.
 """
 
 import asyncio
+import os
 import signal
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack
@@ -25,6 +26,7 @@ from bridge.readiness import Readiness
 from bridge.sinks.fanout import FanOut
 from bridge.spool.catchup import CatchUp
 from bridge.spool.spool import Spool
+from bridge.supervisor import Supervisor
 from bridge.switchboard import Switchboard
 from bridge.types import Event
 from bridge.visit import receive
@@ -76,9 +78,11 @@ def _fault(group: ExceptionGroup) -> BaseException:
 async def _run(config: Config, console: Console | None) -> int:
     check_bind(config.media.bind)
     raise_file_limit()
-    stop, force, readiness = asyncio.Event(), asyncio.Event(), Readiness()
+    stop, force = asyncio.Event(), asyncio.Event()
+    readiness = Readiness(supervisor := Supervisor(os.environ))
     _on_signals(lambda: force.set() if stop.is_set() else stop.set())
     async with AsyncExitStack() as opened:
+        await opened.enter_async_context(supervisor.beating(lambda: readiness.reasons))
         outlets = await open_outlets(config, console, opened, readiness)
         async with asyncio.TaskGroup() as tasks:
             writing = [tasks.create_task(sink.run()) for sink in outlets.sinks]

@@ -10,6 +10,7 @@ from bridge.net.rtzr import Session, Tokens
 from bridge.pbx import Pbx
 from bridge.quota import Governor
 from bridge.sinks.queued import QueuedSink
+from bridge.supervisor import Supervisor
 
 Asked = Callable[[], str]
 """Why not all is well with a part; "" if it is."""
@@ -18,7 +19,9 @@ Asked = Callable[[], str]
 class Readiness:
     """`reasons` is empty once all is well."""
 
-    def __init__(self) -> None:
+    def __init__(self, supervisor: Supervisor | None = None) -> None:
+        """`supervisor` is told when all is open, and when it ends."""
+        self._supervisor = supervisor
         self._stage = "the bridge is starting"
         self._asked: list[Asked] = []
 
@@ -38,10 +41,14 @@ class Readiness:
         self._stage = ""
         self.watch(lambda: line_down(pbx), lambda: _without_token(tokens), lambda: _spent(governor))
         self.watch(lambda: unwritten(sinks))
+        if self._supervisor is not None:
+            self._supervisor.begun()
 
     def stop(self) -> None:
         """No new calls."""
         self._stage = "the bridge is stopping"
+        if self._supervisor is not None:
+            self._supervisor.stopping()
 
 
 def line_down(pbx: Pbx) -> str:

@@ -64,9 +64,9 @@ def _install_packages(bootstrapping: bool) -> None:
         _run("apt-get", "install", "-q", "-y", "--no-install-recommends", *missing)
 
 
-def _know_suite() -> None:
+def know_suite(suite: str = SUITE) -> None:
     """An older debootstrap has no script for the suite; every Debian suite's is the same one."""
-    script = SCRIPTS / SUITE
+    script = SCRIPTS / suite
     if not script.exists():
         script.unlink(missing_ok=True)
         script.symlink_to("sid")
@@ -112,7 +112,7 @@ def _install_asterisk(target: Path) -> None:
     bootstrapping = not (target / "usr/sbin/asterisk").exists()
     _install_packages(bootstrapping)
     if bootstrapping:
-        _know_suite()
+        know_suite()
         _bootstrap(target)
 
 
