@@ -15,8 +15,8 @@ from bridge.config import Config, ConfigError
 from bridge.desk import Desks
 from bridge.groups import first_of
 from bridge.inlets import Inlets
-from bridge.load import collect_seldom, raise_file_limit, watch_load
-from bridge.meter import Meter
+from bridge.load import Observe, collect_seldom, raise_file_limit, watch_load
+from bridge.meter import Meter, watched
 from bridge.net.rtzr import Session
 from bridge.opening import Outlets, check_bind, open_door, open_outlets, open_spool
 from bridge.quota import Governor
@@ -24,6 +24,7 @@ from bridge.readiness import Readiness
 from bridge.sinks.fanout import FanOut
 from bridge.spool.catchup import CatchUp
 from bridge.switchboard import Switchboard
+from bridge.tally import tallied
 from bridge.visit import receive
 from bridge.wiring import (
     build_desks,
@@ -87,20 +88,22 @@ async def _run(config: Config, console: Console | None) -> int:
             if (told := build_pbx_sink(config, pbx)) is not None:
                 outlets.sinks.append(told)
                 writing.append(tasks.create_task(told.run()))
-            publish = FanOut(outlets.sinks, config.sinks_of_rules).publish
+            publish = tallied(FanOut(outlets.sinks, config.sinks_of_rules).publish)
             spool = await open_spool(config, opened)
             works: list[Coroutine[None, None, None]] = []
+            observe: Observe | None = None
             desks: Desks
             lobby: Inlets | None = None
             if (number := workers_of(config)) == 1:
                 desks = local = build_desks(config, ports_of(config, 0), governor, speech, publish, spool)
                 lobby = await open_door(config, local, opened)
-                works += [watch_load(local.observe), collect_seldom(local.__len__)]
+                works.append(collect_seldom(local.__len__))
+                observe = local.observe
             else:
                 desks = await opened.enter_async_context(Workers(config, number, tokens, governor, publish))
             switchboard = build_switchboard(config, pbx, desks, publish, _mix_when(config, governor))
-            meter = Meter(switchboard, desks, pbx, tokens, governor, outlets.sinks)
-            works += [tokens.keep_fresh(), switchboard.run(), meter.run()]
+            meter = Meter(switchboard, desks, pbx, tokens, governor, outlets.sinks, readiness)
+            works += [tokens.keep_fresh(), switchboard.run(), meter.run(), watch_load(watched(observe))]
             if lobby is not None:
                 works.append(receive(pbx, lobby, switchboard))
             if spool is not None:

@@ -346,7 +346,6 @@ class Switchboard:
             return live.cause is not None
         finally:
             call.add(desk.report)
-            metrics.bump(desk.report.ledger.fates(), metrics.AUDIO_MS)
             live.leave()
             tap.hang_up(live.cause or "failed")
             await tapping

@@ -44,6 +44,11 @@ class QueuedSink(ABC):
         return type(self).__name__.removesuffix("Sink").lower()
 
     @property
+    def waiting(self) -> int:
+        """Events that are not being written yet."""
+        return len(self._waiting)
+
+    @property
     def failing(self) -> bool:
         """Whether the last write failed."""
         return self._failing

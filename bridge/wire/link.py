@@ -210,13 +210,16 @@ class Leave:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """How a worker does, a few times a second; `fates` is what has grown since the last."""
+    """How a worker does, a few times a second; `fates` and `audio` (milliseconds) are what has grown since
+    the last."""
 
     cpu_s: float
     lag_ms: float
     sessions_open: int
     sessions_opened: int
     fates: dict[str, int]
+    audio: dict[str, float] = field(default_factory=dict)
+    backlog_ms: float = 0.0
 
 
 def encode(message: Any) -> bytes:
