@@ -189,6 +189,10 @@ for _verdict in ("complete", "partial"):
     CALLS_ENDED.labels(_verdict)
 for _kind in ("final", "partial"):
     LATENCY.labels(_kind)
+for _code in ("400", "401", "403", "404", "500", "503", "A0001", "A0002", "closed", "unreachable"):
+    REFUSED.labels(_code)
+for _room in ("max_legs", "cpu", "lag", "rtp ports", "pbx slow"):
+    CALLS_REFUSED.labels(_room)
 
 
 def difference(before: Mapping[str, float], after: Mapping[str, float]) -> dict[str, float]:
