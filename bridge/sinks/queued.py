@@ -96,7 +96,7 @@ class QueuedSink(ABC):
         """While an error is handled: the event cannot be written. It is told and counted, and must cost no
         other one."""
         self.failed += 1
-        _log.exception("event is no json", sink=self.name, type=event.type)
+        _log.exception("event is no json", sink=self.name, type=event.type, call=event.subject)
 
     @abstractmethod
     async def put(self, events: Sequence[Event]) -> bool:

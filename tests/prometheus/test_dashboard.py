@@ -29,7 +29,7 @@ SUFFIXES = {
 def defined() -> dict[str, tuple[str, ...]]:
     """Every series that the daemon can have, with its labels."""
     found = {}
-    for collector in set(metrics.REGISTRY._names_to_collectors.values()):
+    for collector in set(metrics.REGISTRY._collector_to_names):
         labels = tuple(getattr(collector, "_labelnames", ()))
         for family in collector.collect():
             for suffix in SUFFIXES[family.type]:
@@ -86,9 +86,7 @@ def test_every_metric_is_on_the_dashboard_or_in_an_alert() -> None:
 
 
 def families() -> set[str]:
-    return {
-        family.name for one in set(metrics.REGISTRY._names_to_collectors.values()) for family in one.collect()
-    }
+    return {family.name for one in set(metrics.REGISTRY._collector_to_names) for family in one.collect()}
 
 
 def test_panels_have_an_id_each_and_a_place_of_their_own() -> None:
@@ -110,7 +108,7 @@ def test_promtool_finds_no_fault_with_the_names(promtool: Callable[..., str]) ->
 
 def rows() -> Iterator[str]:
     """A line of the table for each metric, in the order of their definition."""
-    for collector in dict.fromkeys(metrics.REGISTRY._names_to_collectors.values()):
+    for collector in dict.fromkeys(metrics.REGISTRY._collector_to_names):
         labels = ",".join(getattr(collector, "_labelnames", ()))
         for family in collector.collect():
             name = family.name + {"counter": "_total", "info": "_info"}.get(family.type, "")
