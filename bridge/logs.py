@@ -109,7 +109,7 @@ def _adopt_libraries(before: list[Processor], after: list[Processor], out: TextI
 
 def name_call(_logger: object, _method: str, event: EventDict) -> EventDict:
     """A structlog processor: a line about a leg names its call too, as the events' `subject` does."""
-    if "leg" in event and "call" not in event:
+    if event.get("leg") and "call" not in event:
         event["call"] = str(event["leg"]).rpartition("/")[0]
     return event
 

@@ -316,10 +316,10 @@ class Switchboard:
 
     async def _run(self, live: Live, call: Call) -> None:
         """The leg to its end, at another desk if one is lost."""
-        structlog.contextvars.bind_contextvars(leg=str(live.leg))
+        structlog.contextvars.bind_contextvars(call=call.id)
         try:
             while not await self._hear(live, call):
-                _log.warning("leg's process lost; taken up by another")
+                _log.warning("leg's process lost; taken up by another", leg=str(live.leg))
                 live.new = replace(live.new, flaws=(*live.new.flaws, "worker lost"))
             self._let_go(live.leg.channel)
         finally:

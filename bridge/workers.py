@@ -304,8 +304,9 @@ class _Worker:
 
     async def _answer(self, question: Any) -> Any:
         match question:
-            case wire.WantToken(refused):
-                return await self._workers.tokens.get(refused)
+            case wire.WantToken(refused, leg):
+                with structlog.contextvars.bound_contextvars(leg=leg):
+                    return await self._workers.tokens.get(refused)
             case wire.WantSession():
                 return await self._channels.want(question)
         raise ValueError(f"no such question: {type(question).__name__}")

@@ -346,7 +346,7 @@ class Delivery:
         _log.error(
             "event given up",
             endpoint=self.name,
-            call=event.subject,
+            call=event.call,
             event_id=event.id,
             type=event.type,
             reason=reason,

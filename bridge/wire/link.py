@@ -184,9 +184,10 @@ class Ended:
 
 @dataclass(frozen=True, slots=True)
 class WantToken:
-    """Asked; the answer is a Token, Refused or Unreachable."""
+    """Asked; the answer is a Token, Refused or Unreachable. `leg` is for the log."""
 
     refused: Token | None = None
+    leg: str = ""
 
 
 @dataclass(frozen=True, slots=True)
