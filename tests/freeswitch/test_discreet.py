@@ -58,6 +58,28 @@ def labels(text: str) -> set[str]:
     return {value for one in families for sample in one.samples for value in sample.labels.values()}
 
 
+def audio(text: str) -> dict[str, float]:
+    """Seconds by fate, as scraped."""
+    families = {one.name: one for one in text_string_to_metric_families(text)}
+    return {sample.labels["fate"]: sample.value for sample in families["rtzr_bridge_audio_seconds"].samples}
+
+
+def booked(ledger: dict[str, Any]) -> dict[str, float]:
+    """The same by the call's own books; what was nothing is no series."""
+    fates = (
+        "arrived",
+        "sent",
+        "sent_first",
+        "replayed",
+        "filled",
+        "keepalive",
+        "mixed",
+        "withheld",
+        "paused",
+    )
+    return {fate: ledger[f"{fate}_ms"] / 1000 for fate in fates if ledger[f"{fate}_ms"]}
+
+
 def lines_of(log: str) -> list[dict[str, Any]]:
     """All but what asyncio says in its debug mode."""
     lines = [json.loads(line) for line in log.splitlines() if line.startswith("{")]
@@ -126,3 +148,5 @@ def test_endpoints_are_told_everything_and_log_and_metrics_nothing_of_it(
     process = "daemon" if workers == 1 else "worker 1"
     assert re.search(rf'loop_lag_seconds_count\{{process="{process}"\}} [1-9]', text)
     assert ('worker_resident_memory_bytes{process="worker 0"}' in text) == (workers > 1)
+    (ended,) = [one["data"] for one in hooks.events if one["type"].endswith("call.ended")]
+    assert audio(text) == {fate: pytest.approx(s, abs=0.02) for fate, s in booked(ended["ledger"]).items()}
