@@ -15,7 +15,7 @@ from bridge.config import Config, ConfigError
 from bridge.desk import Desks
 from bridge.groups import first_of
 from bridge.inlets import Inlets
-from bridge.load import Observe, collect_seldom, raise_file_limit, watch_load
+from bridge.load import collect_seldom, raise_file_limit, watch_load
 from bridge.meter import Meter, watched
 from bridge.net.rtzr import Session
 from bridge.opening import Outlets, check_bind, open_door, open_outlets, open_spool
@@ -91,24 +91,24 @@ async def _run(config: Config, console: Console | None) -> int:
             publish = tallied(FanOut(outlets.sinks, config.sinks_of_rules).publish)
             spool = await open_spool(config, opened)
             works: list[Coroutine[None, None, None]] = []
-            observe: Observe | None = None
             desks: Desks
             lobby: Inlets | None = None
             if (number := workers_of(config)) == 1:
                 desks = local = build_desks(config, ports_of(config, 0), governor, speech, publish, spool)
                 lobby = await open_door(config, local, opened)
-                works.append(collect_seldom(local.__len__))
-                observe = local.observe
+                works += [watch_load(watched(local.observe)), collect_seldom(local.__len__)]
             else:
                 desks = await opened.enter_async_context(Workers(config, number, tokens, governor, publish))
+                works.append(watch_load(watched()))
             switchboard = build_switchboard(config, pbx, desks, publish, _mix_when(config, governor))
             meter = Meter(switchboard, desks, pbx, tokens, governor, outlets.sinks, readiness)
-            works += [tokens.keep_fresh(), switchboard.run(), meter.run(), watch_load(watched(observe))]
+            works += [tokens.keep_fresh(), switchboard.run(), meter.run()]
             if lobby is not None:
                 works.append(receive(pbx, lobby, switchboard))
             if spool is not None:
                 files = await opened.enter_async_context(build_files(config, tokens))
-                works.append(CatchUp(spool, files, governor.room, publish, outlets.written).run())
+                works.append((late := CatchUp(spool, files, governor.room, publish, outlets.written)).run())
+                meter.late = late.counters
             working = [tasks.create_task(work) for work in works]
             readiness.begin(pbx, tokens, governor, outlets.sinks)
             await stop.wait()

@@ -17,6 +17,7 @@ from bridge.pbx import Pbx
 from bridge.quota import Governor
 from bridge.readiness import Readiness, line_down
 from bridge.sinks.queued import QueuedSink
+from bridge.spool.catchup import CatchUpCounters
 from bridge.switchboard import Switchboard
 
 _TICK_S = 1.0
@@ -54,6 +55,8 @@ class Meter:
         self._governor = governor
         self._sinks = sinks
         self._readiness = readiness
+        self.late: CatchUpCounters | None = None
+        """Of what is made up for, where there is a spool."""
         self._told: dict[tuple[Counter, tuple[str, ...]], float] = {}
         self._cpu_s: dict[int, float] = {}
         """Of the workers, by process id."""
@@ -75,6 +78,8 @@ class Meter:
         self._tell_processes(counts.processes)
         self._tell_pbx()
         self._tell_quota()
+        for fate, number in ({} if self.late is None else asdict(self.late)).items():
+            self._tell(metrics.LATE, (fate,), number)
         for reason, calls in self._switchboard.refused.items():
             self._tell(metrics.CALLS_REFUSED, (reason,), calls)
         self._tell(metrics.TOKENS_ISSUED, (), self._tokens.issued)

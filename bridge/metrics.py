@@ -169,6 +169,13 @@ DELIVERIES_OLDEST = Gauge(
     registry=REGISTRY,
 )
 
+LATE = Counter(
+    "rtzr_bridge_late",
+    "Spooled audio by what became of it: files sent, resent, done, refused, put_aside; utterances told late",
+    ["fate"],
+    registry=REGISTRY,
+)
+
 LOOP_LAG = Histogram(
     "rtzr_bridge_loop_lag_seconds",
     "How late a process's loop was, the worst of each quarter of a second",

@@ -15,6 +15,7 @@ from bridge.net.ari import AriCounters
 from bridge.pbx import Pbx
 from bridge.readiness import Readiness
 from bridge.sinks.queued import BlockingSink
+from bridge.spool.catchup import CatchUpCounters
 from bridge.switchboard import Switchboard
 from bridge.types import Event, Token
 from bridge.wiring import (
@@ -55,6 +56,7 @@ async def test_a_tick_tells_what_has_grown_since_the_last() -> None:
         dropped = value("rtzr_bridge_events_total", sink="_", fate="dropped")
         requested = value("rtzr_bridge_pbx_total", fate="requested")
         tokens.issued = 2
+        meter.late = CatchUpCounters(sent=3, done=2)
         ari.counters.requested = 3
         for number in range(3):
             sink.deliver(Event(str(number), "rtzr.gap", "call", "now", {}))
@@ -63,6 +65,7 @@ async def test_a_tick_tells_what_has_grown_since_the_last() -> None:
         assert value("rtzr_bridge_tokens_issued_total") - issued == 2
         assert value("rtzr_bridge_events_total", sink="_", fate="dropped") - dropped == 2
         assert value("rtzr_bridge_pbx_total", fate="requested") - requested == 3
+        assert value("rtzr_bridge_late_total", fate="sent") == 3
         assert value("rtzr_bridge_legs") == 0
         assert value("rtzr_bridge_sink_waiting", sink="_") == 1
         assert value("rtzr_bridge_ready") == 0, "it is starting"
