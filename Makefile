@@ -45,6 +45,7 @@ demo: $(RUN)
 test: $(DEV)
 	$(BIN)/python -m tests.asterisk.install
 	$(BIN)/python -m tests.redisserver
+	$(BIN)/python -m tests.promtool
 ifdef ARGS
 	$(PYTEST) $(ARGS)
 else

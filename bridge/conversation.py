@@ -278,8 +278,9 @@ class Conversation:
             if result.seq != seen:
                 seen = result.seq
                 self.utterances += 1
-                if seen > 0:
-                    _log.info("socket reused", ms=round(self.age_ms), utterance=seen + 1)
+                if seen > 0:  # once a session is enough to see it
+                    tell = _log.info if self.utterances == 2 else _log.debug
+                    tell("socket reused", ms=round(self.age_ms), utterance=seen + 1)
             self._hear(result)
 
     def _hear(self, result: Result) -> None:

@@ -17,7 +17,7 @@ from bridge.desk import Desks
 from bridge.groups import first_of
 from bridge.inlets import Inlets
 from bridge.load import collect_seldom, raise_file_limit, watch_load
-from bridge.meter import Meter
+from bridge.meter import Meter, watched
 from bridge.net.filestt import FileStt
 from bridge.net.rtzr import Session
 from bridge.opening import Outlets, check_bind, open_door, open_outlets, open_spool
@@ -28,6 +28,7 @@ from bridge.spool.catchup import CatchUp
 from bridge.spool.spool import Spool
 from bridge.supervisor import Supervisor
 from bridge.switchboard import Switchboard
+from bridge.tally import tallied
 from bridge.types import Event
 from bridge.visit import receive
 from bridge.wiring import (
@@ -94,7 +95,7 @@ async def _run(config: Config, console: Console | None) -> int:
             if (told := build_pbx_sink(config, pbx)) is not None:
                 outlets.sinks.append(told)
                 writing.append(tasks.create_task(told.run()))
-            publish = FanOut(outlets.sinks, config.sinks_of_rules).publish
+            publish = tallied(FanOut(outlets.sinks, config.sinks_of_rules).publish)
             spool = await open_spool(config, opened)
             works: list[Coroutine[None, None, None]] = []
             desks: Desks
@@ -102,17 +103,20 @@ async def _run(config: Config, console: Console | None) -> int:
             if (number := workers_of(config)) == 1:
                 desks = local = build_desks(config, ports_of(config, 0), governor, speech, publish, spool)
                 lobby = await open_door(config, local, opened)
-                works += [watch_load(local.observe), collect_seldom(local.__len__)]
+                works += [watch_load(watched(local.observe)), collect_seldom(local.__len__)]
             else:
                 desks = await opened.enter_async_context(Workers(config, number, tokens, governor, publish))
+                works.append(watch_load(watched()))
             switchboard = build_switchboard(config, pbx, desks, publish, _mix_when(config, governor))
-            meter = Meter(switchboard, desks, pbx, tokens, governor, outlets.sinks)
+            meter = Meter(switchboard, desks, pbx, tokens, governor, outlets.sinks, readiness)
             works += [tokens.keep_fresh(), switchboard.run(), meter.run()]
             if lobby is not None:
                 works.append(receive(pbx, lobby, switchboard))
             if spool is not None:
                 files = await opened.enter_async_context(build_files(config, tokens))
-                works.append(_catch_up(config, spool, files, governor, publish, outlets))
+                late = _catch_up(config, spool, files, governor, publish, outlets)
+                works.append(late.run())
+                meter.late = late.counters
             working = [tasks.create_task(work) for work in works]
             readiness.begin(pbx, tokens, governor, outlets.sinks)
             await stop.wait()
@@ -134,9 +138,8 @@ def _catch_up(
     governor: Governor[Session],
     publish: Callable[[Event], None],
     outlets: Outlets,
-) -> Coroutine[None, None, None]:
-    knows = config.knows_sinks_of
-    return CatchUp(spool, files, governor.room, publish, outlets.written, knows=knows).run()
+) -> CatchUp:
+    return CatchUp(spool, files, governor.room, publish, outlets.written, knows=config.knows_sinks_of)
 
 
 async def _cancel(working: Sequence[asyncio.Task[None]]) -> None:

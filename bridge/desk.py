@@ -84,7 +84,13 @@ class Counts:
     sessions_open: int = 0
     sessions_opened: int = 0
     fates: Mapping[str, int] = field(default_factory=dict)
-    """What has grown since this was asked last."""
+    """What has grown since this was asked last, as the next one."""
+    audio: Mapping[str, float] = field(default_factory=dict)
+    """Milliseconds, as `Ledger.fates` names them."""
+    backlog_ms: float = 0.0
+    """Of the leg that has most audio that was not sent yet."""
+    processes: Mapping[str, int] = field(default_factory=dict)
+    """Ids of the processes of other desks than the daemon's own, by their names."""
 
 
 class Desks(Protocol):
@@ -142,6 +148,7 @@ class LocalDesk:
         self._over: asyncio.Future[bool] | None = None
         """Of the inlet that is open: that nothing comes by it any more."""
         self._counted: tuple[int, ...] = ()
+        self._audio_told: dict[str, float] = {}
         self.ring = Ring(codec, settings.ring_ms)
         for reason in new.flaws:
             self.ring.flaw(reason)
@@ -176,6 +183,7 @@ class LocalDesk:
             _log.exception("leg failed", leg=str(self._new.leg))
         finally:
             await self.close_inlet()
+            self._count_audio(self.report.ledger.fates())
             self._desks.forget(self._new.leg)
 
     async def open_inlet(self, transport: Transport, key: str = "") -> Place:
@@ -234,9 +242,25 @@ class LocalDesk:
         self.ring.end()
 
     def count(self) -> None:
-        """Add what became of the packets since the last time."""
+        """Add what became of the packets and the audio since the last time."""
         if self._inlet is not None:
             self._count(self._inlet)
+        fates = self.report.ledger.fates()
+        fates["arrived"] = self.ring.arrived_ms
+        del fates["sent_first"]  # a lost socket takes some of it back: known once the leg is over
+        self._count_audio(fates)
+
+    @property
+    def backlog_ms(self) -> float:
+        """Audio that came and was not sent yet."""
+        return self._leg.backlog_ms
+
+    def _count_audio(self, fates: Mapping[str, float]) -> None:
+        audio, told = self._desks.audio, self._audio_told
+        for fate, ms in fates.items():
+            if ms > (before := told.get(fate, 0.0)):
+                audio[fate] = audio.get(fate, 0.0) + ms - before
+                told[fate] = ms
 
     def _count(self, inlet: Inlet) -> None:
         before, self._counted = self._counted, inlet.tally()
@@ -276,7 +300,8 @@ class LocalDesks:
         self.spool = spool
         self.unix = unix
         self.fates = Counter[str]()
-        """Since `counts` was asked."""
+        """Since `counts` was asked, as the next one."""
+        self.audio: dict[str, float] = {}
         self._met = Counter[str]()
         """At the media servers, when it was asked."""
         self._sessions = sessions
@@ -322,8 +347,10 @@ class LocalDesks:
         fates, self.fates = self.fates, Counter[str]()
         before, self._met = self._met, self.inlets.met()
         fates += self._met - before
+        audio, self.audio = self.audio, {}
         opened = self._sessions()
-        return Counts(opened[0], opened[1], fates)
+        longest_ms = max((desk.backlog_ms for desk in self._desks.values()), default=0.0)
+        return Counts(opened[0], opened[1], fates, audio, longest_ms)
 
     def forget(self, leg: LegId) -> None:
         """The leg is over."""

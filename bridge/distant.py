@@ -10,12 +10,18 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
 
+from structlog.contextvars import bound_contextvars, get_contextvars
+
 from bridge.net.link import Link, LinkLost
 from bridge.net.rtzr import Rtzr, Session
 from bridge.permit import Permit
 from bridge.types import Codec, Token
 from bridge.wire.link import Leave, WantSession, WantToken
 from bridge.wire.rtzr import Unreachable
+
+
+def _leg() -> str:
+    return str(get_contextvars().get("leg", ""))
 
 
 class DistantTokens:
@@ -26,7 +32,7 @@ class DistantTokens:
 
     async def get(self, refused: Token | None = None) -> Token:
         """Raises `Refused` and `Unreachable`."""
-        token: Token = await _ask(self._link, WantToken(refused))
+        token: Token = await _ask(self._link, WantToken(refused, _leg()))
         return token
 
 
@@ -53,6 +59,8 @@ class _Wanted:
     codec: Codec
     options: Mapping[str, str] | None = None
     session: Session | None = None
+    leg: str = field(default_factory=_leg)
+    """For the log: who dials is another task than who wants."""
 
 
 class DistantSpeech:
@@ -97,7 +105,8 @@ class DistantSpeech:
     async def dial(self, number: int) -> None:
         """The leg that wants session `number` may dial now. Raises `Refused` and `Unreachable`."""
         wanted = self._wanted.get(number)
-        session = None if wanted is None else await self._rtzr.open(wanted.codec, wanted.options)
+        with bound_contextvars(leg="" if wanted is None else wanted.leg):
+            session = None if wanted is None else await self._rtzr.open(wanted.codec, wanted.options)
         if wanted is None or session is None or number not in self._wanted:
             if session is not None:
                 session.abort()

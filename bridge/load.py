@@ -1,17 +1,23 @@
-"""What this process takes of the machine: its CPU, how late its loop is, its files, and its garbage.
+"""What a process takes of the machine: its CPU, how late its loop is, its files, and its garbage.
 
 It measures, and sets what a process may set for itself; what follows from the figures is for `wire.door`.
 """
 
 import asyncio
 import gc
+import os
 import resource
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 
 _TICK_S = 0.05
 _TICKS = 5
 _LOOK_S, _HOUR_S = 60.0, 3600.0
+
+_CLOCK_HZ = os.sysconf("SC_CLK_TCK")
+_PAGE = resource.getpagesize()
 
 Observe = Callable[[float, float], None]
 """Called four times a second with the CPU seconds of this process so far, and with the loop's worst lag since
@@ -28,6 +34,27 @@ async def watch_load(observe: Observe) -> None:
             await asyncio.sleep(_TICK_S)
             lag_s = max(lag_s, loop.time() - due_s)
         observe(time.process_time(), lag_s * 1000)
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a process has used, or uses."""
+
+    cpu_s: float
+    resident_bytes: int
+    files: int
+
+
+def usage(pid: int) -> Usage | None:
+    """Of a process of this user; None where it is gone, or the system has no /proc (proc(5))."""
+    home = Path("/proc") / str(pid)
+    try:
+        fields = (home / "stat").read_text().rpartition(")")[2].split()
+        files = len(list((home / "fd").iterdir()))
+    except (OSError, ValueError):
+        return None
+    user, system, resident = int(fields[11]), int(fields[12]), int(fields[21])
+    return Usage((user + system) / _CLOCK_HZ, resident * _PAGE, files)
 
 
 async def collect_seldom(legs: Callable[[], int]) -> None:

@@ -20,7 +20,11 @@ from bridge.credentials import looks_secret
 
 _NUMBERS = {"number", "caller", "callee"}
 _SPOKEN = {"text", "transcript", "words"}
+_IDS = {"bridge", "call", "channel", "event_id", "into", "job", "leg", "tap", "timestamp"}
+"""Values made of digits that are nobody's number."""
 _SHOWN_DIGITS = 4
+_WHOLE_NUMBER = re.compile(r"(?<![\w.])\+?\d{9,15}(?!\w|\.\d)")
+"""No uniqueid of Asterisk, which is Unix time, a point and a number."""
 _BRIEF_TIME = structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False)
 
 
@@ -34,8 +38,10 @@ def set_up(level: str, form: Literal["console", "json", "brief"], stream: TextIO
     number = logging.getLevelNamesMapping()[level.upper()]
     before: list[Processor] = [
         structlog.contextvars.merge_contextvars,
+        name_call,
         structlog.processors.add_log_level,
         _BRIEF_TIME if form == "brief" else structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,
         keep_private,
     ]
     after = _json() if form == "json" else [_console(out, pad=14 if form == "brief" else 30)]
@@ -75,7 +81,7 @@ class _Lossy(io.TextIOBase):
 
 
 def _json() -> list[Processor]:
-    return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(ensure_ascii=False)]
+    return [structlog.processors.JSONRenderer(ensure_ascii=False)]
 
 
 def _console(out: TextIO, pad: int) -> Processor:
@@ -101,6 +107,13 @@ def _adopt_libraries(before: list[Processor], after: list[Processor], out: TextI
     root.setLevel(logging.WARNING)
 
 
+def name_call(_logger: object, _method: str, event: EventDict) -> EventDict:
+    """A structlog processor: a line about a leg names its call too, as the events' `subject` does."""
+    if event.get("leg") and "call" not in event:
+        event["call"] = str(event["leg"]).rpartition("/")[0]
+    return event
+
+
 def keep_private(_logger: object, method: str, event: EventDict) -> EventDict:
     """A structlog processor: secrets go, telephone numbers keep four digits, transcripts stay below INFO."""
     return _private(event, spoken=method == "debug")
@@ -114,8 +127,15 @@ def _private(values: MutableMapping[str, Any], spoken: bool) -> dict[str, Any]:
         if key in _NUMBERS:
             kept[key] = masked(value)
         else:
-            kept[key] = _private(value, spoken) if isinstance(value, dict) else value
+            kept[key] = _private(value, spoken) if isinstance(value, dict) else _brief(key, value)
     return kept
+
+
+def _brief(key: str, value: object) -> object:
+    """What the PBX or an error says may hold a number that nobody has named one."""
+    if not isinstance(value, str) or key in _IDS:
+        return value
+    return _WHOLE_NUMBER.sub(lambda found: masked(found[0]), value)
 
 
 def masked(number: object) -> str:

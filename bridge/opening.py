@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from rich.console import Console
 
-from bridge.admin.opening import build_feed, open_control, open_feed
+from bridge.admin.opening import build_feed, open_control, open_feed, open_metrics
 from bridge.config import Config, ConfigError
 from bridge.delivery.deliveries import Deliveries
 from bridge.delivery.endpoints import build_redis, build_webhooks, rules_of_redis, rules_of_webhooks
@@ -49,7 +49,8 @@ class Outlets:
 async def open_outlets(
     config: Config, console: Console | None, opened: AsyncExitStack, readiness: Readiness
 ) -> Outlets:
-    """The sinks, the outbox and its endpoints, the feed and the control channel. Raises ConfigError."""
+    """The sinks, the outbox and its endpoints, the feed, the metrics and the control channel. Raises
+    ConfigError."""
     sinks = build_sinks(config, console)
     outbox, kept, deliveries = build_outbox(config), None, None
     if outbox is not None:
@@ -63,6 +64,7 @@ async def open_outlets(
     if (feed := build_feed(config, outbox)) is not None:
         await opened.enter_async_context(open_feed(config, feed))
         sinks.append(feed)
+    await opened.enter_async_context(open_metrics(config, lambda: readiness.reasons))
     await opened.enter_async_context(open_control(config, deliveries, lambda: readiness.reasons))
     return Outlets(sinks, kept, deliveries)
 

@@ -10,6 +10,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import structlog
 
+from bridge import metrics
 from bridge.types import Codec
 from bridge.wire.quota import Counters, Quota, QuotaSettings, Ticket
 from bridge.wire.rtzr import Refused, Unreachable
@@ -85,6 +86,12 @@ class Governor(Generic[S]):
         return self._quota.counters(self._clock())
 
     @property
+    def limit(self) -> int:
+        """How many sessions RTZR gives, by the settings or, if fewer, by its refusals; 0: not known."""
+        known = [most for most in (self._settings.max_sessions, self._quota.limit) if most]
+        return min(known, default=0)
+
+    @property
     def spent(self) -> bool:
         """Whether the account's quota is spent: nothing is transcribed until it is topped up."""
         return self._quota.spent
@@ -121,12 +128,14 @@ class Governor(Generic[S]):
         who came since. Raises `Refused` (never a 429: that is waited for) and `Unreachable`: the caller backs
         off. Cancelling it gives back whatever was had.
         """
-        ticket = self._quota.ask(priority, self._clock(), since_s)
+        began_s = self._clock()
+        ticket = self._quota.ask(priority, began_s, since_s)
         try:
             while True:
                 await self._turn(ticket, instead_of)
                 permit = await self._dial(ticket, dial)
                 if permit is not None:
+                    metrics.SESSION_WAIT.observe(self._clock() - began_s)
                     return permit
         finally:
             self._quota.withdraw(ticket, self._clock())

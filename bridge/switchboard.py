@@ -316,6 +316,7 @@ class Switchboard:
 
     async def _run(self, live: Live, call: Call) -> None:
         """The leg to its end, at another desk if one is lost."""
+        structlog.contextvars.bind_contextvars(call=call.id)
         try:
             while not await self._hear(live, call):
                 _log.warning("leg's process lost; taken up by another", leg=str(live.leg))
@@ -346,7 +347,6 @@ class Switchboard:
             return live.cause is not None
         finally:
             call.add(desk.report)
-            metrics.bump(desk.report.ledger.fates(), metrics.AUDIO_MS)
             live.leave()
             tap.hang_up(live.cause or "failed")
             await tapping

@@ -66,7 +66,15 @@ class _Staff:
     def observe(self, cpu_s: float, lag_ms: float) -> None:
         """Tell the daemon how this process does."""
         counts = self.desks.counts()
-        told = wire.Counts(cpu_s, lag_ms, counts.sessions_open, counts.sessions_opened, dict(counts.fates))
+        told = wire.Counts(
+            cpu_s,
+            lag_ms,
+            counts.sessions_open,
+            counts.sessions_opened,
+            dict(counts.fates),
+            dict(counts.audio),
+            counts.backlog_ms,
+        )
         self._link.tell(told)
 
     async def close(self) -> None:

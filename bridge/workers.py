@@ -9,7 +9,6 @@ import socket
 import subprocess
 import sys
 from asyncio.subprocess import Process
-from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from random import random
@@ -18,6 +17,7 @@ from typing import Any, Self
 
 import structlog
 
+from bridge import metrics
 from bridge.call import LegReport
 from bridge.config import Config, Secrets
 from bridge.desk import Counts, DeskLost
@@ -30,6 +30,7 @@ from bridge.wire import link as wire
 from bridge.wire.backoff import full_jitter
 from bridge.wire.door import Door, Refusal
 from bridge.wire.rendezvous import choose
+from bridge.workercounts import WorkerCounts, total
 
 _log = structlog.get_logger()
 
@@ -180,9 +181,7 @@ class _Worker:
         """This life's."""
         self.door = Door(workers.config.overload.full_at)
         self._heard_s = 0.0
-        self._opened_before = 0
-        self._counts = wire.Counts(0.0, 0.0, 0, 0, {})
-        self._fates = Counter[str]()
+        self.counts = WorkerCounts(number)
 
     async def run(self) -> None:
         """Start it, and start it again, until cancelled."""
@@ -192,6 +191,7 @@ class _Worker:
             began_s = loop.time()
             try:
                 code = await self._live()
+                metrics.WORKERS_LOST.inc()
                 _log.error("worker lost; starting another", worker=self.number, code=code)
             except OSError as error:
                 _log.error("worker not started", worker=self.number, reason=str(error))
@@ -218,6 +218,7 @@ class _Worker:
 
     async def _live_with(self, process: Process, link: Link) -> int:
         link.tell(wire.Hello(self.number, self._workers.config))
+        self.counts.began(process.pid)
         self._heard_s = asyncio.get_running_loop().time()
         self._up.set()
         patience_s = _PATIENCE_S
@@ -248,8 +249,7 @@ class _Worker:
         self._up.clear()
         link.close()
         self.door.forget()
-        self._opened_before += self._counts.sessions_opened
-        self._counts = wire.Counts(0.0, 0.0, 0, 0, {})
+        self.counts.lost()
         desks, self._desks = self._desks, {}
         for desk in desks.values():
             desk.lost()
@@ -286,11 +286,6 @@ class _Worker:
             raise LinkLost
         return self._link
 
-    def counts(self) -> Counts:
-        """As `Desks.counts`."""
-        fates, self._fates = self._fates, Counter[str]()
-        return Counts(self._counts.sessions_open, self._opened_before + self._counts.sessions_opened, fates)
-
     # Up.
 
     def _take(self, message: Any) -> None:
@@ -305,13 +300,13 @@ class _Worker:
             case wire.Counts():
                 self._heard_s = asyncio.get_running_loop().time()
                 self.door.observe(self._heard_s, message.cpu_s, len(self._desks), message.lag_ms)
-                self._counts = message
-                self._fates.update(message.fates)
+                self.counts.take(message)
 
     async def _answer(self, question: Any) -> Any:
         match question:
-            case wire.WantToken(refused):
-                return await self._workers.tokens.get(refused)
+            case wire.WantToken(refused, leg):
+                with structlog.contextvars.bound_contextvars(leg=leg):
+                    return await self._workers.tokens.get(refused)
             case wire.WantSession():
                 return await self._channels.want(question)
         raise ValueError(f"no such question: {type(question).__name__}")
@@ -387,14 +382,7 @@ class Workers:
         self._of(call).door.promises.drop(call)
 
     def counts(self) -> Counts:
-        total, fates = Counts(), Counter[str]()
-        for worker in self._workers.values():
-            counts = worker.counts()
-            total.sessions_open += counts.sessions_open
-            total.sessions_opened += counts.sessions_opened
-            fates.update(counts.fates)
-        total.fates = fates
-        return total
+        return total(worker.counts for worker in self._workers.values())
 
     def _of(self, call: CallId) -> _Worker:
         return self._workers[choose(call, self._workers)]

@@ -1,15 +1,16 @@
 """What holds for every test: asyncio's debug mode, hypothesis at our scale, no skip where CI is set, a real
-Redis, and the order of tests that run side by side.
+Redis and promtool, and the order of tests that run side by side.
 """
 
 import os
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import settings
 
+from tests import promtool as prometheus
 from tests import redisserver
 from tests.redisserver import RedisServer
 from tests.scale import scaled
@@ -62,6 +63,19 @@ def redis_installed() -> None:
             pytest.fail(f"real Redis missing: {reason}", pytrace=False)
         pytest.skip(f"REAL REDIS NOT TESTED: {reason}")
     redisserver.install()
+
+
+@pytest.fixture(scope="session")
+def promtool() -> Callable[..., str]:
+    """`tests.promtool.run`. Installs it where it is missing. With CI set its absence is a failure, elsewhere
+    a loud skip."""
+    if not prometheus.ready():
+        if reason := prometheus.why_not():
+            if os.environ.get("CI"):
+                pytest.fail(f"promtool missing: {reason}", pytrace=False)
+            pytest.skip(f"ALERTS AND METRICS NOT CHECKED: {reason}")
+        prometheus.install()
+    return prometheus.run
 
 
 @pytest.fixture

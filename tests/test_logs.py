@@ -45,7 +45,7 @@ def test_json_has_the_event_the_level_utc_and_the_context() -> None:
     (line,) = written(lambda: structlog.get_logger().info("소켓 opened", ms=12))
     when = datetime.fromisoformat(line.pop("timestamp"))
     assert when.utcoffset() == timedelta(0)
-    assert line == {"event": "소켓 opened", "level": "info", "ms": 12, "leg": "1/2"}
+    assert line == {"event": "소켓 opened", "level": "info", "ms": 12, "leg": "1/2", "call": "1"}
 
 
 def test_the_level_filters_and_a_second_set_up_changes_it() -> None:
@@ -170,3 +170,36 @@ def test_standard_error_is_the_default(capsys: pytest.CaptureFixture[str]) -> No
     captured = capsys.readouterr()
     assert captured.out == ""
     assert json.loads(captured.err)["event"] == "here"
+
+
+def test_a_line_about_a_leg_names_its_call() -> None:
+    structlog.contextvars.bind_contextvars(leg="1795370157.1/1795370157.2")
+    (line,) = written(lambda: structlog.get_logger().info("socket opened"))
+    assert line["call"] == "1795370157.1"
+    structlog.contextvars.clear_contextvars()
+    assert "call" not in written(lambda: structlog.get_logger().info("ready"))[0]
+
+
+def test_numbers_that_nobody_has_named_so_are_masked_and_ids_are_not() -> None:
+    def log() -> None:
+        told = "no channel PJSIP/01012345678-0000002a of 1795370157.12, +821098765432."
+        structlog.get_logger().warning(
+            told, reason=told, call="1795370157", channel="0102345678", bytes=123456789
+        )
+
+    (line,) = written(log, level="info")
+    masked = "no channel PJSIP/***5678-0000002a of 1795370157.12, ***5432."
+    assert (line["event"], line["reason"]) == (masked, masked)
+    assert (line["call"], line["channel"], line["bytes"]) == ("1795370157", "0102345678", 123456789)
+
+
+def test_a_traceback_is_masked_too() -> None:
+    def log() -> None:
+        try:
+            raise ValueError("SIP/01012345678")
+        except ValueError:
+            structlog.get_logger().exception("leg failed")
+
+    (line,) = written(log)
+    assert "ValueError: SIP/***5678" in line["exception"]
+    assert "01012345678" not in line["exception"]

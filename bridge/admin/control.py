@@ -1,7 +1,7 @@
 """The control channel: what commands and supervisors ask of the running daemon, as HTTP on a Unix socket.
 
-What a request means and how the answer is written; what is done then is `bridge.delivery.deliveries`', why
-the daemon is not ready `bridge.readiness`', what the metrics are `bridge.metrics`'.
+What a request means and how the answer is written; what is done then is `bridge.delivery.deliveries`'. What
+is asked by supervisors too is in `bridge.admin.probes`.
 """
 
 import json
@@ -12,10 +12,10 @@ from typing import Any, Protocol
 
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from bridge import metrics
+from bridge.admin.probes import probes
 from bridge.delivery.deliveries import EndpointReport
 from bridge.outbox.outbox import NotDropped
 
@@ -45,18 +45,12 @@ class Control:
     def app(self) -> Starlette:
         return Starlette(
             routes=[
-                Route("/health", _alive),
-                Route("/ready", self._ready),
-                Route("/metrics", _metrics),
+                *probes(self._reasons),
                 Route("/deliveries", self._show),
                 Route("/deliveries/retry", self._retry, methods=["POST"]),
                 Route("/deliveries/drop", self._drop, methods=["POST"]),
             ]
         )
-
-    async def _ready(self, _request: Request) -> Response:
-        reasons = self._reasons()
-        return JSONResponse({"ready": not reasons, "reasons": reasons}, 503 if reasons else 200)
 
     async def _show(self, _request: Request) -> Response:
         if self._deliveries is None:
@@ -92,15 +86,6 @@ class Control:
         names = [report.name for report in await self._reports()]
         there = f"there are {', '.join(names)}" if names else "there is none"
         return JSONResponse({"error": f"{name[:100]}: no such endpoint; {there}".lstrip(": ")}, 404)
-
-
-async def _alive(_request: Request) -> Response:
-    """It answers, so it lives: for whoever would restart it, which mends nothing that `/ready` tells."""
-    return PlainTextResponse("ok\n")
-
-
-async def _metrics(_request: Request) -> Response:
-    return Response(metrics.text(), headers={"content-type": metrics.CONTENT_TYPE})
 
 
 def _shown(report: EndpointReport) -> dict[str, Any]:

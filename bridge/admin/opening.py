@@ -1,11 +1,16 @@
-"""From configuration to what is served: the live feed on its port, the control channel on its socket."""
+"""From configuration to what is served: the live feed and the metrics on their ports, the control channel on
+its socket."""
 
+import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 
+from starlette.applications import Starlette
+
 from bridge.admin.control import Asked, Control
 from bridge.admin.feed import Feed
+from bridge.admin.probes import probes
 from bridge.admin.unix import Taken, unix_listener
 from bridge.config import Config, ConfigError
 from bridge.serving import Serving, guarded, tcp_listener
@@ -28,15 +33,32 @@ async def open_feed(config: Config, sink: FeedSink) -> AsyncIterator[None]:
     The sink is to be closed before this is left: then its readers have had all there was.
     """
     settings = config.sinks.feed
-    try:
-        listener = tcp_listener(settings.bind, settings.port)
-    except OSError as error:
-        why = str(error.strerror).partition(" (while")[0]
-        fault = f"{settings.bind}:{settings.port} is not to be had ({why}); give another one"
-        raise ConfigError([f"sinks.feed.port: {fault}"]) from None
+    listener = _listener(settings.bind, settings.port, "sinks.feed.port")
     feed = Feed(sink, config.secrets.feed_token, frozenset(settings.origins))
     async with Serving(guarded(feed.app()), listener) as serving:
         feed.abort = serving.abort
+        yield
+
+
+def _listener(bind: str, port: int, key: str) -> socket.socket:
+    """Raises ConfigError when the port cannot be had that `key` names."""
+    try:
+        return tcp_listener(bind, port)
+    except OSError as error:
+        why = str(error.strerror).partition(" (while")[0]
+        raise ConfigError([f"{key}: {bind}:{port} is not to be had ({why}); give another one"]) from None
+
+
+@asynccontextmanager
+async def open_metrics(config: Config, reasons: Callable[[], list[str]]) -> AsyncIterator[None]:
+    """Where Prometheus and supervisors ask over TCP, if anywhere. Raises ConfigError when the port cannot be
+    had."""
+    settings = config.metrics
+    if not settings.port:
+        yield
+        return
+    listener = _listener(settings.bind, settings.port, "metrics.port")
+    async with Serving(guarded(Starlette(routes=probes(reasons))), listener):
         yield
 
 

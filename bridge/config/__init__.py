@@ -35,6 +35,7 @@ from bridge.config.sections import (
     Hangup,
     Log,
     Media,
+    Metrics,
     Outbox,
     Overload,
     Quota,
@@ -73,6 +74,7 @@ class Config(Section):
     drain_s: Annotated[float, Field(ge=0, le=3600)] = 30
     sinks: Sinks = Sinks()
     admin: Admin = Admin()
+    metrics: Metrics = Metrics()
     log: Log = Log()
 
     _secrets: Secrets = PrivateAttr(default_factory=Secrets)

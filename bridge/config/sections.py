@@ -314,6 +314,13 @@ class Admin(Section):
     socket: SocketPath | None = None
 
 
+class Metrics(Section):
+    """Where Prometheus and supervisors ask over HTTP, besides the control channel. Off without a port."""
+
+    bind: Address = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 0
+
+
 class Log(Section):
     """The daemon's own log, on standard error."""
 

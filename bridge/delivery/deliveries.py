@@ -136,7 +136,8 @@ class Deliveries:
             self._tell(name, asdict(delivery.counters))
 
     def _tell(self, name: str, counters: dict[str, int]) -> None:
-        for fate, grown in metrics.difference(self._told.get(name, {}), counters).items():
+        grown = metrics.difference(self._told.get(name, {}), counters)
+        for fate in counters:  # also what has not grown, so that the first of a kind is an increase
             counter = metrics.DELIVERIES.labels(name, fate) if name else metrics.OUTBOX.labels(fate)
-            counter.inc(grown)
+            counter.inc(grown.get(fate, 0))
         self._told[name] = counters

@@ -346,7 +346,14 @@ class Delivery:
             return False
         self._rests.pop(event.call, None)
         self.counters.given_up += 1
-        _log.error("event given up", endpoint=self.name, event_id=event.id, type=event.type, reason=reason)
+        _log.error(
+            "event given up",
+            endpoint=self.name,
+            call=event.call,
+            event_id=event.id,
+            type=event.type,
+            reason=reason,
+        )
         await self._outbox.drop(self.name, [event.seq])
         return True
 

@@ -44,6 +44,11 @@ class QueuedSink(ABC):
         return type(self).__name__.removesuffix("Sink").lower()
 
     @property
+    def waiting(self) -> int:
+        """Events that are not being written yet."""
+        return len(self._waiting)
+
+    @property
     def failing(self) -> bool:
         """Whether the last write failed."""
         return self._failing
@@ -91,7 +96,7 @@ class QueuedSink(ABC):
         """While an error is handled: the event cannot be written. It is told and counted, and must cost no
         other one."""
         self.failed += 1
-        _log.exception("event is no json", sink=self.name, type=event.type)
+        _log.exception("event is no json", sink=self.name, type=event.type, call=event.subject)
 
     @abstractmethod
     async def put(self, events: Sequence[Event]) -> bool:

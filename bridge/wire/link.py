@@ -184,9 +184,10 @@ class Ended:
 
 @dataclass(frozen=True, slots=True)
 class WantToken:
-    """Asked; the answer is a Token, Refused or Unreachable."""
+    """Asked; the answer is a Token, Refused or Unreachable. `leg` is for the log."""
 
     refused: Token | None = None
+    leg: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,13 +211,16 @@ class Leave:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """How a worker does, a few times a second; `fates` is what has grown since the last."""
+    """How a worker does, a few times a second; `fates` and `audio` (milliseconds) are what has grown since
+    the last."""
 
     cpu_s: float
     lag_ms: float
     sessions_open: int
     sessions_opened: int
     fates: dict[str, int]
+    audio: dict[str, float] = field(default_factory=dict)
+    backlog_ms: float = 0.0
 
 
 def encode(message: Any) -> bytes:

@@ -6,7 +6,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from bridge.admin.opening import build_feed, open_control, open_feed
+from bridge.admin.opening import build_feed, open_control, open_feed, open_metrics
 from bridge.config import Config, ConfigError, load
 from tests.sinks.test_feed import final
 
@@ -91,4 +91,32 @@ async def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
 
 async def test_without_a_socket_there_is_no_control() -> None:
     async with open_control(Config(), None):
+        pass
+
+
+async def test_metrics_and_probes_are_asked_on_a_port_of_their_own_and_nothing_else(tmp_path: Path) -> None:
+    port = free_port()
+    reasons = ["the bridge is starting"]
+    given = config(tmp_path, f"metrics: {{port: {port}}}")
+    async with open_metrics(given, lambda: reasons), httpx.AsyncClient() as http:
+        url = f"http://127.0.0.1:{port}"
+        assert (await http.get(f"{url}/health")).text == "ok\n"
+        answer = await http.get(f"{url}/ready")
+        assert (answer.status_code, answer.json()) == (503, {"ready": False, "reasons": reasons})
+        reasons.clear()
+        assert (await http.get(f"{url}/ready")).status_code == 200
+        answer = await http.get(f"{url}/metrics")
+        assert answer.headers["content-type"].startswith("text/plain")
+        assert "rtzr_bridge_legs" in answer.text
+        assert (await http.get(f"{url}/deliveries")).status_code == 404
+        assert (await http.post(f"{url}/metrics")).status_code == 405
+        with pytest.raises(
+            ConfigError, match=rf"metrics.port: 127.0.0.1:{port} is not to be had \(Address al"
+        ):
+            async with open_metrics(given, list):
+                pass
+
+
+async def test_without_a_port_there_are_none(tmp_path: Path) -> None:
+    async with open_metrics(config(tmp_path, "metrics: {}"), list):
         pass
