@@ -19,6 +19,7 @@ from bridge.ring import Ring
 from bridge.spool.spool import LegSpool, Spool
 from bridge.types import CallId, Codec, Event, Frame, LegId, NewLeg, Party, Transport
 from bridge.wire.door import Door, Refusal
+from bridge.wire.watched import LegSnapshot, Tell, unheard
 
 _log = structlog.get_logger()
 
@@ -155,6 +156,7 @@ class LocalDesk:
             clock=self.now_ms,
             publish=desks.publish,
             spool=self._spool(desks),
+            tell=desks.tell,
         )
 
     def _spool(self, desks: "LocalDesks") -> LegSpool | None:
@@ -238,6 +240,12 @@ class LocalDesk:
         if self._inlet is not None:
             self._count(self._inlet)
 
+    def snapshot(self) -> LegSnapshot:
+        """How the leg stands. What is counted of packets begins anew with every inlet."""
+        inlet = self._inlet
+        counted = () if inlet is None else zip(inlet.fates, inlet.tally(), strict=True)
+        return self._leg.snapshot({fate: number for fate, number in counted if number})
+
     def _count(self, inlet: Inlet) -> None:
         before, self._counted = self._counted, inlet.tally()
         fates = self._desks.fates
@@ -267,12 +275,14 @@ class LocalDesks:
         door: Door,
         spool: Spool | None = None,
         unix: Callable[[], float],
+        tell: Tell = unheard,
     ) -> None:
-        """`sessions` counts those open and those opened."""
+        """`sessions` counts those open and those opened; `tell` is for who watches."""
         self.settings = settings
         self.inlets = inlets
         self.speech = speech
         self.publish = publish
+        self.tell = tell
         self.spool = spool
         self.unix = unix
         self.fates = Counter[str]()
@@ -324,6 +334,10 @@ class LocalDesks:
         fates += self._met - before
         opened = self._sessions()
         return Counts(opened[0], opened[1], fates)
+
+    def snapshots(self) -> list[LegSnapshot]:
+        """How each leg stands; to be asked once a second."""
+        return [desk.snapshot() for desk in self._desks.values()]
 
     def forget(self, leg: LegId) -> None:
         """The leg is over."""

@@ -45,6 +45,7 @@ from bridge.wire.gate import GateSettings, Mode
 from bridge.wire.mediastream import Module
 from bridge.wire.rtpbudget import RtpBudget
 from bridge.wire.taporder import TapKind
+from bridge.wire.watched import Tell, unheard
 
 
 def build_sinks(config: Config, console: Console | None = None) -> list[QueuedSink]:
@@ -259,8 +260,10 @@ def build_desks(
     spool: Spool | None = None,
     *,
     worker: int = 0,
+    tell: Tell = unheard,
 ) -> LocalDesks:
-    """Desks in this process, which has the UDP `ports` and is the daemon or one of its workers."""
+    """Desks in this process, which has the UDP `ports` and is the daemon or one of its workers; `tell`: what
+    they have to say to who watches."""
     media = config.media
     settings = DeskSettings(media.encoding, media.ring_s * 1000, leg_settings(config), _by_rule(config))
     return LocalDesks(
@@ -272,6 +275,7 @@ def build_desks(
         door=Door(config.overload.full_at),
         spool=spool,
         unix=time.time,
+        tell=tell,
     )
 
 

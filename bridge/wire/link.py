@@ -12,6 +12,7 @@ from typing import Any
 
 from bridge.types import Codec, Event, LegId, NewLeg, Party, Token, Transport
 from bridge.wire.ledger import LegReport
+from bridge.wire.watched import LegSnapshot, Note
 
 _LENGTH = struct.Struct("!I")
 LONGEST = 64 << 20
@@ -217,6 +218,20 @@ class Counts:
     sessions_open: int
     sessions_opened: int
     fates: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshots:
+    """How the worker's legs stand, once a second."""
+
+    legs: tuple[LegSnapshot, ...] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """Something of interest happened to a leg."""
+
+    note: Note = field(repr=False)
 
 
 def encode(message: Any) -> bytes:
