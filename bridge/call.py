@@ -350,11 +350,20 @@ class Leg:
         """How the leg stands; `packets` are its inlet's. To be asked once a second."""
         payloads = [frame.payload for frames in self._recent for frame in frames]
         self._recent.clear()
-        ledger, waiting_ms = self.report.ledger, round(self.backlog_ms)
-        sums = [round(ms) for ms in (self._ring.arrived_ms, ledger.sent_first, ledger.lost_ms, ledger.paused)]
-        level = level_db(payloads, self._codec)
-        mode = self._settings.gate.mode.value
-        return LegSnapshot(self._leg, self._state, mode, level, *sums, waiting_ms, ledger.sessions, packets)
+        ledger = self.report.ledger
+        return LegSnapshot(
+            self._leg,
+            self._state,
+            self._settings.gate.mode.value,
+            level_db(payloads, self._codec),
+            arrived_ms=round(self._ring.arrived_ms),
+            sent_ms=round(ledger.sent_first),
+            lost_ms=round(ledger.lost_ms),
+            paused_ms=round(ledger.paused),
+            waiting_ms=round(self.backlog_ms),
+            sessions=ledger.sessions,
+            packets=packets,
+        )
 
     @property
     def _state(self) -> LegState:

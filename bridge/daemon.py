@@ -12,19 +12,20 @@ import structlog
 from rich.console import Console
 
 from bridge.config import Config, ConfigError
-from bridge.desk import Desks
+from bridge.desk import LocalDesks
 from bridge.groups import first_of
 from bridge.inlets import Inlets
 from bridge.load import collect_seldom, raise_file_limit, watch_load
 from bridge.meter import Meter
 from bridge.net.rtzr import Session
-from bridge.opening import Outlets, check_bind, open_door, open_outlets, open_spool
+from bridge.opening import Outlets, check_bind, open_door, open_outlets, open_spool, open_watch
 from bridge.quota import Governor
 from bridge.readiness import Readiness
 from bridge.sinks.fanout import FanOut
 from bridge.spool.catchup import CatchUp
 from bridge.switchboard import Switchboard
 from bridge.visit import receive
+from bridge.watching.pbxnotes import PbxNotes
 from bridge.wiring import (
     build_desks,
     build_files,
@@ -77,6 +78,7 @@ async def _run(config: Config, console: Console | None) -> int:
     _on_signals(lambda: force.set() if stop.is_set() else stop.set())
     async with AsyncExitStack() as opened:
         outlets = await open_outlets(config, console, opened, readiness)
+        watched = await open_watch(config, outlets, stop.set, readiness, opened)
         async with asyncio.TaskGroup() as tasks:
             writing = [tasks.create_task(sink.run()) for sink in outlets.sinks]
             sending = tasks.create_task(outlets.deliveries.run()) if outlets.deliveries else None
@@ -90,15 +92,23 @@ async def _run(config: Config, console: Console | None) -> int:
             publish = FanOut(outlets.sinks, config.sinks_of_rules).publish
             spool = await open_spool(config, opened)
             works: list[Coroutine[None, None, None]] = []
-            desks: Desks
+            desks: LocalDesks | Workers
             lobby: Inlets | None = None
             if (number := workers_of(config)) == 1:
-                desks = local = build_desks(config, ports_of(config, 0), governor, speech, publish, spool)
+                ports, tell = ports_of(config, 0), watched.tell
+                desks = local = build_desks(config, ports, governor, speech, publish, spool, tell=tell)
                 lobby = await open_door(config, local, opened)
-                works += [watch_load(local.observe), collect_seldom(local.__len__)]
+                works += [watch_load(watched.status.beside(local.observe)), collect_seldom(local.__len__)]
             else:
-                desks = await opened.enter_async_context(Workers(config, number, tokens, governor, publish))
-            switchboard = build_switchboard(config, pbx, desks, publish, _mix_when(config, governor))
+                workers = Workers(config, number, tokens, governor, publish, watched.tell)
+                desks = await opened.enter_async_context(workers)
+                works += [watch_load(watched.status.beside(lambda _cpu_s, _lag_ms: None))]
+                watched.status.ask_lag(lambda: workers.lag_ms)
+            notes = PbxNotes(watched.tell)
+            mix_when = _mix_when(config, governor)
+            switchboard = build_switchboard(config, pbx, desks, publish, mix_when, notes)
+            watched.status.begin(pbx, governor, notes)
+            works += watched.look(desks.snapshots)
             meter = Meter(switchboard, desks, pbx, tokens, governor, outlets.sinks)
             works += [tokens.keep_fresh(), switchboard.run(), meter.run()]
             if lobby is not None:

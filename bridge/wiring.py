@@ -33,9 +33,11 @@ from bridge.sinks.jsonl import JsonlSettings, JsonlSink
 from bridge.sinks.pbx import PbxSink, as_event, as_variable
 from bridge.sinks.queued import QueuedSink
 from bridge.spool.spool import Spool, SpoolSettings
-from bridge.switchboard import Switchboard, SwitchboardSettings
+from bridge.switchboard import Switchboard
+from bridge.switchsettings import SwitchboardSettings
 from bridge.tap import TapSettings
 from bridge.types import Event, Transport
+from bridge.watching.pbxnotes import PbxNotes
 from bridge.ways import WaySettings
 from bridge.wire.channels import OnFull, QuotaSettings
 from bridge.wire.cost import Price
@@ -335,6 +337,7 @@ def build_switchboard(
     desks: Desks,
     publish: Callable[[Event], None],
     mix_when: Callable[[int], bool] | None = None,
+    notes: PbxNotes | None = None,
 ) -> Switchboard:
     media, asterisk = config.media, config.asterisk
     freeswitch = config.pbx == "freeswitch"
@@ -358,4 +361,4 @@ def build_switchboard(
         trunks=config.trunk_contexts,
         rtp=None if freeswitch or asterisk.rtp_range is None else RtpBudget.of(*asterisk.rtp_range),
     )
-    return Switchboard(pbx, desks, settings, publish, mix_when)
+    return Switchboard(pbx, desks, settings, publish, mix_when, notes)

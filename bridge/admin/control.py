@@ -5,7 +5,7 @@ the daemon is not ready `bridge.readiness`', what the metrics are `bridge.metric
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
@@ -34,10 +34,16 @@ class Asked(Protocol):
 class Control:
     """The routes. Without an outbox there are no deliveries."""
 
-    def __init__(self, deliveries: Asked | None, reasons: Callable[[], list[str]] = list) -> None:
-        """`reasons`: why the daemon is not ready; none if it is."""
+    def __init__(
+        self,
+        deliveries: Asked | None,
+        reasons: Callable[[], list[str]] = list,
+        more: Sequence[Route] = (),
+    ) -> None:
+        """`reasons`: why the daemon is not ready; none if it is. `more`: what else may be asked here."""
         self._deliveries = deliveries
         self._reasons = reasons
+        self._more = more
 
     def app(self) -> Starlette:
         return Starlette(
@@ -48,6 +54,7 @@ class Control:
                 Route("/deliveries", self._show),
                 Route("/deliveries/retry", self._retry, methods=["POST"]),
                 Route("/deliveries/drop", self._drop, methods=["POST"]),
+                *self._more,
             ]
         )
 
