@@ -7,6 +7,7 @@ import asyncio
 import signal
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
 
 import structlog
 from rich.console import Console
@@ -17,13 +18,15 @@ from bridge.groups import first_of
 from bridge.inlets import Inlets
 from bridge.load import collect_seldom, raise_file_limit, watch_load
 from bridge.meter import Meter
-from bridge.net.rtzr import Session
-from bridge.opening import Outlets, check_bind, open_door, open_outlets, open_spool, open_watch
+from bridge.net.rtzr import Rtzr, Session, Tokens
+from bridge.opening import Outlets, Supervision, check_bind, open_door, open_outlets, open_spool, open_watch
 from bridge.quota import Governor
 from bridge.readiness import Readiness
 from bridge.sinks.fanout import FanOut
 from bridge.spool.catchup import CatchUp
+from bridge.spool.spool import Spool
 from bridge.switchboard import Switchboard
+from bridge.types import Event
 from bridge.visit import receive
 from bridge.watching.pbxnotes import PbxNotes
 from bridge.wiring import (
@@ -91,19 +94,8 @@ async def _run(config: Config, console: Console | None) -> int:
                 writing.append(tasks.create_task(told.run()))
             publish = FanOut(outlets.sinks, config.sinks_of_rules).publish
             spool = await open_spool(config, opened)
-            works: list[Coroutine[None, None, None]] = []
-            desks: LocalDesks | Workers
-            lobby: Inlets | None = None
-            if (number := workers_of(config)) == 1:
-                ports, tell = ports_of(config, 0), watched.tell
-                desks = local = build_desks(config, ports, governor, speech, publish, spool, tell=tell)
-                lobby = await open_door(config, local, opened)
-                works += [watch_load(watched.status.beside(local.observe)), collect_seldom(local.__len__)]
-            else:
-                workers = Workers(config, number, tokens, governor, publish, watched.tell)
-                desks = await opened.enter_async_context(workers)
-                works += [watch_load(watched.status.beside(lambda _cpu_s, _lag_ms: None))]
-                watched.status.ask_lag(lambda: workers.lag_ms)
+            hearing = _Hearing(config, tokens, governor, speech, publish, spool)
+            desks, lobby, works = await _open_desks(hearing, watched, opened)
             notes = PbxNotes(watched.tell)
             mix_when = _mix_when(config, governor)
             switchboard = build_switchboard(config, pbx, desks, publish, mix_when, notes)
@@ -128,6 +120,36 @@ async def _run(config: Config, console: Console | None) -> int:
             if sending is not None:
                 sending.cancel()
     return 0 if orderly else 1
+
+
+@dataclass(frozen=True, slots=True)
+class _Hearing:
+    """What legs are heard with."""
+
+    config: Config
+    tokens: Tokens
+    governor: Governor[Session]
+    speech: Rtzr
+    publish: Callable[[Event], None]
+    spool: Spool | None
+
+
+async def _open_desks(
+    given: _Hearing, watched: Supervision, opened: AsyncExitStack
+) -> tuple[LocalDesks | Workers, Inlets | None, list[Coroutine[None, None, None]]]:
+    """Where legs are heard, in this process or in workers; where calls come by themselves, if they do; and
+    what is to run for both. Raises ConfigError."""
+    config, tell, status = given.config, watched.tell, watched.status
+    if (number := workers_of(config)) == 1:
+        desks = build_desks(
+            config, ports_of(config, 0), given.governor, given.speech, given.publish, given.spool, tell=tell
+        )
+        lobby = await open_door(config, desks, opened)
+        return desks, lobby, [watch_load(status.beside(desks.observe)), collect_seldom(desks.__len__)]
+    workers = Workers(config, number, given.tokens, given.governor, given.publish, tell)
+    status.ask_lag(lambda: workers.lag_ms)
+    own = watch_load(status.beside(lambda _cpu_s, _lag_ms: None))
+    return await opened.enter_async_context(workers), None, [own]
 
 
 async def _cancel(working: Sequence[asyncio.Task[None]]) -> None:

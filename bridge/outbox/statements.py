@@ -1,4 +1,4 @@
-"""The statements that are made in the outbox's file. Text only; what each is for, `bridge.outbox.file` says."""
+"""The statements that are made in the outbox's file. Text only: what each is for, is said there."""
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS events (
