@@ -19,7 +19,7 @@ from bridge.ring import Ring
 from bridge.spool.spool import LegSpool, Spool
 from bridge.types import CallId, Codec, Event, Frame, LegId, NewLeg, Party, Transport
 from bridge.wire.door import Door, Refusal
-from bridge.wire.watched import LegSnapshot, Tell, unheard
+from bridge.wire.watched import LegSnapshot, Note, NoteKind, Tell, unheard
 
 _log = structlog.get_logger()
 
@@ -218,6 +218,10 @@ class LocalDesk:
         if inlet.flaw:
             self.ring.flaw(inlet.flaw)
         self._count(inlet)
+        if packets := _packets(inlet):
+            leg, at_ms = self._new.leg, round(self.now_ms())
+            note = Note(leg.call, str(leg), at_ms, NoteKind.PACKETS, "packets in all", packets)
+            self._desks.tell(note)
 
     def prepare(self) -> None:
         self.ring.prepare()
@@ -242,9 +246,7 @@ class LocalDesk:
 
     def snapshot(self) -> LegSnapshot:
         """How the leg stands. What is counted of packets begins anew with every inlet."""
-        inlet = self._inlet
-        counted = () if inlet is None else zip(inlet.fates, inlet.tally(), strict=True)
-        return self._leg.snapshot({fate: number for fate, number in counted if number})
+        return self._leg.snapshot({} if self._inlet is None else _packets(self._inlet))
 
     def _count(self, inlet: Inlet) -> None:
         before, self._counted = self._counted, inlet.tally()
@@ -252,6 +254,11 @@ class LocalDesk:
         for fate, old, new in zip(inlet.fates, before, self._counted, strict=True):
             if new != old:
                 fates[fate] += new - old
+
+
+def _packets(inlet: Inlet) -> dict[str, int]:
+    """By fate, without those that never happened."""
+    return {fate: number for fate, number in zip(inlet.fates, inlet.tally(), strict=True) if number}
 
 
 def _clock(origin_s: float) -> Callable[[], float]:

@@ -162,6 +162,8 @@ class Book:
         if call is None:
             self.unknown += 1
             return
+        if note.what == "packets in all" and note.leg in call.legs:
+            call.legs[note.leg].packets = dict(note.data)
         if note.kind is NoteKind.ORDER and "paused" in note.data:
             call.paused = bool(note.data["paused"])
         call.add(note)
@@ -254,9 +256,6 @@ def _leg_ended(call: WatchedCall, leg: WatchedLeg, event: Event) -> None:
     if data.get("refusal"):
         said["refusal"] = data["refusal"]
     at_ms = call.at_ms(_unix(event))
-    if leg.packets:
-        note = _of(event, at_ms, NoteKind.PACKETS, "packets in all", dict(leg.packets))
-        call.add(note)
     call.add(_of(event, at_ms, NoteKind.PBX, "leg over", said | {"ledger": ledger}))
 
 

@@ -107,8 +107,8 @@ def phrase(note: Json) -> str:
         return f"hung up: {data['means'] or data['cause']}"
     if what == "leg over":
         why = f" ({', '.join(data['reasons'])})" if data["reasons"] else ""
-        return f"{data['verdict']}{why}"
-    rest = {key: value for key, value in data.items() if key != "call_ms"}
+        return f"worked off: {data['verdict']}{why}"
+    rest = {key: value for key, value in data.items() if key not in ("call_ms", "bridge")}
     return f"{what} ({_counted(rest)})" if rest else str(what)
 
 
@@ -154,7 +154,8 @@ def losses(call: Json, names: Mapping[str, str] | None = None) -> list[str]:
 
 def _lost_of(leg: str, timeline: Sequence[Json]) -> list[str]:
     by_reason: dict[str, int] = {}
-    told, packets = [], {}
+    told: list[str] = []
+    packets: dict[str, int] = {}
     for note in timeline:
         if note["leg"] != leg:
             continue
@@ -168,7 +169,8 @@ def _lost_of(leg: str, timeline: Sequence[Json]) -> list[str]:
         elif note["what"] == "leg over":
             told += [f"{one}: {_FLAWS[one]}" for one in data["reasons"] if one in _FLAWS]
     gaps = [f"{length(ms)}: {_LOST.get(reason, reason)}" for reason, ms in by_reason.items()]
-    on_the_way = [f"on the way from the PBX: packets {_counted(packets)}"] if packets else []
+    missed = {fate: number for fate, number in packets.items() if number}
+    on_the_way = [f"on the way from the PBX: packets {_counted(missed)}"] if missed else []
     return [*gaps, *on_the_way, *told]
 
 
