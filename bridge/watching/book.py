@@ -90,7 +90,6 @@ class Book:
     def __init__(self) -> None:
         self._live: dict[CallId, WatchedCall] = {}
         self._ended: dict[CallId, WatchedCall] = {}
-        self._notes_of_ended = 0
         self.day = ""
         """ISO date, the administrator's zone."""
         self.won = 0.0
@@ -179,7 +178,7 @@ class Book:
 
     def _begin(self, event: Event) -> None:
         began_s = _unix(event) - event.data["at_ms"] / 1000
-        self._forget(event.subject)
+        self._ended.pop(event.subject, None)
         self._live[event.subject] = WatchedCall(event.subject, str(event.data.get("rule", "")), began_s)
         if len(self._live) > _MOST_LIVE:  # the end of some was never told
             oldest = next(iter(self._live.values()))
@@ -202,14 +201,9 @@ class Book:
         for leg in call.legs.values():
             leg.state, leg.partial, leg.level_db = LegState.ENDED, "", None
         self._ended[id_] = call
-        self._notes_of_ended += len(call.notes)
-        while len(self._ended) > _MOST_ENDED or self._notes_of_ended > _MOST_NOTES_OF_ENDED:
-            self._forget(next(iter(self._ended)))
-
-    def _forget(self, call: CallId) -> None:
-        self._live.pop(call, None)
-        if (ended := self._ended.pop(call, None)) is not None:
-            self._notes_of_ended = max(0, self._notes_of_ended - len(ended.notes))
+        kept = sum(len(one.notes) for one in self._ended.values())
+        while len(self._ended) > _MOST_ENDED or kept > _MOST_NOTES_OF_ENDED:
+            kept -= len(self._ended.pop(next(iter(self._ended))).notes)
 
     def _tell_leg(self, call: WatchedCall, event: Event) -> None:
         data, id_ = event.data, str(event.data["leg"])
@@ -291,7 +285,8 @@ def _note_packets(call: WatchedCall, leg: WatchedLeg, now: LegSnapshot, at_ms: i
 
 def _begins(call: WatchedCall, beginning: str) -> bool:
     return call.id.startswith(beginning) or any(
-        leg.startswith(beginning) or leg.partition("/")[2].startswith(beginning) for leg in call.legs
+        leg.startswith(beginning) or leg.removeprefix(f"{call.id}/").startswith(beginning)
+        for leg in call.legs
     )
 
 

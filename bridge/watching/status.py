@@ -14,6 +14,8 @@ from bridge.watching.book import Book
 from bridge.watching.pbxnotes import PbxNotes
 from bridge.wire.watched import LegState
 
+_NO_PBX = {"connected": False, "why": "the bridge is starting", "version": ""}
+
 
 class Status:
     """`begin` tells it of the parts that are open last."""
@@ -32,7 +34,7 @@ class Status:
         self._began_s = clock()
         self._lag_ms = 0.0
         self._others_lag_ms: Callable[[], float] = float
-        self._pbx: Callable[[], dict[str, Any]] = lambda: {"connected": False, "why": "", "version": ""}
+        self._pbx: Callable[[], dict[str, Any]] = lambda: dict(_NO_PBX)
         self._sessions: Callable[[], int] = int
 
     def begin(self, pbx: Pbx, governor: Governor[Session], notes: PbxNotes) -> None:

@@ -64,32 +64,33 @@ def test_a_call_is_watched_and_its_story_told(
     prompts(pbx)
     asking = Asking(tmp_path / "admin.sock")
     admin = {"socket": str(tmp_path / "admin.sock")}
-    with BridgeProcess(pbx, emulator, tmp_path, admin=admin, workers=workers) as bridge:
-        with asking.tail() as tail:
-            call = pbx.two_party_call(*dialogue(0, 6, turns=2))
-            wait_for(lambda: bool(bridge.finals(call.id, "caller")), 20, bridge.printed)
-            (live,) = asking.told("calls")["calls"]
-            assert (live["id"], live["state"], live["verdict"]) == (call.id, "live", "")
-            heard = {leg["role"]: leg for leg in live["legs"]}
-            assert heard["caller"]["state"] == "streaming"
-            assert heard["caller"]["last"] == SENTENCES[0]
-            assert heard["caller"]["mode"] == "hybrid"
-            assert heard["caller"]["arrived_ms"] >= heard["caller"]["sent_ms"] > 500
-            wait_for(lambda: loud(asking.told("calls")), 10, bridge.printed)
-            now = asking.told("status")
-            assert (now["calls"], now["legs"], now["sessions_open"], now["ready"]) == (1, 2, 2, True)
-            assert now["pbx"]["version"].startswith("22.")
-            ended = bridge.wait_for_end(call.id, 40)
-            wait_for(lambda: asking.told("calls")["calls"] == [], 5, bridge.printed)
-            story = asking.said("why", call.id)
-            asked = asking.told("why", call.id[:-1])
-            assert asking.told("drain") == {"legs": 0}
-            assert bridge.ended() == 0
-            assert tail.stdout is not None
-            lines = tail.stdout.read().splitlines()
+    with (
+        BridgeProcess(pbx, emulator, tmp_path, admin=admin, workers=workers) as bridge,
+        asking.tail() as tail,
+    ):
+        call = pbx.two_party_call(*dialogue(0, 6, turns=2))
+        wait_for(lambda: bool(bridge.finals(call.id, "caller")), 20, bridge.printed)
+        (live,) = asking.told("calls")["calls"]
+        assert (live["id"], live["state"], live["verdict"]) == (call.id, "live", "")
+        heard = {leg["role"]: leg for leg in live["legs"]}
+        assert heard["caller"]["state"] == "streaming"
+        assert heard["caller"]["last"] == SENTENCES[0]
+        assert heard["caller"]["mode"] == "hybrid"
+        assert heard["caller"]["arrived_ms"] >= heard["caller"]["sent_ms"] > 500
+        wait_for(lambda: loud(asking.told("calls")), 10, bridge.printed)
+        now = asking.told("status")
+        assert (now["calls"], now["legs"], now["sessions_open"], now["ready"]) == (1, 2, 2, True)
+        assert now["pbx"]["version"].startswith("22.")
+        ended = bridge.wait_for_end(call.id, 40)
+        wait_for(lambda: asking.told("calls")["calls"] == [], 5, bridge.printed)
+        story = asking.said("why", call.id)
+        asked = asking.told("why", call.id[:-1])
+        assert asking.told("drain") == {"legs": 0}
+        assert bridge.ended() == 0
+        assert tail.stdout is not None
+        lines = tail.stdout.read().splitlines()
     assert [line.split("  ", 2)[-1].strip() for line in lines] == [SENTENCES[index] for index in (0, 6, 1, 7)]
     assert asked["verdict"] == ended["verdict"] == "complete"
-    print(story)
     for phrase in (
         "calls",
         "answered",

@@ -45,7 +45,7 @@ class Told:
         return [self.made.ended("cause 16", ledger, reasons), ended]
 
     def stands(self, state: LegState = LegState.STREAMING, **sums: int) -> LegSnapshot:
-        packets = {key: sums.pop(key) for key in ("received", "lost", "late") if key in sums}
+        packets: dict[str, int] = {key: sums.pop(key) for key in ("received", "lost", "late") if key in sums}
         return LegSnapshot(self.leg, state, "hybrid", -20.5, **sums, packets=packets)
 
     def note(self, what: str, kind: NoteKind = NoteKind.PBX, at_ms: int = 10, **data: object) -> Note:

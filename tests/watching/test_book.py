@@ -1,4 +1,4 @@
-"""bridge/watching/book.py: what is known of each call, found by how its id begins, and never too much of it."""
+"""bridge/watching/book.py: what is known of each call, found by how its id begins; never too much."""
 
 import pytest
 
@@ -101,7 +101,7 @@ def test_nothing_in_it_grows_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     kept = book.get("c19")
     assert kept is not None
     assert (len(kept.notes), kept.notes_dropped) == (MOST_NOTES, 11), "the leg's beginning is a note as well"
-    monkeypatch.setattr(books, "_MOST_NOTES_OF_ENDED", MOST_NOTES + 1)
+    monkeypatch.setattr(books, "_MOST_NOTES_OF_ENDED", MOST_NOTES)
     told(book, Told("c19").ends())
     assert [one.id for one in book if not one.live] == ["c19"]
 
