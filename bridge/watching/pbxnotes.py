@@ -54,6 +54,10 @@ class PbxNotes:
                 )
             case pbx.ChannelLeftBridge(bridge=bridge):
                 leg.note("leaves the conversation", {"bridge": bridge})
+            case pbx.ChannelHold():
+                leg.note("holds the other party")
+            case pbx.ChannelUnhold():
+                leg.note("takes the other party back")
             case pbx.ChannelHangupRequest(cause=cause):
                 leg.note("a hang-up is asked for", {"cause": cause})
 

@@ -96,11 +96,15 @@ class Watch(QueuedSink):
 
     def catch_up(self) -> None:
         """Notes are taken in behind the events that came before: what they are about is known by then."""
-        self.book.turn(time.strftime("%Y-%m-%d", time.localtime(self._unix())))
+        self._turn()
         while self._notes:
             self.book.note(self._notes.popleft())
 
+    def _turn(self) -> None:
+        self.book.turn(time.strftime("%Y-%m-%d", time.localtime(self._unix())))
+
     async def put(self, events: Sequence[Event]) -> bool:
+        self._turn()
         for event in events:
             try:
                 self._take(event)

@@ -101,3 +101,30 @@ def test_a_call_is_watched_and_its_story_told(
         assert phrase in story
     for sentence in (*SENTENCES[0:2], *SENTENCES[6:8]):
         assert f"“{sentence}”" in story
+
+
+def test_the_story_of_a_call_that_lost_rtzr_says_so(pbx: Asterisk, tmp_path: Path) -> None:
+    prompts(pbx)
+    asking = Asking(tmp_path / "admin.sock")
+    admin = {"socket": str(tmp_path / "admin.sock")}
+
+    def states() -> set[str]:
+        return {leg["state"] for call in asking.told("calls")["calls"] for leg in call["legs"]}
+
+    with (
+        EmulatorProcess(tmp_path, "--recognition-ms", "100") as emulator,
+        BridgeProcess(pbx, emulator, tmp_path, admin=admin, workers=1) as bridge,
+    ):
+        call = pbx.two_party_call(*dialogue(0, 6, turns=2))
+        wait_for(lambda: bool(bridge.finals(call.id, "callee")), 20, bridge.printed)
+        emulator.kill()
+        wait_for(lambda: states() == {"reconnecting"}, 10, bridge.printed)
+        emulator.__enter__()
+        ended = bridge.wait_for_end(call.id, 40)
+        story = asking.said("why", call.id[:-1])
+    assert ended["verdict"] == "complete"
+    assert story.count("session lost; what it had not told goes out again") == 2
+    assert story.count("session open after") == 4
+    assert "no session: " in story
+    assert "caller: 2 sessions: " in story
+    assert "nothing, as far as is known" in story

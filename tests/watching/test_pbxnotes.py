@@ -36,6 +36,8 @@ def channel(id_: str, state: str = "Up") -> pbx.Channel:
         ),
         (pbx.ChannelLeftBridge(1, channel("a"), "b1"), [("leaves the conversation", {"bridge": "b1"})]),
         (pbx.ChannelHangupRequest(1, channel("a"), 16), [("a hang-up is asked for", {"cause": 16})]),
+        (pbx.ChannelHold(1, channel("a")), [("holds the other party", {})]),
+        (pbx.ChannelUnhold(1, channel("a")), [("takes the other party back", {})]),
         (pbx.ChannelLeftBridge(1, channel("z"), "b1"), []),
         (pbx.Dial(1, None, channel("z"), "BUSY"), []),
     ],
