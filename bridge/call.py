@@ -7,24 +7,28 @@ there is no session: what happens on one is in `conversation`, what is kept for 
 
 import asyncio
 import math
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from random import random
+from typing import Any
 
 import structlog
 
+from bridge.books import Books
 from bridge.conversation import Conversation, Ending, LegSettings, SessionSettings
 from bridge.events import LegEvents
 from bridge.permit import Permit, Speech
 from bridge.ring import Ring
 from bridge.spool.spool import LegSpool
-from bridge.types import Codec, Event, Frame, Gap, GapReason, LegId, Party, Transcript
+from bridge.types import Codec, Event, Frame, GapReason, LegId, Party, Transcript
 from bridge.wire.backoff import full_jitter
-from bridge.wire.gate import Audio, Gate
+from bridge.wire.gate import Gate
 from bridge.wire.hearing import Hearing
 from bridge.wire.ledger import LegReport
-from bridge.wire.replay import Loss, Tape
-from bridge.wire.rtzr import Refused, Unreachable, Verdict
+from bridge.wire.replay import Tape
+from bridge.wire.rtzr import Refused, Took, Unreachable, Verdict
+from bridge.wire.watched import LegSnapshot, LegState, Note, NoteKind, Tell, level_db, unheard
 
 __all__ = ["Leg", "LegReport", "LegSettings", "Speech"]
 _log = structlog.get_logger()
@@ -45,10 +49,10 @@ class Leg:
     """One leg's coroutine and what it keeps between two messages."""
 
     __slots__ = (
-        "_answered_ms", "_attempt", "_catch_up", "_clock", "_codec", "_covered_s", "_finished",
+        "_answered_ms", "_attempt", "_books", "_catch_up", "_clock", "_codec", "_finished",
         "_gate", "_give_up_s", "_hearing", "_last", "_leg", "_listening", "_missing", "_opening",
-        "_patience", "_permit", "_publish", "_retry_s", "_ring", "_settings", "_since_s", "_speech",
-        "_spool", "_taken_ms", "_talk", "_tape", "events", "report",
+        "_patience", "_permit", "_publish", "_recent", "_retry_s", "_ring", "_settings", "_since_s",
+        "_speech", "_talk", "_tape", "_tell_watchers", "events", "report",
     )  # fmt: skip
 
     def __init__(
@@ -63,7 +67,9 @@ class Leg:
         clock: Callable[[], float],
         publish: Callable[[Event], None],
         spool: LegSpool | None = None,
+        tell: Tell = unheard,
     ) -> None:
+        """`publish` gets its events; `tell` what is of interest beside them."""
         self._leg = leg
         self._codec = codec
         self._ring = ring
@@ -71,7 +77,7 @@ class Leg:
         self._settings = settings
         self._clock = clock
         self._publish = publish
-        self._spool = spool
+        self._tell_watchers = tell
         self.events = LegEvents(leg, party)
         self._gate = Gate(settings.gate, codec)
         self._tape = Tape(codec, settings.ring_ms, lead_ms=settings.gate.preroll_ms)
@@ -90,8 +96,11 @@ class Leg:
         """Of the session that was lost: nobody else gets its channel before this leg has asked again."""
         self._talk: Conversation | None = None
         self._listening: asyncio.Task[None] | None = None
-        self._covered_s = self._taken_ms = 0.0
         self.report = LegReport()
+        self._recent: deque[Sequence[Frame]] = deque(maxlen=1000 // settings.message_ms + 1)
+        """What came last, for who asks how loud it is."""
+        audio = ring, self._gate, self._tape
+        self._books = Books(leg, codec, settings, audio, self.report, self.events, publish, spool)
 
     @property
     def backlog_ms(self) -> float:
@@ -110,7 +119,7 @@ class Leg:
             raise
         finally:
             self._let_go()
-            self._settle()
+            self._books.settle(self._answered_ms)
             report = self.report
             self._publish(self.events.ended(cause(), report.ledger, report.reasons, report.refusal))
         return report
@@ -153,8 +162,8 @@ class Leg:
             evicted = self._permit is not None and self._permit.evicted.is_set()
             ending = self._talk.step(self._listening, over=self._finished, evicted=evicted)
             over = ending is not None and await self._part(ending)
-        self._tell_losses()
-        self._cover()
+        self._books.tell_losses()
+        self._books.cover()
         return over
 
     # Taking in.
@@ -165,10 +174,9 @@ class Leg:
             await self._idle()
             return
         batch = await self._ring.read(self._settings.message_ms, self._wait_s())
-        frames = self._since_answer(batch.frames)
-        if self._spool is not None and frames:
-            self._spool.keep(frames)
-            self._taken_ms = self._end_ms(frames[-1])
+        frames = self._books.since_answer(batch.frames, self._answered_ms or 0.0)
+        self._books.keep(frames)
+        self._recent.append(frames)
         actions = self._gate.feed(frames, self._clock() - self._ring.lag_ms)
         if batch.ended:
             actions += self._gate.finish()
@@ -190,18 +198,6 @@ class Leg:
         if due_ms is not None:
             wait_ms = min(wait_ms, due_ms + self._ring.lag_ms - self._clock())
         return max(wait_ms, 1.0) / 1000
-
-    def _since_answer(self, frames: Sequence[Frame]) -> Sequence[Frame]:
-        """What belongs to the answered call; early media is withheld and counted."""
-        answered_ms = self._answered_ms or 0.0
-        if not frames or frames[0].at_ms >= answered_ms:
-            return frames  # they are in order
-        early = [frame for frame in frames if self._end_ms(frame) <= answered_ms]
-        self.report.ledger.withheld += sum(self._codec.ms(len(frame.payload)) for frame in early)
-        return [frame for frame in frames if self._end_ms(frame) > answered_ms]
-
-    def _end_ms(self, frame: Frame) -> float:
-        return frame.at_ms + self._codec.ms(len(frame.payload))
 
     # Having a session.
 
@@ -239,7 +235,10 @@ class Leg:
             return error.with_traceback(None)  # its frames keep this leg, which keeps what comes of the try
         finally:
             self._last = None
-        _log.info("socket opened", ms=round(1000 * (_now_s() - started_s)))
+        took_ms = round(1000 * (_now_s() - started_s))
+        _log.info("socket opened", ms=took_ms)
+        took: Took | None = getattr(permit.session, "took", None)
+        self._note("session opened", {"ms": took_ms} | ({} if took is None else took.parts(took_ms)))
         self.report.ledger.sessions += 1
         return permit
 
@@ -249,10 +248,12 @@ class Leg:
             self._begin(outcome, tasks)
         elif isinstance(outcome, Refused) and outcome.verdict is not Verdict.WAIT:
             _log.error("leg not transcribed", reason=str(outcome))
+            self._note("RTZR refused the leg", {"reason": str(outcome)})
             self.report.refusal = str(outcome)
             self.report.because(GapReason.REFUSED.value)
         else:
             _log.warning("no session", reason=str(outcome), attempt=self._attempt + 1)
+            self._note("no session", {"reason": str(outcome), "attempt": self._attempt + 1})
             self._back_off()
 
     def _begin(self, permit: Permit, tasks: asyncio.TaskGroup) -> None:
@@ -281,7 +282,8 @@ class Leg:
         await talk.close(ending)
         if self._listening is not None:
             await self._listening  # what RTZR said last counts before anything is sent again
-        self._note(ending, talk)
+        self._learn(ending, talk)
+        self._note(f"session {ending.name.lower()}", {"utterances": talk.utterances})
         self._last = self._permit if ending in (Ending.LOST, Ending.MUTE, Ending.ROTATED) else None
         self._give_back()
         if ending in (Ending.DONE, Ending.LATE):
@@ -294,7 +296,7 @@ class Leg:
         _log.info("session ended", how=ending.name.lower(), again_ms=round(again_ms))
         return False
 
-    def _note(self, ending: Ending, talk: Conversation) -> None:
+    def _learn(self, ending: Ending, talk: Conversation) -> None:
         """What this session teaches about the next one."""
         self.report.utterances += talk.utterances
         if talk.results:
@@ -340,60 +342,42 @@ class Leg:
 
     # Telling.
 
+    def _note(self, what: str, data: dict[str, Any]) -> None:
+        note = Note(self._leg.call, str(self._leg), round(self._clock()), NoteKind.SESSION, what, data)
+        self._tell_watchers(note)
+
+    def snapshot(self, packets: Mapping[str, int]) -> LegSnapshot:
+        """How the leg stands; `packets` are its inlet's. To be asked once a second."""
+        payloads = [frame.payload for frames in self._recent for frame in frames]
+        self._recent.clear()
+        ledger = self.report.ledger
+        return LegSnapshot(
+            self._leg,
+            self._state,
+            self._settings.gate.mode.value,
+            level_db(payloads, self._codec),
+            arrived_ms=round(self._ring.arrived_ms),
+            sent_ms=round(ledger.sent_first),
+            lost_ms=round(ledger.lost_ms),
+            paused_ms=round(ledger.paused),
+            waiting_ms=round(self.backlog_ms),
+            sessions=ledger.sessions,
+            packets=packets,
+        )
+
+    @property
+    def _state(self) -> LegState:
+        if self._finished:
+            return LegState.DRAINING
+        if self._talk is not None or self._ring.mixed:
+            return LegState.STREAMING
+        if self._answered_ms is None or self.report.refusal or (self._opening is None and self._tape.idle):
+            return LegState.WAITING
+        return LegState.RECONNECTING if self.report.ledger.sessions else LegState.CONNECTING
+
     def _tell(self, transcript: Transcript) -> None:
         latency_ms = round(self._clock()) - transcript.end_ms
         self._publish(self.events.transcript(transcript, latency_ms, mixed=self._ring.mixes))
-
-    def _tell_losses(self, *, all_of_them: bool = False) -> None:
-        if self._ring.evicted_ms:
-            start_ms, end_ms = self._ring.evicted_span
-            self._lose(Loss(start_ms, end_ms, self._ring.evicted_ms, GapReason.RING))
-            self._ring.evicted_ms = 0.0
-        if self._tape.losing is not None:
-            for loss in self._tape.losses(all_of_them=all_of_them):
-                self._lose(loss)
-
-    def _lose(self, loss: Loss) -> None:
-        ledger = self.report.ledger
-        ledger.unsend(loss.sent_ms)
-        ledger.lose(loss.ms, loss.reason)
-        self.report.because(loss.reason.value)
-        start_ms, end_ms = round(loss.start_ms), round(loss.end_ms)
-        if self._spool is not None:
-            self._spool.lose(loss.start_ms, loss.end_ms)
-        gap = Gap(self._leg, start_ms, end_ms, round(loss.ms), loss.reason)
-        self._publish(self.events.gap(gap, spooled=self._spool is not None))
-
-    def _cover(self) -> None:
-        """Once a second: what nobody needs any more need not stay on the disk."""
-        if self._spool is None or _now_s() < self._covered_s:
-            return
-        self._covered_s = _now_s() + 1
-        losing = self._tape.losing
-        if losing is not None:  # what counts as covered can no longer be lost
-            self._spool.lose(losing.start_ms, losing.end_ms)
-        needed_ms = self._tape.needed_from_ms
-        if needed_ms is None:
-            needed_ms = self._taken_ms - self._gate.held_ms
-        self._spool.covered(needed_ms - self._settings.gate.preroll_ms)
-
-    def _settle(self) -> None:
-        """Close the books: what still waits somewhere will not be sent."""
-        ledger, waiting = self.report.ledger, self._ring.read_now().frames
-        ledger.arrived, ledger.mixed = self._ring.arrived_ms, self._ring.mixed_ms
-        ledger.saved = self._gate.withheld_ms + self._gate.held_ms
-        ledger.withheld += ledger.saved
-        if self._answered_ms is None:
-            ledger.withheld += self._ring.evicted_ms + sum(self._codec.ms(len(f.payload)) for f in waiting)
-        else:
-            waiting = self._since_answer(waiting)
-            self._tape.append(Audio(f.payload, f.at_ms, voiced=False) for f in waiting)
-            self._tape.rewind()  # what was sent and never told is lost with its session
-            self._tape.give_up(GapReason.DRAIN)
-            self._tell_losses(all_of_them=True)
-            self.report.reasons += self._ring.flaws
-        if self._spool is not None:
-            self._spool.close()
 
 
 def _now_s() -> float:

@@ -23,6 +23,7 @@ from rich.text import Text
 
 from bridge import daemon, logs, loops
 from bridge import transcribe as transcription
+from bridge.admin import calls, tail
 from bridge.admin import command as deliveries
 from bridge.checks import check
 from bridge.config import DEFAULT_CONFIG, Config, ConfigError, load, yamltree
@@ -373,6 +374,11 @@ def _for_a_file(config: Path | None, *, emulated: bool) -> Config:
     return load(config or DEFAULT_CONFIG, os.environ, pbx=False)
 
 
+app.command("calls", short_help="Show the calls in progress.")(calls.calls)
+app.command("tail", short_help="Show what is said, as it is said.")(tail.command)
+app.command("why", short_help="Tell what happened in a call.")(calls.why)
+app.command("status", short_help="Show how the daemon does.")(calls.status)
+app.command("drain", short_help="Let calls finish, then end the daemon.")(calls.drain)
 app.command("check", short_help="Try everything that a call will need.")(check.command)
 app.command("deliveries", short_help="Show what waits for receivers; retry or drop it.")(deliveries.command)
 app.command("explain", short_help="Say which rule chooses a call, and why.")(explain.command)

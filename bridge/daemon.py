@@ -8,19 +8,20 @@ import os
 import signal
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
 
 import structlog
 from rich.console import Console
 
 from bridge.config import Config, ConfigError
-from bridge.desk import Desks
+from bridge.desk import LocalDesks
 from bridge.groups import first_of
 from bridge.inlets import Inlets
 from bridge.load import collect_seldom, raise_file_limit, watch_load
 from bridge.meter import Meter, watched
-from bridge.net.filestt import FileStt
-from bridge.net.rtzr import Session
-from bridge.opening import Outlets, check_bind, open_door, open_outlets, open_spool
+from bridge.net.rtzr import Rtzr, Session, Tokens
+from bridge.opening import Outlets, Supervision, check_bind, open_door, open_outlets, open_spool, open_watch
+from bridge.pbx import Pbx
 from bridge.quota import Governor
 from bridge.readiness import Readiness
 from bridge.sinks.fanout import FanOut
@@ -31,6 +32,7 @@ from bridge.switchboard import Switchboard
 from bridge.tally import tallied
 from bridge.types import Event
 from bridge.visit import receive
+from bridge.watching.pbxnotes import PbxNotes
 from bridge.wiring import (
     build_desks,
     build_files,
@@ -57,6 +59,27 @@ _LAST_SENDS_S = 5.0
 """How long endpoints have to take what waits for them; the rest waits for the next start."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Lines:
+    """What is at the other ends: the PBX, and RTZR."""
+
+    pbx: Pbx
+    tokens: Tokens
+    speech: Rtzr
+    governor: Governor[Session]
+
+
+@dataclass(frozen=True, slots=True)
+class _Hearing:
+    """Where legs are heard, in this process or in workers."""
+
+    desks: LocalDesks | Workers
+    lobby: Inlets | None
+    """Where calls come by themselves, if they do."""
+    works: list[Coroutine[None, None, None]]
+    """What is to run for both."""
+
+
 async def run(config: Config, console: Console | None = None) -> int:
     """Run until SIGTERM or SIGINT; the exit code: 0 after an orderly end, 1 when it was forced or left
     events unwritten that the outbox should have.
@@ -79,67 +102,112 @@ def _fault(group: ExceptionGroup) -> BaseException:
 async def _run(config: Config, console: Console | None) -> int:
     check_bind(config.media.bind)
     raise_file_limit()
-    stop, force = asyncio.Event(), asyncio.Event()
+    stop, force = _signals()
     readiness = Readiness(supervisor := Supervisor(os.environ))
-    _on_signals(lambda: force.set() if stop.is_set() else stop.set())
     async with AsyncExitStack() as opened:
         await opened.enter_async_context(supervisor.beating(lambda: readiness.reasons))
         outlets = await open_outlets(config, console, opened, readiness)
+        supervision = await open_watch(config, outlets, stop.set, readiness, opened)
         async with asyncio.TaskGroup() as tasks:
             writing = [tasks.create_task(sink.run()) for sink in outlets.sinks]
             sending = tasks.create_task(outlets.deliveries.run()) if outlets.deliveries else None
-            tokens = await opened.enter_async_context(build_tokens(config))
-            speech = build_rtzr(config, tokens)
-            governor = build_governor(config, speech)
-            pbx = await opened.enter_async_context(open_pbx(config))
-            if (told := build_pbx_sink(config, pbx)) is not None:
+            lines = await _open_lines(config, opened)
+            if (told := build_pbx_sink(config, lines.pbx)) is not None:
                 outlets.sinks.append(told)
                 writing.append(tasks.create_task(told.run()))
-            publish = tallied(FanOut(outlets.sinks, config.sinks_of_rules).publish)
-            spool = await open_spool(config, opened)
-            works: list[Coroutine[None, None, None]] = []
-            desks: Desks
-            lobby: Inlets | None = None
-            if (number := workers_of(config)) == 1:
-                desks = local = build_desks(config, ports_of(config, 0), governor, speech, publish, spool)
-                lobby = await open_door(config, local, opened)
-                works += [watch_load(watched(local.observe)), collect_seldom(local.__len__)]
-            else:
-                desks = await opened.enter_async_context(Workers(config, number, tokens, governor, publish))
-                works.append(watch_load(watched()))
-            switchboard = build_switchboard(config, pbx, desks, publish, _mix_when(config, governor))
-            meter = Meter(switchboard, desks, pbx, tokens, governor, outlets.sinks, readiness)
-            works += [tokens.keep_fresh(), switchboard.run(), meter.run()]
-            if lobby is not None:
-                works.append(receive(pbx, lobby, switchboard))
-            if spool is not None:
-                files = await opened.enter_async_context(build_files(config, tokens))
-                late = _catch_up(config, spool, files, governor, publish, outlets)
-                works.append(late.run())
-                meter.late = late.counters
+            works, switchboard = await _open_calls(config, lines, outlets, supervision, readiness, opened)
             working = [tasks.create_task(work) for work in works]
-            readiness.begin(pbx, tokens, governor, outlets.sinks)
+            readiness.begin(lines.pbx, lines.tokens, lines.governor, outlets.sinks)
             await stop.wait()
             readiness.stop()
-            orderly = await _drain(switchboard, config.drain_s, force)
-            await _cancel(working)
-            if config.pbx == "asterisk" and config.asterisk.via == "ari":  # else nobody is ever sent to us
-                await switchboard.leave()
+            orderly = await _let_finish(config, switchboard, working, force)
             orderly &= await _last_events(outlets, writing, force)
             if sending is not None:
                 sending.cancel()
     return 0 if orderly else 1
 
 
-def _catch_up(
+async def _open_calls(
     config: Config,
+    lines: _Lines,
+    outlets: Outlets,
+    supervision: Supervision,
+    readiness: Readiness,
+    opened: AsyncExitStack,
+) -> tuple[list[Coroutine[None, None, None]], Switchboard]:
+    """All between the PBX and RTZR, and what is to run for it. Raises ConfigError."""
+    publish = tallied(FanOut(outlets.sinks, config.sinks_of_rules).publish)
+    spool = await open_spool(config, opened)
+    hearing = await _open_desks(config, lines, publish, spool, supervision, opened)
+    notes, mix_when = PbxNotes(supervision.tell), _mix_when(config, lines.governor)
+    switchboard = build_switchboard(config, lines.pbx, hearing.desks, publish, mix_when, notes)
+    supervision.status.begin(lines.pbx, lines.governor, notes)
+    meter = Meter(
+        switchboard, hearing.desks, lines.pbx, lines.tokens, lines.governor, outlets.sinks, readiness
+    )
+    works = [*hearing.works, lines.tokens.keep_fresh(), switchboard.run(), meter.run()]
+    works += supervision.look(hearing.desks.snapshots)
+    if hearing.lobby is not None:
+        works.append(receive(lines.pbx, hearing.lobby, switchboard))
+    if spool is not None:
+        late = await _open_catch_up(config, lines, spool, publish, outlets, opened)
+        works.append(late.run())
+        meter.late = late.counters
+    return works, switchboard
+
+
+async def _let_finish(
+    config: Config, switchboard: Switchboard, working: Sequence[asyncio.Task[None]], force: asyncio.Event
+) -> bool:
+    """The calls; as `_drain`."""
+    orderly = await _drain(switchboard, config.drain_s, force)
+    await _cancel(working)
+    if config.pbx == "asterisk" and config.asterisk.via == "ari":  # else nobody is ever sent to us
+        await switchboard.leave()
+    return orderly
+
+
+async def _open_lines(config: Config, opened: AsyncExitStack) -> _Lines:
+    tokens = await opened.enter_async_context(build_tokens(config))
+    speech = build_rtzr(config, tokens)
+    governor = build_governor(config, speech)
+    return _Lines(await opened.enter_async_context(open_pbx(config)), tokens, speech, governor)
+
+
+async def _open_desks(
+    config: Config,
+    lines: _Lines,
+    publish: Callable[[Event], None],
+    spool: Spool | None,
+    supervision: Supervision,
+    opened: AsyncExitStack,
+) -> _Hearing:
+    """Raises ConfigError."""
+    tell, beside = supervision.tell, supervision.status.beside
+    if (number := workers_of(config)) == 1:
+        ports = ports_of(config, 0)
+        desks = build_desks(config, ports, lines.governor, lines.speech, publish, spool, tell=tell)
+        lobby = await open_door(config, desks, opened)
+        own = watch_load(watched(beside(desks.observe)))
+        return _Hearing(desks, lobby, [own, collect_seldom(desks.__len__)])
+    workers = Workers(config, number, lines.tokens, lines.governor, publish, tell)
+    supervision.status.ask_lag(lambda: workers.lag_ms)
+    await opened.enter_async_context(workers)
+    return _Hearing(workers, None, [watch_load(watched(beside(lambda _cpu_s, _lag_ms: None)))])
+
+
+async def _open_catch_up(
+    config: Config,
+    lines: _Lines,
     spool: Spool,
-    files: FileStt,
-    governor: Governor[Session],
     publish: Callable[[Event], None],
     outlets: Outlets,
+    opened: AsyncExitStack,
 ) -> CatchUp:
-    return CatchUp(spool, files, governor.room, publish, outlets.written, knows=config.knows_sinks_of)
+    """What makes up for what the spool has."""
+    files = await opened.enter_async_context(build_files(config, lines.tokens))
+    room, known = lines.governor.room, config.knows_sinks_of
+    return CatchUp(spool, files, room, publish, outlets.written, knows=known)
 
 
 async def _cancel(working: Sequence[asyncio.Task[None]]) -> None:
@@ -170,10 +238,17 @@ def _mix_when(config: Config, governor: Governor[Session]) -> Callable[[int], bo
     return lambda streams: 0 < most < streams or governor.counters.full
 
 
-def _on_signals(told: Callable[[], None]) -> None:
+def _signals() -> tuple[asyncio.Event, asyncio.Event]:
+    """That it is to stop, and that at once."""
+    stop, force = asyncio.Event(), asyncio.Event()
+
+    def end() -> None:
+        (force if stop.is_set() else stop).set()
+
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, told)
+        loop.add_signal_handler(number, end)
+    return stop, force
 
 
 async def _drain(switchboard: Switchboard, patience_s: float, force: asyncio.Event) -> bool:

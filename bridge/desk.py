@@ -19,6 +19,7 @@ from bridge.ring import Ring
 from bridge.spool.spool import LegSpool, Spool
 from bridge.types import CallId, Codec, Event, Frame, LegId, NewLeg, Party, Transport
 from bridge.wire.door import Door, Refusal
+from bridge.wire.watched import LegSnapshot, Note, NoteKind, Tell, unheard
 
 _log = structlog.get_logger()
 
@@ -162,6 +163,7 @@ class LocalDesk:
             clock=self.now_ms,
             publish=desks.publish,
             spool=self._spool(desks),
+            tell=desks.tell,
         )
 
     def _spool(self, desks: "LocalDesks") -> LegSpool | None:
@@ -224,6 +226,10 @@ class LocalDesk:
         if inlet.flaw:
             self.ring.flaw(inlet.flaw)
         self._count(inlet)
+        if packets := _packets(inlet):
+            leg, at_ms = self._new.leg, round(self.now_ms())
+            note = Note(leg.call, str(leg), at_ms, NoteKind.PACKETS, "packets in all", packets)
+            self._desks.tell(note)
 
     def prepare(self) -> None:
         self.ring.prepare()
@@ -262,12 +268,21 @@ class LocalDesk:
                 audio[fate] = audio.get(fate, 0.0) + ms - before
                 told[fate] = ms
 
+    def snapshot(self) -> LegSnapshot:
+        """How the leg stands. What is counted of packets begins anew with every inlet."""
+        return self._leg.snapshot({} if self._inlet is None else _packets(self._inlet))
+
     def _count(self, inlet: Inlet) -> None:
         before, self._counted = self._counted, inlet.tally()
         fates = self._desks.fates
         for fate, old, new in zip(inlet.fates, before, self._counted, strict=True):
             if new != old:
                 fates[fate] += new - old
+
+
+def _packets(inlet: Inlet) -> dict[str, int]:
+    """By fate, without those that never happened."""
+    return {fate: number for fate, number in zip(inlet.fates, inlet.tally(), strict=True) if number}
 
 
 def _clock(origin_s: float) -> Callable[[], float]:
@@ -291,12 +306,14 @@ class LocalDesks:
         door: Door,
         spool: Spool | None = None,
         unix: Callable[[], float],
+        tell: Tell = unheard,
     ) -> None:
-        """`sessions` counts those open and those opened."""
+        """`sessions` counts those open and those opened; `tell` is for who watches."""
         self.settings = settings
         self.inlets = inlets
         self.speech = speech
         self.publish = publish
+        self.tell = tell
         self.spool = spool
         self.unix = unix
         self.fates = Counter[str]()
@@ -351,6 +368,10 @@ class LocalDesks:
         opened = self._sessions()
         longest_ms = max((desk.backlog_ms for desk in self._desks.values()), default=0.0)
         return Counts(opened[0], opened[1], fates, audio, longest_ms)
+
+    def snapshots(self) -> list[LegSnapshot]:
+        """How each leg stands; to be asked once a second."""
+        return [desk.snapshot() for desk in self._desks.values()]
 
     def forget(self, leg: LegId) -> None:
         """The leg is over."""

@@ -1,14 +1,17 @@
 """What the switchboard keeps of a call and of a leg while they live. No decision here, and no task."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from bridge.desk import Desk
 from bridge.tap import Tap
 from bridge.types import CallId, LegId, NewLeg, Party, Transport
 from bridge.visit import Visit
+from bridge.wire.causes import meaning
 from bridge.wire.ledger import Ledger, LegReport
+from bridge.wire.watched import Note, NoteKind, Tell, unheard
 
 
 @dataclass(slots=True)
@@ -35,10 +38,17 @@ class Live:
     """... and this one's comes so, and needs no tap."""
     cause: str | None = None
     """Why it is to end, once it is."""
+    tell: Tell = unheard
+    """For who watches."""
 
     @property
     def leg(self) -> LegId:
         return self.new.leg
+
+    def note(self, what: str, data: Mapping[str, Any] | None = None) -> None:
+        """Tell who watches what the PBX has done to this leg."""
+        at_ms = round((asyncio.get_running_loop().time() - self.new.origin_s) * 1000)
+        self.tell(Note(self.leg.call, str(self.leg), at_ms, NoteKind.PBX, what, data or {}))
 
     def sit(self, desk: Desk, tap: Tap | Visit) -> None:
         """A desk is had."""
@@ -80,6 +90,7 @@ class Live:
     def answer(self, at_ms: float) -> None:
         if self.answered_ms is None:
             self.answered_ms, self.answered_s = at_ms, asyncio.get_running_loop().time()
+            self.note("answered", {"call_ms": round(at_ms)})
         if self.desk is not None:
             self.desk.answer(at_ms)
         if self.tap is not None and not self.carried:
@@ -87,6 +98,8 @@ class Live:
 
     def end(self, cause: str) -> None:
         """The channel is gone; the end of the stream goes down behind the last packet."""
+        if self.cause is None:
+            self.note("hung up", {"cause": cause, "means": meaning(cause)})
         self.cause = cause
         if self.tap is not None:
             self.tap.hang_up(cause)

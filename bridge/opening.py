@@ -8,13 +8,15 @@ import errno
 import os
 import socket
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
 from rich.console import Console
+from starlette.routing import Route
 
 from bridge.admin.opening import build_feed, open_control, open_feed, open_metrics
+from bridge.admin.watched import Watched
 from bridge.config import Config, ConfigError
 from bridge.delivery.deliveries import Deliveries
 from bridge.delivery.endpoints import build_redis, build_webhooks, rules_of_redis, rules_of_webhooks
@@ -26,7 +28,28 @@ from bridge.readiness import Readiness
 from bridge.sinks.outbox import OutboxSink
 from bridge.sinks.queued import QueuedSink
 from bridge.spool.spool import Spool
+from bridge.watching.status import Status
+from bridge.watching.watch import Snapshots, Watch
+from bridge.wire.watched import Tell, unheard
 from bridge.wiring import build_outbox, build_sinks, build_spool
+
+
+@dataclass(frozen=True, slots=True)
+class Supervision:
+    """Who looks at all of it."""
+
+    watch: Watch | None
+    """Nobody, if nobody can ask."""
+    status: Status
+
+    @property
+    def tell(self) -> Tell:
+        """Where what happens in calls is told."""
+        return unheard if self.watch is None else self.watch.tell
+
+    def look(self, snapshots: Snapshots) -> list[Coroutine[None, None, None]]:
+        """What is to run for it."""
+        return [] if self.watch is None else [self.watch.look(snapshots)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +62,7 @@ class Outlets:
     """The one of them that brings events into the outbox, if there is one."""
     deliveries: Deliveries | None
     """What goes from the outbox to its endpoints; it does not run."""
+    outbox: Outbox | None = None
 
     @property
     def written(self) -> Callable[[], Awaitable[bool]] | None:
@@ -49,8 +73,7 @@ class Outlets:
 async def open_outlets(
     config: Config, console: Console | None, opened: AsyncExitStack, readiness: Readiness
 ) -> Outlets:
-    """The sinks, the outbox and its endpoints, the feed, the metrics and the control channel. Raises
-    ConfigError."""
+    """The sinks, the outbox and its endpoints, the feed and the metrics. Raises ConfigError."""
     sinks = build_sinks(config, console)
     outbox, kept, deliveries = build_outbox(config), None, None
     if outbox is not None:
@@ -65,8 +88,23 @@ async def open_outlets(
         await opened.enter_async_context(open_feed(config, feed))
         sinks.append(feed)
     await opened.enter_async_context(open_metrics(config, lambda: readiness.reasons))
-    await opened.enter_async_context(open_control(config, deliveries, lambda: readiness.reasons))
-    return Outlets(sinks, kept, deliveries)
+    return Outlets(sinks, kept, deliveries, outbox)
+
+
+async def open_watch(
+    config: Config, outlets: Outlets, stop: Callable[[], None], readiness: Readiness, opened: AsyncExitStack
+) -> Supervision:
+    """Who watches the calls, if anybody can ask it, and the control channel, where `stop` ends the daemon.
+    Raises ConfigError."""
+    watch = None if config.admin.socket is None else Watch()
+    supervision = Supervision(watch, Status(lambda: readiness.reasons, config.quota.max_sessions))
+    more: list[Route] = []
+    if watch is not None:
+        outlets.sinks.append(watch)
+        more += Watched(watch, supervision.status, outlets.deliveries, outlets.outbox, stop).routes()
+    control = open_control(config, outlets.deliveries, lambda: readiness.reasons, more)
+    await opened.enter_async_context(control)
+    return supervision
 
 
 def _check_outbox(config: Config, outbox: Outbox) -> None:

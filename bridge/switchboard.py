@@ -8,7 +8,7 @@ audio and no transcript passes here.
 import asyncio
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import count
 from uuid import UUID
 
@@ -24,12 +24,14 @@ from bridge.live import Call, Live, rings_alone
 from bridge.pbx import Pbx
 from bridge.ports import PortsOfPbx
 from bridge.sharing import Sharing
-from bridge.tap import Tap, TapSettings
+from bridge.switchsettings import SwitchboardSettings
+from bridge.tap import Tap
 from bridge.types import CallId, Event, LegId, NewLeg, Role, Transport
 from bridge.visit import Visit
-from bridge.ways import Ways, WaySettings
+from bridge.watching.pbxnotes import PbxNotes
+from bridge.ways import Ways
 from bridge.wire import pbxevents as wire
-from bridge.wire.cost import Price, Spending
+from bridge.wire.cost import Spending
 from bridge.wire.decisions import (
     AnswerLeg,
     Decision,
@@ -45,10 +47,9 @@ from bridge.wire.ledger import Ledger
 from bridge.wire.pbxclock import PbxClock
 from bridge.wire.pbxevents import Connected, Disconnected, PbxRefused, PbxUnreachable
 from bridge.wire.roster import Roster
-from bridge.wire.rtpbudget import RtpBudget
-from bridge.wire.rules import CallRule
 from bridge.wire.taporder import TapKind, tap_prefix
 
+__all__ = ["Switchboard", "SwitchboardSettings"]
 _log = structlog.get_logger()
 
 _COMPARE_AGAIN_S = 1.0
@@ -56,21 +57,6 @@ _ROOM_AGAIN_S, _MOST_ROOM_AGAIN_S = 5.0, 60.0
 """Until live calls for which there was no room at a connect are tried once more, and ever more seldom."""
 _MEMBERS_S = 0.3
 """Dial() calls all members of a ring group within this; only a lone one gets a session ahead of time."""
-
-
-@dataclass(frozen=True, slots=True)
-class SwitchboardSettings:
-    taps: TapSettings
-    ways: WaySettings
-    user_event: str
-    early_media: bool
-    preopen: bool
-    max_legs: int = 0
-    prices: tuple[Price, ...] = ()
-    rules: tuple[CallRule, ...] = ()
-    trunks: tuple[str, ...] = ()
-    rtp: RtpBudget | None = None
-    reap_s: float = 60.0
 
 
 class Switchboard:
@@ -83,8 +69,10 @@ class Switchboard:
         settings: SwitchboardSettings,
         publish: Callable[[Event], None],
         mix_when: Callable[[int], bool] | None = None,
+        notes: PbxNotes | None = None,
     ) -> None:
-        """`mix_when`: as of `Sharing`."""
+        """`mix_when`: as of `Sharing`; `notes`: for who watches."""
+        self._notes = notes or PbxNotes()
         self._pbx = pbx
         self._desks = desks
         self._sharing = Sharing(desks, mix_when, stereo=settings.ways.kind is TapKind.STEREO)
@@ -183,6 +171,7 @@ class Switchboard:
         else:
             self._clock.observe(event.at, asyncio.get_running_loop().time())
             self._carry_out(self._roster.take(event))
+        self._notes.take(event, self._live)
 
     def _carry_out(self, decisions: Iterable[Decision]) -> None:
         for decision in decisions:
@@ -258,7 +247,8 @@ class Switchboard:
         self._admission.began(call.id)
         flaws = ("joined late",) if start.late else ()
         new = NewLeg(LegId(call.id, channel.id), channel.party(start.role), call.origin_s, flaws, call.rule)
-        live = Live(new, self._transport(channel.id))
+        live = Live(new, self._transport(channel.id), tell=self._notes.tell)
+        live.note("joined late" if start.late else "calls" if start.role is Role.CALLER else "is called")
         self._live[channel.id] = live
         self._idle.clear()
         call.live += 1
@@ -334,7 +324,8 @@ class Switchboard:
         if visit is not None:
             tap: Tap | Visit = Visit(str(visit), desk)
         else:
-            tap = Tap(live.leg.channel, desk, self._pbx, way, self._settings.taps, live.could_speak_s)
+            told = live.could_speak_s, live.note
+            tap = Tap(live.leg.channel, desk, self._pbx, way, self._settings.taps, *told)
         live.sit(desk, tap)
         if live.answered_ms is not None:
             self._sharing.share(live, call, self._live.values())
@@ -343,6 +334,7 @@ class Switchboard:
         try:
             await desk.run()
         except DeskLost:
+            live.note("the process that heard it is lost")
             self._tell_lost(live)
             return live.cause is not None
         finally:

@@ -6,7 +6,7 @@ switchboard's business; what happens to the audio is the leg's.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from random import random
@@ -68,14 +68,17 @@ class Tap:
         way: Way,
         settings: TapSettings,
         up_s: Callable[[], float] = float,
+        note: Callable[[str, Mapping[str, str]], None] = lambda _what, _data: None,
     ) -> None:
-        """`up_s`: for how many seconds the party has been up, and could have spoken; 0 before the answer."""
+        """`up_s`: for how many seconds the party has been up, and could have spoken; 0 before the answer.
+        `note`: what happens to the tap, for who watches."""
         self._channel = channel
         self._desk = desk
         self._pbx = pbx
         self._way = way
         self._settings = settings
         self._up_s = up_s
+        self._note = note
         self._cause = "unknown"
         self._begun = asyncio.Event()
         if way.kind.from_ring:
@@ -172,6 +175,8 @@ class Tap:
         """Why there is no tap: as an error once, or a leg without one would fill the log."""
         log = _log.debug if self._told else _log.error
         log("not tapped", channel=self._channel, reason=reason)
+        if not self._told:
+            self._note("not tapped", {"reason": reason})
         self._told = True
 
     def _complain(self) -> None:
@@ -180,6 +185,7 @@ class Tap:
         mend = _PASTE.format("snoop" if kind is TapKind.SNOOP else "s") if context else _LOAD
         if kind in (TapKind.MONO, TapKind.STEREO):
             mend = _STREAM
+        self._note("taps do not stay", {"mend": mend})
         _log.error(f"taps do not stay; {mend}", context=context or None, channel=self._channel)
 
     async def _attach(self, order: TapOrder) -> None:
@@ -187,6 +193,7 @@ class Tap:
         if not self._attached and self._up_s() > _LATE_S:
             self._desk.flaw("tapped late")
         self._attached, self.standing = True, order.id
+        self._note("tap attached", {"kind": order.kind.value, "transport": order.media.transport.value})
         _log.debug("tap attached", channel=self._channel, kind=order.kind, transport=order.media.transport)
 
     async def _until_over(self) -> None:
@@ -217,6 +224,7 @@ class Tap:
             state = await self._pbx.variable(self._channel, STATE)
         except (PbxRefused, PbxUnreachable):
             self._desk.flaw("pbx away")
+            self._note("tap lost while the PBX was away", {})
             if self._closed_in_order:
                 self.hang_up("stream ended")
             return
@@ -224,6 +232,7 @@ class Tap:
             self._hung_up.set()
         else:
             _log.warning("tap ended alone", channel=self._channel)
+            self._note("tap ended alone; it is put back", {})
             self._desk.flaw("tap interrupted")
 
     async def _remove(self, order: TapOrder) -> None:

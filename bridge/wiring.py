@@ -33,9 +33,11 @@ from bridge.sinks.jsonl import JsonlSettings, JsonlSink
 from bridge.sinks.pbx import PbxSink, as_event, as_variable
 from bridge.sinks.queued import QueuedSink
 from bridge.spool.spool import Spool, SpoolSettings
-from bridge.switchboard import Switchboard, SwitchboardSettings
+from bridge.switchboard import Switchboard
+from bridge.switchsettings import SwitchboardSettings
 from bridge.tap import TapSettings
 from bridge.types import Event, Transport
+from bridge.watching.pbxnotes import PbxNotes
 from bridge.ways import WaySettings
 from bridge.wire.channels import OnFull, QuotaSettings
 from bridge.wire.cost import Price
@@ -45,6 +47,7 @@ from bridge.wire.gate import GateSettings, Mode
 from bridge.wire.mediastream import Module
 from bridge.wire.rtpbudget import RtpBudget
 from bridge.wire.taporder import TapKind
+from bridge.wire.watched import Tell, unheard
 
 
 def build_sinks(config: Config, console: Console | None = None) -> list[QueuedSink]:
@@ -259,8 +262,10 @@ def build_desks(
     spool: Spool | None = None,
     *,
     worker: int = 0,
+    tell: Tell = unheard,
 ) -> LocalDesks:
-    """Desks in this process, which has the UDP `ports` and is the daemon or one of its workers."""
+    """Desks in this process, which has the UDP `ports` and is the daemon or one of its workers; `tell`: what
+    they have to say to who watches."""
     media = config.media
     settings = DeskSettings(media.encoding, media.ring_s * 1000, leg_settings(config), _by_rule(config))
     return LocalDesks(
@@ -272,6 +277,7 @@ def build_desks(
         door=Door(config.overload.full_at),
         spool=spool,
         unix=time.time,
+        tell=tell,
     )
 
 
@@ -331,6 +337,7 @@ def build_switchboard(
     desks: Desks,
     publish: Callable[[Event], None],
     mix_when: Callable[[int], bool] | None = None,
+    notes: PbxNotes | None = None,
 ) -> Switchboard:
     media, asterisk = config.media, config.asterisk
     freeswitch = config.pbx == "freeswitch"
@@ -354,4 +361,4 @@ def build_switchboard(
         trunks=config.trunk_contexts,
         rtp=None if freeswitch or asterisk.rtp_range is None else RtpBudget.of(*asterisk.rtp_range),
     )
-    return Switchboard(pbx, desks, settings, publish, mix_when)
+    return Switchboard(pbx, desks, settings, publish, mix_when, notes)

@@ -25,9 +25,12 @@ from bridge.net.rtzr import Rtzr
 from bridge.spool.spool import Spool
 from bridge.types import Event, LegId, NewLeg
 from bridge.wire import link as wire
+from bridge.wire.watched import Note
 from bridge.wiring import build_desks, build_rtzr, build_spool, ports_of
 
 _log = structlog.get_logger()
+
+_OBSERVED_A_SECOND = 4
 
 
 class _Staff:
@@ -40,12 +43,16 @@ class _Staff:
         self.spool: Spool | None = build_spool(config)
         ports = ports_of(config, number)
         self.desks: LocalDesks = build_desks(
-            config, ports, self.speech, self.rtzr, self._publish, self.spool, worker=number
+            config, ports, self.speech, self.rtzr, self._publish, self.spool, worker=number, tell=self._tell
         )
+        self._observed = 0
         self._legs: dict[LegId, asyncio.Task[None]] = {}
 
     def _publish(self, event: Event) -> None:
         self._link.tell(wire.Told(event))
+
+    def _tell(self, note: Note) -> None:
+        self._link.tell(wire.Noted(note))
 
     def begin(self, new: NewLeg) -> None:
         """Its task ends with the leg, or with this process."""
@@ -76,6 +83,9 @@ class _Staff:
             counts.backlog_ms,
         )
         self._link.tell(told)
+        self._observed += 1
+        if self._observed % _OBSERVED_A_SECOND == 0:
+            self._link.tell(wire.Snapshots(tuple(self.desks.snapshots())))
 
     async def close(self) -> None:
         """The daemon is gone: so are the calls' events, and nothing is left to be done for them."""

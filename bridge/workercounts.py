@@ -44,6 +44,11 @@ class WorkerCounts:
             self._audio[fate] = self._audio.get(fate, 0.0) + ms
         metrics.LOOP_LAG.labels(self._name).observe(told.lag_ms / 1000)
 
+    @property
+    def lag_ms(self) -> float:
+        """How late its loop was, the last time it told."""
+        return self._last.lag_ms
+
     def counts(self) -> Counts:
         """As `Desks.counts`."""
         fates, self._fates = self._fates, Counter[str]()

@@ -21,15 +21,17 @@ from bridge import metrics
 from bridge.call import LegReport
 from bridge.config import Config, Secrets
 from bridge.desk import Counts, DeskLost
+from bridge.held import HeldChannels
 from bridge.inlets import Place
 from bridge.net.link import Link, LinkLost
 from bridge.net.rtzr import TokenSource
-from bridge.quota import Governor, Permit
+from bridge.quota import Governor
 from bridge.types import CallId, Event, LegId, NewLeg, Party, Transport
 from bridge.wire import link as wire
 from bridge.wire.backoff import full_jitter
 from bridge.wire.door import Door, Refusal
 from bridge.wire.rendezvous import choose
+from bridge.wire.watched import LegSnapshot, Tell, unheard
 from bridge.workercounts import WorkerCounts, total
 
 _log = structlog.get_logger()
@@ -120,54 +122,6 @@ class DistantDesk:
         self._link.tell(wire.End(self._leg, cause))
 
 
-class _Channels:
-    """What one life of a worker holds of the account's channels."""
-
-    def __init__(self, governor: Governor[Any], link: Link) -> None:
-        self._governor = governor
-        self._link = link
-        self._over = False
-        self._held: dict[int, tuple[Permit[None], asyncio.Task[None]]] = {}
-
-    async def want(self, want: wire.WantSession) -> None:
-        """Wait for a channel, and have the worker dial. Raises `Refused`, `Unreachable` and LinkLost."""
-        before = None if want.instead_of is None else self._drop(want.instead_of)
-        permit: Permit[None] = await self._governor.admit(
-            lambda: self._link.ask(wire.Dial(want.session)),
-            want.priority,
-            since_s=want.since_s,
-            instead_of=before,
-        )
-        if self._over:
-            permit.release()
-            raise LinkLost
-        watching = asyncio.get_running_loop().create_task(self._watch(want.session, permit))
-        self._held[want.session] = permit, watching
-
-    async def _watch(self, session: int, permit: Permit[None]) -> None:
-        await permit.evicted.wait()
-        self._link.tell(wire.Evict(session))
-
-    def leave(self, session: int, *, failed_at_once: bool) -> None:
-        permit = self._drop(session)
-        if permit is not None and failed_at_once:
-            permit.failed_at_once()
-        elif permit is not None:
-            permit.release()
-
-    def _drop(self, session: int) -> Permit[None] | None:
-        permit, watching = self._held.pop(session, (None, None))
-        if watching is not None:
-            watching.cancel()
-        return permit
-
-    def leave_all(self) -> None:
-        """The life is over, and what it still waits for is nobody's."""
-        self._over = True
-        for session in tuple(self._held):
-            self.leave(session, failed_at_once=False)
-
-
 class _Worker:
     """One of them, through all its lives."""
 
@@ -177,11 +131,12 @@ class _Worker:
         self._link: Link | None = None
         self._up = asyncio.Event()
         self._desks: dict[LegId, DistantDesk] = {}
-        self._channels: _Channels
+        self._channels: HeldChannels
         """This life's."""
         self.door = Door(workers.config.overload.full_at)
         self._heard_s = 0.0
         self.counts = WorkerCounts(number)
+        self._snapshots: tuple[LegSnapshot, ...] = ()
 
     async def run(self) -> None:
         """Start it, and start it again, until cancelled."""
@@ -204,7 +159,7 @@ class _Worker:
         """One life; the exit code."""
         ours, theirs = socket.socketpair()
         link = self._link = Link(self._take, self._answer)
-        self._channels = _Channels(self._workers.governor, link)
+        self._channels = HeldChannels(self._workers.governor, link)
         try:
             with theirs:
                 await link.connect(ours)
@@ -250,6 +205,7 @@ class _Worker:
         link.close()
         self.door.forget()
         self.counts.lost()
+        self._snapshots = ()
         desks, self._desks = self._desks, {}
         for desk in desks.values():
             desk.lost()
@@ -286,12 +242,20 @@ class _Worker:
             raise LinkLost
         return self._link
 
+    def snapshots(self) -> list[LegSnapshot]:
+        """How its legs stand, as it told last."""
+        return [one for one in self._snapshots if one.leg in self._desks]
+
     # Up.
 
     def _take(self, message: Any) -> None:
         match message:
             case wire.Told(event):
                 self._workers.publish(event)
+            case wire.Noted(note):
+                self._workers.tell(note)
+            case wire.Snapshots(legs):
+                self._snapshots = legs
             case wire.Ended(leg, report):
                 if (desk := self._desks.pop(leg, None)) is not None:
                     desk.ended(report)
@@ -336,11 +300,14 @@ class Workers:
         tokens: TokenSource,
         governor: Governor[Any],
         publish: Callable[[Event], None],
+        tell: Tell = unheard,
     ) -> None:
+        """`tell`: what the legs have to say to who watches."""
         self.config = config.with_secrets(Secrets())
         self.tokens = tokens
         self.governor = governor
         self.publish = publish
+        self.tell = tell
         self._workers = {f"worker {one}": _Worker(one, self) for one in range(number)}
         self._running: list[asyncio.Task[None]] = []
 
@@ -383,6 +350,15 @@ class Workers:
 
     def counts(self) -> Counts:
         return total(worker.counts for worker in self._workers.values())
+
+    def snapshots(self) -> list[LegSnapshot]:
+        """How each leg stands, as its worker told last."""
+        return [one for worker in self._workers.values() for one in worker.snapshots()]
+
+    @property
+    def lag_ms(self) -> float:
+        """How late the latest of their loops was."""
+        return max((worker.counts.lag_ms for worker in self._workers.values()), default=0.0)
 
     def _of(self, call: CallId) -> _Worker:
         return self._workers[choose(call, self._workers)]

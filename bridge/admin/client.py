@@ -1,7 +1,8 @@
 """The other end of the control channel: one request to the daemon that runs here."""
 
+import json
 import socket
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ class NoAnswer(Exception):
     """What stood in the way, with the mend, in a line for a person."""
 
 
-def ask(path: Path, what: str, order: Mapping[str, str] | None = None) -> dict[str, Any]:
+def ask(path: Path, what: str, order: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """GET `what` from the daemon that listens at `path`, or POST an `order` there; the JSON object that came.
 
     Raises NoAnswer.
@@ -34,6 +35,40 @@ def ask(path: Path, what: str, order: Mapping[str, str] | None = None) -> dict[s
     if answer.is_error:
         raise NoAnswer(str(document.get("error", f"refused with {answer.status_code}")))
     return document
+
+
+async def follow(path: Path, what: str) -> AsyncGenerator[dict[str, Any], None]:
+    """GET `what`, a stream of server-sent events, from the daemon that listens at `path`: the JSON object of
+    each, until the daemon ends the stream or is gone. Raises NoAnswer."""
+    _try(path)
+    transport = httpx.AsyncHTTPTransport(uds=str(path))
+    timeout = httpx.Timeout(_TIMEOUT_S, read=None)
+    try:
+        async with (
+            httpx.AsyncClient(transport=transport, base_url="http://bridge", timeout=timeout) as http,
+            http.stream("GET", what) as answer,
+        ):
+            if answer.is_error:
+                raise NoAnswer(_refusal(await answer.aread(), answer.status_code))
+            async for line in answer.aiter_lines():
+                if line.startswith("data: "):
+                    document = json.loads(line.removeprefix("data: "))
+                    if "error" in document:
+                        raise NoAnswer(str(document["error"]))
+                    yield document
+    except httpx.RemoteProtocolError:
+        return  # the daemon was killed
+    except httpx.TransportError:
+        raise NoAnswer(f"the daemon at {path} does not answer; see its log") from None
+    except ValueError:
+        raise NoAnswer(f"what answers at {path} is no rtzr-bridge; give another --socket") from None
+
+
+def _refusal(body: bytes, status: int) -> str:
+    try:
+        return str(json.loads(body)["error"])
+    except (ValueError, LookupError, TypeError):
+        return f"refused with {status}"
 
 
 def _try(path: Path) -> None:

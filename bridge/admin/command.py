@@ -1,16 +1,23 @@
 """`rtzr-bridge deliveries`: what waits for which receiver, since when and why; try it now, or drop it."""
 
-import json
-import os
 from collections.abc import Mapping
 from enum import StrEnum
-from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import typer
 
-from bridge.admin.client import NoAnswer, ask
-from bridge.config import DEFAULT_CONFIG, ConfigError, load
+from bridge.admin.asking import (
+    DEFAULT,
+    ConfigOption,
+    JsonOption,
+    SocketOption,
+    age,
+    asked,
+    columns,
+    fail,
+    printable,
+    show,
+)
 
 
 class Action(StrEnum):
@@ -25,11 +32,9 @@ def command(
     name: Annotated[
         str | None, typer.Argument(help="The endpoint, such as webhook:crm.", show_default=False)
     ] = None,
-    config: Annotated[Path, typer.Option("--config", "-c", help="The daemon's YAML file.")] = DEFAULT_CONFIG,
-    socket: Annotated[
-        Path | None, typer.Option("--socket", help="The daemon's admin.socket; then no YAML is read.")
-    ] = None,
-    json_: Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")] = False,
+    config: ConfigOption = DEFAULT,
+    socket: SocketOption = None,
+    json_: JsonOption = False,
 ) -> None:
     """Show what waits in the outbox for each webhook and Redis stream, since when, and why.
 
@@ -37,25 +42,11 @@ def command(
     `drop NAME` forgets what waits for it: those events never reach it.
     """
     if name == "" or (action is Action.DROP and name is None):
-        _fail(f"deliveries: {action} what? give its NAME too", 2)
-    try:
-        path = socket or _socket(config)
-        order = {"name": name} if name else {}
-        answer = ask(path, f"/deliveries/{action}", order) if action else ask(path, "/deliveries")
-    except ConfigError as error:
-        _fail(str(error), 2)
-    except NoAnswer as error:
-        _fail(f"deliveries: {error}", 1)
-    typer.echo(json.dumps(answer, ensure_ascii=False, indent=2) if json_ else _text(action, answer))
-
-
-def _socket(config: Path) -> Path:
-    """Where the daemon listens, by its configuration; no secret is needed for that. Raises ConfigError."""
-    path = load(config, os.environ, pbx=False, rtzr=False).admin.socket
-    if path is None:
-        text = "admin.socket: is not set; set it and start the daemon again, or give --socket"
-        raise ConfigError([f"{config}: {text}"])
-    return Path(path)
+        fail(f"deliveries: {action} what? give its NAME too", 2)
+    what = f"/deliveries/{action}" if action else "/deliveries"
+    order = ({"name": name} if name else {}) if action else None
+    answer = asked("deliveries", config, socket, what, order)
+    show(answer, lambda: _text(action, answer), as_json=json_)
 
 
 def _text(action: Action | None, answer: Mapping[str, Any]) -> str:
@@ -74,14 +65,12 @@ def _text(action: Action | None, answer: Mapping[str, Any]) -> str:
 
 def _table(deliveries: list[dict[str, Any]]) -> list[str]:
     """A line for each, in columns."""
-    rows = [_row(one) for one in deliveries]
-    widths = [max((len(row[column]) for row in rows), default=0) for column in range(3)]
-    return ["  ".join([*map(str.ljust, row, widths), row[3]]).rstrip() for row in rows]
+    return columns([_row(one) for one in deliveries])
 
 
 def _row(one: Mapping[str, Any]) -> tuple[str, str, str, str]:
-    since = f"for {_age(one['waiting_s'])}" if one["waiting"] else ""
-    return str(one["name"]), f"{one['waiting']} waiting", since, _printable(_why(one))
+    since = f"for {age(one['waiting_s'])}" if one["waiting"] else ""
+    return str(one["name"]), f"{one['waiting']} waiting", since, printable(_why(one))
 
 
 def _why(one: Mapping[str, Any]) -> str:
@@ -119,22 +108,4 @@ def _next(s: float) -> str:
     """When it is tried again, short times to the second."""
     if s < 1:
         return "is tried now"
-    return f"next try in {f'{s:.0f} s' if s < 120 else _age(s)}"
-
-
-def _age(s: float) -> str:
-    """A time in its biggest unit."""
-    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
-        if s >= length:
-            return f"{s // length:.0f} {unit}"
-    return f"{s:.0f} s"
-
-
-def _printable(text: str) -> str:
-    """Why a receiver did not answer is partly its own text: nothing in it may move the cursor."""
-    return "".join(character if character.isprintable() else " " for character in text)
-
-
-def _fail(text: str, code: int) -> NoReturn:
-    typer.echo(text, err=True)
-    raise typer.Exit(code) from None
+    return f"next try in {f'{s:.0f} s' if s < 120 else age(s)}"

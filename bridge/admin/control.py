@@ -5,7 +5,7 @@ is asked by supervisors too is in `bridge.admin.probes`.
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
@@ -37,10 +37,16 @@ class Asked(Protocol):
 class Control:
     """The routes. Without an outbox there are no deliveries."""
 
-    def __init__(self, deliveries: Asked | None, reasons: Callable[[], list[str]] = list) -> None:
-        """`reasons`: why the daemon is not ready; none if it is."""
+    def __init__(
+        self,
+        deliveries: Asked | None,
+        reasons: Callable[[], list[str]] = list,
+        more: Sequence[Route] = (),
+    ) -> None:
+        """`reasons`: why the daemon is not ready; none if it is. `more`: what else may be asked here."""
         self._deliveries = deliveries
         self._reasons = reasons
+        self._more = more
 
     def app(self) -> Starlette:
         return Starlette(
@@ -49,6 +55,7 @@ class Control:
                 Route("/deliveries", self._show),
                 Route("/deliveries/retry", self._retry, methods=["POST"]),
                 Route("/deliveries/drop", self._drop, methods=["POST"]),
+                *self._more,
             ]
         )
 

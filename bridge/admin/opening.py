@@ -2,11 +2,12 @@
 its socket."""
 
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 
 from starlette.applications import Starlette
+from starlette.routing import Route
 
 from bridge.admin.control import Asked, Control
 from bridge.admin.feed import Feed
@@ -64,9 +65,12 @@ async def open_metrics(config: Config, reasons: Callable[[], list[str]]) -> Asyn
 
 @asynccontextmanager
 async def open_control(
-    config: Config, deliveries: Asked | None, reasons: Callable[[], list[str]] = list
+    config: Config,
+    deliveries: Asked | None,
+    reasons: Callable[[], list[str]] = list,
+    more: Sequence[Route] = (),
 ) -> AsyncIterator[None]:
-    """Where commands come, if anywhere; `reasons`: why the daemon is not ready. Raises ConfigError when the
+    """Where commands come, if anywhere; `reasons` and `more` are as of `Control`. Raises ConfigError when the
     socket cannot be had."""
     path = config.admin.socket
     if path is None:
@@ -82,5 +86,5 @@ async def open_control(
             mend = f'sudo install -d -o "$(id -un)" {Path(path).parent}, or give one in a folder of this user'
             fault = f"{path} is not to be had ({error.strerror}); {mend}"
             raise ConfigError([f"admin.socket: {fault}"]) from None
-        async with Serving(guarded(Control(deliveries, reasons).app()), listener):
+        async with Serving(guarded(Control(deliveries, reasons, more).app()), listener):
             yield

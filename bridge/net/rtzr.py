@@ -168,12 +168,14 @@ class Tokens:
 class Session:
     """One leg's WebSocket. Sending never waits: a peer that does not read makes it a lost one."""
 
-    __slots__ = ("__weakref__", "_connection", "_protocol", "_transport", "malformed")
+    __slots__ = ("__weakref__", "_connection", "_protocol", "_transport", "malformed", "took")
 
     def __init__(self, connection: ClientConnection) -> None:
         self._connection = connection
         self._protocol, self._transport = connection.protocol, connection.transport
         self.malformed = 0
+        self.took = rtzr.Took(0, 0)
+        """Until it was open."""
 
     @property
     def open(self) -> bool:
@@ -280,13 +282,20 @@ class Rtzr:
         A 401 renews the token once. Raises `rtzr.Refused` and `rtzr.Unreachable`.
         """
         url = rtzr.stream_url(self._url, codec, self._options if options is None else options)
+        now_s = asyncio.get_running_loop().time
+        began_s = now_s()
         token = await self._tokens.get()
+        dialled_s = now_s()
         try:
-            return await self._connect(url, token)
+            session = await self._connect(url, token)
         except rtzr.Refused as refused:
             if refused.verdict is not rtzr.Verdict.RENEW:
                 raise
-        return await self._connect(url, await self._tokens.get(refused=token))
+            token = await self._tokens.get(refused=token)
+            dialled_s = now_s()
+            session = await self._connect(url, token)
+        session.took = rtzr.Took(round(1000 * (dialled_s - began_s)), round(1000 * (now_s() - dialled_s)))
+        return session
 
     async def _connect(self, url: str, token: Token) -> Session:
         try:

@@ -19,6 +19,17 @@ from bridge.outbox.age import OutboxAge
 from bridge.outbox.claim import APPLICATION_ID, claim
 from bridge.outbox.past import OutboxPast
 from bridge.outbox.room import LOG_LIMIT
+from bridge.outbox.statements import (
+    BACKLOG,
+    BACKLOGS,
+    ERASED,
+    NOW_DELIVERED,
+    NOW_GONE,
+    OF_CALL,
+    OLDEST_WAITING,
+    SCHEMA,
+    WAITED,
+)
 from bridge.outbox.stored import Stored
 from bridge.wire.eventjson import fingerprint, renamed
 
@@ -29,54 +40,6 @@ _SPARED = 0.98
 """What is kept of a full outbox, so that not every commit has to make room."""
 _LOG_PAGES = 400
 """After so many the log is copied into the file, for which `outboxroom.BALLAST` must be enough."""
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS events (
-    seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, call TEXT NOT NULL, type TEXT NOT NULL,
-    at REAL NOT NULL, body BLOB NOT NULL, age REAL NOT NULL DEFAULT 0);
-CREATE TABLE IF NOT EXISTS endpoints (number INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
-CREATE TABLE IF NOT EXISTS waiting (
-    endpoint INTEGER NOT NULL, seq INTEGER NOT NULL, call TEXT NOT NULL,
-    PRIMARY KEY (endpoint, seq)) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS delivered (seq INTEGER PRIMARY KEY);
-CREATE TABLE IF NOT EXISTS calls (
-    call TEXT PRIMARY KEY, rule TEXT NOT NULL, at REAL NOT NULL) WITHOUT ROWID;
-"""
-_OLDEST_WAITING = """
-SELECT e.seq, e.id, e.call, e.type, e.body FROM waiting w CROSS JOIN events e ON e.seq = w.seq
-WHERE w.endpoint = ? AND w.call NOT IN (SELECT value FROM json_each(?)) ORDER BY w.seq
-"""
-_NOW_DELIVERED = """
-INSERT OR IGNORE INTO delivered SELECT seq FROM events WHERE seq = ?1 AND NOT EXISTS (
-    SELECT 1 FROM endpoints n CROSS JOIN waiting w ON w.endpoint = n.number AND w.seq = ?1)
-"""
-_NOW_GONE = """
-DELETE FROM events WHERE seq = ?1 AND NOT EXISTS (
-    SELECT 1 FROM endpoints n CROSS JOIN waiting w ON w.endpoint = n.number AND w.seq = ?1)
-"""
-_BACKLOGS = """
-SELECT name, number_waiting, (SELECT at FROM events WHERE seq = oldest) FROM (
-    SELECT n.name AS name, COUNT(w.seq) AS number_waiting, MIN(w.seq) AS oldest
-    FROM endpoints n LEFT JOIN waiting w ON w.endpoint = n.number GROUP BY n.number)
-"""
-_BACKLOG = """
-SELECT number_waiting, (SELECT at FROM events WHERE seq = oldest) FROM (
-    SELECT COUNT(seq) AS number_waiting, MIN(seq) AS oldest FROM waiting
-    WHERE endpoint = (SELECT number FROM endpoints WHERE name = ?)
-    AND seq NOT IN (SELECT value FROM json_each(?)))
-"""
-_WAITED = """
-SELECT COUNT(DISTINCT seq) FROM waiting WHERE endpoint IN (SELECT number FROM endpoints)
-AND seq IN (SELECT value FROM json_each(?))
-"""
-_ERASED = (
-    """
-    DELETE FROM waiting WHERE endpoint IN (SELECT number FROM endpoints)
-    AND seq IN (SELECT value FROM json_each(?))
-    """,
-    "DELETE FROM delivered WHERE seq IN (SELECT value FROM json_each(?))",
-    "DELETE FROM events WHERE seq IN (SELECT value FROM json_each(?))",
-)
-
 _NOT_TO_BE_STORED = (ValueError, TypeError, OverflowError, RecursionError, sqlite3.DataError)
 """What is an event's own fault, and not the file's."""
 
@@ -142,7 +105,7 @@ class OutboxFile:
             damaged.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
             raise damaged
         self.begin()
-        for statement in _SCHEMA.split(";"):
+        for statement in SCHEMA.split(";"):
             self._db.execute(statement)
         self._age = OutboxAge(self._db)
         self.past = OutboxPast(self._db, keep=self._keep)
@@ -313,7 +276,7 @@ class OutboxFile:
         found = self._db.execute("SELECT number FROM endpoints WHERE name = ?", (endpoint,)).fetchone()
         if found is None:
             return []
-        with closing(self._db.execute(_OLDEST_WAITING, (found[0], json.dumps(list(skip))))) as rows:
+        with closing(self._db.execute(OLDEST_WAITING, (found[0], json.dumps(list(skip))))) as rows:
             return list(islice((Stored(*row) for row in rows if row[0] not in without), most))
 
     def done(self, endpoint: str, seqs: Collection[int]) -> int:
@@ -322,7 +285,7 @@ class OutboxFile:
         gone = self._db.executemany(
             "DELETE FROM waiting WHERE endpoint = ? AND seq = ?", ((number, seq) for seq in seqs)
         )
-        self._db.executemany(_NOW_DELIVERED if self._keep else _NOW_GONE, ((seq,) for seq in seqs))
+        self._db.executemany(NOW_DELIVERED if self._keep else NOW_GONE, ((seq,) for seq in seqs))
         return gone.rowcount
 
     def drop(self, endpoint: str) -> tuple[int, list[str]]:
@@ -335,14 +298,18 @@ class OutboxFile:
     def backlogs(self, owed: Mapping[str, Collection[int]]) -> list[tuple[str, int, float | None]]:
         """Each endpoint that ever was: how many wait for it, and since when the oldest does (Unix s); but
         for what is `owed`: it has that, and the disk does not know it."""
-        rows = self._db.execute(_BACKLOGS).fetchall()
+        rows = self._db.execute(BACKLOGS).fetchall()
         return [
             (name, *self._backlog(name, owed[name])) if name in owed else (name, *row) for name, *row in rows
         ]
 
     def _backlog(self, endpoint: str, owed: Collection[int]) -> tuple[int, float | None]:
-        row = self._db.execute(_BACKLOG, (endpoint, json.dumps(list(owed)))).fetchone()
+        row = self._db.execute(BACKLOG, (endpoint, json.dumps(list(owed)))).fetchone()
         return row[0], row[1]
+
+    def of_call(self, call: str) -> list[tuple[str, int]]:
+        """What waits of one call: the endpoint and the number of each event. It reads all that waits."""
+        return self._db.execute(OF_CALL, (call,)).fetchall()
 
     @property
     def size(self) -> int:
@@ -390,8 +357,8 @@ class OutboxFile:
     def _erase(self, seqs: list[int]) -> int:
         """How many of these waited for anyone."""
         listed = json.dumps(seqs)
-        waited = int(self._one(_WAITED, listed))
-        for statement in _ERASED:
+        waited = int(self._one(WAITED, listed))
+        for statement in ERASED:
             self._db.execute(statement, (listed,))
         if seqs:
             self.past.erased(max(seqs))

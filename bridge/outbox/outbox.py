@@ -10,6 +10,7 @@ import asyncio
 import queue
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -207,6 +208,18 @@ class Outbox:
 
     def _backlogs(self, file: OutboxFile) -> list[tuple[str, int, float | None]]:
         return file.backlogs({name: self._writer.owed(name) for name in self._writer.owing})
+
+    async def of_call(self, call: CallId) -> dict[str, int]:
+        """How many events of a call wait for each endpoint that has not had all. For a person's question: it
+        reads all that waits."""
+
+        def read(file: OutboxFile) -> dict[str, int]:
+            owed = {name: self._writer.owed(name) for name in self._writer.owing}
+            found = [name for name, seq in file.of_call(clean(call)) if seq not in owed.get(name, ())]
+            return dict(Counter(found))
+
+        waiting: dict[str, int] = await self._ask(Job(read, {}))
+        return waiting
 
     async def since(
         self, event_id: str, most: int, concerns: Callable[[str], bool] = lambda _: True

@@ -6,7 +6,7 @@ tests/captures/asterisk/ami.txt.
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from hashlib import md5
@@ -20,8 +20,10 @@ from bridge.wire.pbxevents import (
     ChannelDestroyed,
     ChannelEnteredBridge,
     ChannelHangupRequest,
+    ChannelHold,
     ChannelLeftBridge,
     ChannelStateChange,
+    ChannelUnhold,
     ChannelUserevent,
     ChannelVarset,
     Dial,
@@ -51,9 +53,16 @@ systemname sequencenumber file line func content
 
 _DIALS = ("DialBegin", "DialState", "DialEnd")
 _SET = ("UserEvent", "VarSet")
+_OF_A_CHANNEL: Mapping[str, Callable[[float, Channel], PbxEvent]] = {
+    "Newchannel": ChannelCreated,
+    "Newstate": ChannelStateChange,
+    "NewCallerid": ChannelCallerId,
+    "Hold": ChannelHold,
+    "Unhold": ChannelUnhold,
+}
 _HAPPENED = (
-    "Newchannel", "Newstate", "Hangup", "HangupRequest", "SoftHangupRequest", "QueueCallerJoin",
-    "BridgeEnter", "BridgeLeave", "NewCallerid",
+    *_OF_A_CHANNEL, "Hangup", "HangupRequest", "SoftHangupRequest", "QueueCallerJoin", "BridgeEnter",
+    "BridgeLeave",
 )  # fmt: skip
 
 NEEDED = {
@@ -208,13 +217,9 @@ class Reader:
         elif kind == "QueueCallerJoin":
             self._queues[_needed(message, "Uniqueid")] = _text(message, "Queue")
         channel = self._channel(message, now_s)
+        if kind in _OF_A_CHANNEL:
+            return _OF_A_CHANNEL[kind](now_s, channel)
         match kind:
-            case "Newchannel":
-                return ChannelCreated(now_s, channel)
-            case "Newstate":
-                return ChannelStateChange(now_s, channel)
-            case "NewCallerid":
-                return ChannelCallerId(now_s, channel)
             case "BridgeEnter":
                 holding = _text(message, "BridgeTechnology") == _HOLDING
                 return ChannelEnteredBridge(now_s, channel, _needed(message, "BridgeUniqueid"), holding)

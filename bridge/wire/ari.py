@@ -21,8 +21,10 @@ from bridge.wire.pbxevents import (
     ChannelDestroyed,
     ChannelEnteredBridge,
     ChannelHangupRequest,
+    ChannelHold,
     ChannelLeftBridge,
     ChannelStateChange,
+    ChannelUnhold,
     ChannelUserevent,
     ChannelVarset,
     Dial,
@@ -141,7 +143,15 @@ TYPES = tuple(kind.__name__ for kind in get_args(AriEvent))
 
 _OF_A_CHANNEL = {
     kind.__name__: kind
-    for kind in (ChannelCreated, ChannelStateChange, ChannelCallerId, StasisStart, StasisEnd)
+    for kind in (
+        ChannelCreated,
+        ChannelStateChange,
+        ChannelCallerId,
+        ChannelHold,
+        ChannelUnhold,
+        StasisStart,
+        StasisEnd,
+    )
 }
 _WITH_CAUSE = {kind.__name__: kind for kind in (ChannelHangupRequest, ChannelDestroyed)}
 

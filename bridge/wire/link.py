@@ -12,6 +12,7 @@ from typing import Any
 
 from bridge.types import Codec, Event, LegId, NewLeg, Party, Token, Transport
 from bridge.wire.ledger import LegReport
+from bridge.wire.watched import LegSnapshot, Note
 
 _LENGTH = struct.Struct("!I")
 LONGEST = 64 << 20
@@ -221,6 +222,20 @@ class Counts:
     fates: dict[str, int]
     audio: dict[str, float] = field(default_factory=dict)
     backlog_ms: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshots:
+    """How the worker's legs stand, once a second."""
+
+    legs: tuple[LegSnapshot, ...] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """Something of interest happened to a leg."""
+
+    note: Note = field(repr=False)
 
 
 def encode(message: Any) -> bytes:

@@ -195,8 +195,24 @@ class StasisEnd:
     channel: Channel
 
 
+@dataclass(frozen=True, slots=True)
+class ChannelHold:
+    """Its party holds the other; who is held hears music, if the PBX plays any."""
+
+    at: float
+    channel: Channel
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelUnhold:
+    at: float
+    channel: Channel
+
+
 PbxEvent = (
     ChannelCreated
+    | ChannelHold
+    | ChannelUnhold
     | ChannelStateChange
     | ChannelHangupRequest
     | ChannelDestroyed

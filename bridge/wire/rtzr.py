@@ -64,6 +64,20 @@ class Unreachable(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class Took:
+    """Where the time went until a session was open, in milliseconds."""
+
+    token_ms: int
+    connect_ms: int
+    """From the dial to the answer of the WebSocket handshake."""
+
+    def parts(self, whole_ms: int) -> dict[str, int]:
+        """Of `whole_ms`, with what is left of it: the wait for a channel."""
+        wait_ms = max(0, whole_ms - self.token_ms - self.connect_ms)
+        return {"wait_ms": wait_ms, "token_ms": self.token_ms, "connect_ms": self.connect_ms}
+
+
+@dataclass(frozen=True, slots=True)
 class SpokenWord:
     """A word of a final; times in session milliseconds."""
 

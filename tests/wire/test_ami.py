@@ -18,7 +18,9 @@ from bridge.wire.pbxevents import (
     ChannelCreated,
     ChannelDestroyed,
     ChannelEnteredBridge,
+    ChannelHold,
     ChannelStateChange,
+    ChannelUnhold,
     ChannelUserevent,
     ChannelVarset,
     Dial,
@@ -176,3 +178,13 @@ def test_any_message_is_an_event_or_none_or_an_error(kind: str, headers: dict[st
 def test_what_is_asked_of_no_channel() -> None:
     wanted = {"Action": "Getvar", "Variable": "AST_CONFIG(rtp.conf,general,rtpstart)"}
     assert ami.setting("rtp.conf", "rtpstart") == wanted
+
+
+def test_who_holds_the_other_party_is_told() -> None:
+    recorded = (CAPTURE.parent / "people" / "hold.ami.txt").read_bytes().decode()
+    messages = [Message.from_line(part.strip()) for part in recorded.split("\r\n\r\n")]
+    reader = Reader()
+    read = [reader.event(message, 1000.0) for message in messages if message is not None]
+    held = [one for one in read if isinstance(one, ChannelHold | ChannelUnhold)]
+    assert [type(one) for one in held] == [ChannelHold, ChannelUnhold]
+    assert held[0].channel.id == held[1].channel.id

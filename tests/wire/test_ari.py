@@ -70,6 +70,14 @@ def test_bridge_is_entered_and_left() -> None:
     }
 
 
+def test_who_holds_the_other_party_is_told() -> None:
+    lines = (CAPTURES / "people" / "hold.ari.jsonl").read_text().splitlines()
+    read = [ari.parse(line) for line in lines if '"type":"Channel' in line and "old" in line]
+    held = [one for one in read if isinstance(one, pbxevents.ChannelHold | pbxevents.ChannelUnhold)]
+    assert [type(one).__name__ for one in held] == ["ChannelHold", "ChannelUnhold"]
+    assert held[0].channel.id == held[1].channel.id
+
+
 def test_replies_are_read() -> None:
     channels, unread = ari.channels((CAPTURES / "channels.json").read_bytes())
     assert (len(channels), unread) == (5, 0)

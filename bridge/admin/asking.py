@@ -1,0 +1,92 @@
+"""What every command shares that asks the running daemon: its options, the question, and plain columns.
+
+What is asked and how the answer reads is the command's; how it goes over the socket, `bridge.admin.client`'s.
+"""
+
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+from rich.cells import cell_len
+
+from bridge.admin.client import NoAnswer, ask
+from bridge.config import DEFAULT_CONFIG, ConfigError, load
+
+ConfigOption = Annotated[Path, typer.Option("--config", "-c", help="The daemon's YAML file.")]
+SocketOption = Annotated[
+    Path | None, typer.Option("--socket", help="The daemon's admin.socket; then no YAML is read.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
+
+DEFAULT = DEFAULT_CONFIG
+
+
+def asked(
+    command: str, config: Path, socket: Path | None, what: str, order: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """The daemon's answer to `what` (as of `client.ask`). What stands in the way is told, and ends the
+    command: with 2 where the configuration is wrong, else with 1."""
+    with told(command):
+        return ask(place(config, socket), what, order)
+
+
+@contextmanager
+def told(command: str) -> Iterator[None]:
+    """What goes wrong in the body ends the command with a line."""
+    try:
+        yield
+    except ConfigError as error:
+        fail(str(error), 2)
+    except NoAnswer as error:
+        fail(f"{command}: {printable(str(error))}", 1)
+
+
+def place(config: Path, socket: Path | None) -> Path:
+    """Where the daemon listens: `socket`, or by its configuration; no secret is needed for that. Raises
+    ConfigError."""
+    if socket is not None:
+        return socket
+    path = load(config, os.environ, pbx=False, rtzr=False).admin.socket
+    if path is None:
+        text = "admin.socket: is not set; set it and start the daemon again, or give --socket"
+        raise ConfigError([f"{config}: {text}"])
+    return Path(path)
+
+
+def show(answer: Mapping[str, Any], text: Callable[[], str], *, as_json: bool) -> None:
+    """One JSON document, or the text."""
+    typer.echo(json.dumps(answer, ensure_ascii=False, indent=2) if as_json else text())
+
+
+def columns(rows: Sequence[Sequence[str]]) -> list[str]:
+    """A line for each row, its columns below each other: Hangul is two wide. The last one has no end."""
+    if not rows:
+        return []
+    widths = [max(cell_len(row[column]) for row in rows) for column in range(len(rows[0]) - 1)]
+    padded = [
+        [*(text + " " * (width - cell_len(text)) for text, width in zip(row, widths, strict=False)), row[-1]]
+        for row in rows
+    ]
+    return ["  ".join(row).rstrip() for row in padded]
+
+
+def printable(text: str) -> str:
+    """Text of the network's for a terminal: nothing in it may move the cursor."""
+    return "".join(character if character.isprintable() else " " for character in text)
+
+
+def age(s: float) -> str:
+    """A time in its biggest unit."""
+    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
+        if s >= length:
+            return f"{s // length:.0f} {unit}"
+    return f"{s:.0f} s"
+
+
+def fail(text: str, code: int) -> NoReturn:
+    typer.echo(text, err=True)
+    raise typer.Exit(code) from None

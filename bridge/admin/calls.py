@@ -1,0 +1,120 @@
+"""`rtzr-bridge calls`, `why`, `status` and `drain`: what the daemon does, and what became of a call."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+from urllib.parse import quote
+
+import typer
+
+from bridge.admin.asking import (
+    DEFAULT,
+    ConfigOption,
+    JsonOption,
+    SocketOption,
+    age,
+    asked,
+    columns,
+    printable,
+    show,
+)
+from bridge.watching.words import call_words, clock, length
+
+_Json = Mapping[str, Any]
+_LONGEST_TEXT = 60
+
+
+def calls(
+    config: ConfigOption = DEFAULT,
+    socket: SocketOption = None,
+    json_: JsonOption = False,
+    all_: Annotated[bool, typer.Option("--all", help="Those that ended last, too.")] = False,
+) -> None:
+    """Show the calls in progress: each party, how it stands, and what it said last.
+
+    Numbers show their last four digits.
+    """
+    answer = asked("calls", config, socket, "/calls")
+    if not all_:
+        answer["calls"] = [call for call in answer["calls"] if call["state"] == "live"]
+    show(answer, lambda: _listed(answer["calls"], all_=all_), as_json=json_)
+
+
+def _listed(found: list[_Json], *, all_: bool) -> str:
+    if not found:
+        return "no call is known yet" if all_ else "no call is in progress; --all shows those that ended"
+    rows = [row for call in found for row in _rows(call)]
+    return "\n".join(columns(rows))
+
+
+def _rows(call: _Json) -> list[list[str]]:
+    """A line for the call, and one for each leg."""
+    state = "paused" if call["paused"] else call["verdict"] or call["state"]
+    about = ", ".join([f"rule {call['rule']}"] * bool(call["rule"]) + call["reasons"])
+    first = [printable(call["id"]), clock(call["age_ms"]), state, "", "", printable(about)]
+    return [first, *(_leg(leg) for leg in call["legs"])]
+
+
+def _leg(leg: _Json) -> list[str]:
+    level = "" if leg["level_db"] is None else f"{leg['level_db']:.0f} dB"
+    late = "" if leg["latency_ms"] is None else f"{leg['latency_ms']} ms"
+    who = printable(" ".join(filter(None, (leg["role"], leg["number"], leg["name"]))))
+    said = f"{leg['partial']} …" if leg["partial"] else leg["last"]
+    lost = f"{length(leg['lost_ms'])} lost  " if leg["lost_ms"] else ""
+    return [f"  {who}", "", leg["state"], level, late, lost + _short(printable(said))]
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _LONGEST_TEXT else f"… {text[-_LONGEST_TEXT:]}"
+
+
+def why(
+    call: Annotated[
+        str, typer.Argument(help="A call's or a leg's id, or how it begins.", show_default=False)
+    ],
+    config: ConfigOption = DEFAULT,
+    socket: SocketOption = None,
+    json_: JsonOption = False,
+) -> None:
+    """Tell the whole story of a call: what happened, what was lost and why, where the time went.
+
+    Live calls and the last 500 that ended are known. Why a call was not chosen at all: rtzr-bridge explain.
+    """
+    answer = asked("why", config, socket, f"/calls/{quote(call, safe='')}")
+    show(answer, lambda: "\n".join(map(printable, call_words(answer))), as_json=json_)
+
+
+def status(config: ConfigOption = DEFAULT, socket: SocketOption = None, json_: JsonOption = False) -> None:
+    """Show how the daemon does: ready or why not, calls, RTZR's channels, what was won and lost today.
+
+    Exits with 1 when it is not ready.
+    """
+    answer = asked("status", config, socket, "/status")
+    show(answer, lambda: "\n".join(_status(answer)), as_json=json_)
+    raise typer.Exit(0 if answer["ready"] else 1)
+
+
+def _status(now: _Json) -> list[str]:
+    ready = "ready" if now["ready"] else "NOT READY: " + "; ".join(now["reasons"])
+    pbx = now["pbx"]
+    quota = "" if now["sessions_quota"] is None else f" of {now['sessions_quota']}"
+    rows = [
+        ["rtzr-bridge", f"{now['version']}, up for {age(now['uptime_s'])}"],
+        ["state", printable(ready)],
+        ["PBX", printable(f"connected, {pbx['version']}".rstrip(", ") if pbx["connected"] else pbx["why"])],
+        ["calls", f"{now['calls']} with {now['legs']} legs, {now['paused_calls']} paused"],
+        ["RTZR sessions", f"{now['sessions_open']}{quota}"],
+        ["today", f"{now['won_today']:.0f} won, {length(now['lost_ms_today'])} of audio lost"],
+        ["deliveries", f"{now['deliveries_waiting']} waiting"],
+        ["loop lag", f"{now['loop_lag_ms']:.0f} ms"],
+    ]
+    return columns(rows)
+
+
+def drain(config: ConfigOption = DEFAULT, socket: SocketOption = None, json_: JsonOption = False) -> None:
+    """Let live calls finish, take no new ones, and end the daemon: as SIGTERM does.
+
+    It goes on for drain_s at most; whoever supervises it may start it again.
+    """
+    answer = asked("drain", config, socket, "/drain", {})
+    legs = answer["legs"]
+    show(answer, lambda: f"no new calls; {legs} leg{'' if legs == 1 else 's'} may finish", as_json=json_)

@@ -1,0 +1,64 @@
+"""The book as JSON: what commands, the page and programs are shown of calls. Shapes only."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from bridge.watching.book import WatchedCall, WatchedLeg
+from bridge.wire.watched import Note
+
+
+def call_json(call: WatchedCall, unix_s: float) -> dict[str, Any]:
+    """A call at this time (Unix seconds); numbers of parties are masked."""
+    return {
+        "id": call.id,
+        "rule": call.rule,
+        "state": "live" if call.live else "ended",
+        "started": iso(call.started_s),
+        "age_ms": call.at_ms(unix_s) if call.ended_ms is None else call.ended_ms,
+        "verdict": call.verdict,
+        "reasons": call.reasons,
+        "paused": call.paused,
+        "cost": call.cost,
+        "legs": [leg_json(leg) for leg in call.legs.values()],
+    }
+
+
+def leg_json(leg: WatchedLeg) -> dict[str, Any]:
+    return {
+        "leg": leg.leg,
+        "role": leg.role,
+        "number": leg.number,
+        "name": leg.name,
+        "mode": leg.mode,
+        "state": leg.state.value,
+        "level_db": leg.level_db,
+        "latency_ms": leg.latency_ms,
+        "arrived_ms": leg.arrived_ms,
+        "sent_ms": leg.sent_ms,
+        "lost_ms": leg.lost_ms,
+        "paused_ms": leg.paused_ms,
+        "sessions": leg.sessions,
+        "packets": leg.packets,
+        "last": leg.last,
+        "partial": leg.partial,
+    }
+
+
+def timeline_json(call: WatchedCall) -> dict[str, Any]:
+    """All that happened, the oldest first, and how much of it was dropped."""
+    notes = sorted(call.notes, key=lambda note: note.at_ms)  # stable: of one moment, as they were told
+    return {"timeline": [note_json(note) for note in notes], "timeline_dropped": call.notes_dropped}
+
+
+def note_json(note: Note) -> dict[str, Any]:
+    return {
+        "at_ms": note.at_ms,
+        "kind": note.kind.value,
+        "leg": note.leg,
+        "what": note.what,
+        "data": dict(note.data),
+    }
+
+
+def iso(unix_s: float) -> str:
+    return datetime.fromtimestamp(unix_s, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

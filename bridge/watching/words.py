@@ -1,0 +1,227 @@
+"""What is known of a call, in words: from the JSON that the daemon answers to the lines that a person reads.
+
+Pure. English; texts of parties are left as they are.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from statistics import median
+from typing import Any
+
+Json = Mapping[str, Any]
+
+_LOST = {
+    "ring": "RTZR was away for longer than audio is kept (media.ring_s)",
+    "refused": "RTZR refused the leg for good",
+    "evicted": "a call of higher priority had its channel",
+    "drain": "the call was over, and so was the time for the rest (hangup)",
+}
+_FLAWS = {
+    "not tapped": "no tap ever stood: see 'not tapped' above, and rtzr-bridge check",
+    "tapped late": "the party had been up for a while when its tap began",
+    "tap interrupted": "the tap ended alone, and was put back",
+    "pbx away": "the PBX was away when the tap ended",
+    "joined late": "the call was there before the bridge was",
+    "worker lost": "the process that heard it was lost",
+    "packets dropped": "audio came faster than it could be taken in",
+    "stopped": "the bridge was stopped",
+    "failed": "a fault of the bridge's: see its log",
+    "drain": "the last words were not awaited any longer",
+}
+_LOST_PACKETS = ("lost", "late", "overrun", "malformed")
+_SESSIONS = {
+    "session done": "RTZR has said its last word",
+    "session late": "RTZR's last word was not awaited any longer (hangup.drain_ms)",
+    "session lost": "session lost; what it had not told goes out again",
+    "session mute": "RTZR took speech and said nothing; a new session is tried",
+    "session rotated": "the session was old; a new one follows",
+    "session evicted": "the channel goes to a call of higher priority",
+}
+
+
+def call_words(call: Json) -> list[str]:
+    """The whole story of a call, as of `GET /calls/ID`: what happened, what was lost and why, where the time
+    went, and what is still to be delivered."""
+    names = _names(call["legs"])
+    lines = [head(call), *(f"  {line}" for line in _parties(call["legs"], names)), ""]
+    if call.get("timeline_dropped"):
+        lines.append(f"(the first {call['timeline_dropped']} things that happened are not kept)")
+    lines += [_line(note, names) for note in call["timeline"]]
+    for title, told in (
+        ("What was lost", losses(call, names)),
+        ("Where the time went", times(call, names)),
+        ("Deliveries", deliveries(call)),
+    ):
+        lines += ["", f"{title}:", *(f"  {line}" for line in told)]
+    return lines
+
+
+def head(call: Json) -> str:
+    """A call in a line."""
+    rule = f", rule {call['rule']}" if call["rule"] else ", announced by the dialplan"
+    began = f"call {call['id']}, since {call['started']}{rule}"
+    if call["state"] == "live":
+        paused = "; paused" if call["paused"] else ""
+        return f"{began}: live for {length(call['age_ms'])}{paused}"
+    why = f" ({', '.join(call['reasons'])})" if call["reasons"] else ""
+    won = "" if call["cost"] is None else f", {call['cost']['won']:.2f} won"
+    return f"{began}: ended after {length(call['age_ms'])}, {call['verdict'] or 'unknown'}{why}{won}"
+
+
+def _names(legs: Iterable[Json]) -> dict[str, str]:
+    """How each leg is called: by its role, and by its number where there are several of one."""
+    roles = [leg["role"] for leg in legs]
+    names = {}
+    for leg in legs:
+        several = roles.count(leg["role"]) > 1
+        names[leg["leg"]] = f"{leg['role']} {leg['number']}".strip() if several else leg["role"]
+    return names
+
+
+def _parties(legs: Iterable[Json], names: Mapping[str, str]) -> list[str]:
+    return [
+        f"{names[leg['leg']]}: {' '.join(filter(None, (leg['number'], leg['name']))) or 'unknown'}"
+        f" ({leg['leg'].rpartition('/')[2]}), {leg['mode'] or 'not heard yet'}, {leg['state']}"
+        for leg in legs
+    ]
+
+
+def _line(note: Json, names: Mapping[str, str]) -> str:
+    who = names.get(note["leg"] or "", "")
+    return f"{clock(note['at_ms'])}  {note['kind']:<9}  {who:<8}  {phrase(note)}".rstrip()
+
+
+def phrase(note: Json) -> str:
+    """What happened, with what is worth knowing of it."""
+    what, data = note["what"], note["data"]
+    match note["kind"]:
+        case "utterance":
+            return f"“{data['text']}” ({length(data['end_ms'] - data['start_ms'])}, {_final(data)})"
+        case "gap":
+            spooled = "; it is on the disk, and may follow" if data["spooled"] else ""
+            return f"{length(data['ms'])} lost: {_LOST.get(data['reason'], data['reason'])}{spooled}"
+        case "packets":
+            return f"{what}: {_counted(data)}"
+        case "session":
+            return _session(what, data)
+    if what == "hung up":
+        return f"hung up: {data['means'] or data['cause']}"
+    if what == "leg over":
+        why = f" ({', '.join(data['reasons'])})" if data["reasons"] else ""
+        return f"worked off: {data['verdict']}{why}"
+    rest = {key: value for key, value in data.items() if key not in ("call_ms", "bridge")}
+    return f"{what} ({_counted(rest)})" if rest else str(what)
+
+
+def _final(data: Json) -> str:
+    return f"final after {data['latency_ms']} ms"
+
+
+def _session(what: str, data: Json) -> str:
+    if what == "session opened":
+        return f"session open after {data['ms']} ms{_parts(data)}"
+    if what == "no session":
+        return f"no session: {data['reason']} (try {data['attempt']})"
+    if "reason" in data:
+        return f"{what}: {data['reason']}"
+    return _SESSIONS.get(what, what)
+
+
+def _parts(data: Json) -> str:
+    if "wait_ms" not in data:
+        return ""
+    return (
+        f": {data['wait_ms']} waiting for a channel, {data['token_ms']} for the token, "
+        f"{data['connect_ms']} connecting"
+    )
+
+
+def _counted(data: Json) -> str:
+    return ", ".join(f"{key} {value}" for key, value in data.items())
+
+
+def losses(call: Json, names: Mapping[str, str] | None = None) -> list[str]:
+    """What was lost, of which leg and why; that nothing was, too."""
+    names = _names(call["legs"]) if names is None else names
+    lines = []
+    for leg in call["legs"]:
+        told = _lost_of(leg["leg"], call["timeline"])
+        if leg["lost_ms"] or told:
+            arrived = f"{length(leg['lost_ms'])} of {length(leg['arrived_ms'])} that arrived"
+            lines.append(f"{names[leg['leg']]}: {arrived}")
+            lines += [f"  {one}" for one in told]
+    return lines or ["nothing, as far as is known"]
+
+
+def _lost_of(leg: str, timeline: Sequence[Json]) -> list[str]:
+    by_reason: dict[str, int] = {}
+    told: list[str] = []
+    packets: dict[str, int] = {}
+    for note in timeline:
+        if note["leg"] != leg:
+            continue
+        data = note["data"]
+        if note["kind"] == "gap":
+            by_reason[data["reason"]] = by_reason.get(data["reason"], 0) + data["ms"]
+        elif note["what"] == "packets in all":
+            packets = {
+                fate: data[fate] for fate in ("lost", "late", "overrun", "malformed") if data.get(fate)
+            }
+        elif note["what"] == "leg over":
+            told += [f"{one}: {_FLAWS[one]}" for one in data["reasons"] if one in _FLAWS]
+    gaps = [f"{length(ms)}: {_LOST.get(reason, reason)}" for reason, ms in by_reason.items()]
+    missed = {fate: number for fate, number in packets.items() if number}
+    on_the_way = [f"on the way from the PBX: packets {_counted(missed)}"] if missed else []
+    return [*gaps, *on_the_way, *told]
+
+
+def times(call: Json, names: Mapping[str, str] | None = None) -> list[str]:
+    """How long each leg waited for RTZR, and for what."""
+    names = _names(call["legs"]) if names is None else names
+    lines = []
+    for leg in call["legs"]:
+        notes = [note for note in call["timeline"] if note["leg"] == leg["leg"]]
+        opened = [n["data"] for n in notes if n["what"] == "session opened"]
+        parts = [
+            f"{sum(one.get(key, 0) for one in opened)} ms {what}"
+            for key, what in (
+                ("wait_ms", "waiting for a channel"),
+                ("token_ms", "for the token"),
+                ("connect_ms", "connecting"),
+            )
+        ]
+        if opened:
+            number = f"{len(opened)} session{'s' if len(opened) > 1 else ''}"
+            lines.append(f"{names[leg['leg']]}: {number}: {', '.join(parts)}")
+        finals = [n["data"]["latency_ms"] for n in notes if n["kind"] == "utterance"]
+        if finals:
+            number = f"{len(finals)} final{'s' if len(finals) > 1 else ''}"
+            worst = (
+                f"half of them within {median(finals):.0f} ms of the speech's end, all within {max(finals)}"
+            )
+            lines.append(f"{names[leg['leg']]}: {number} by RTZR: {worst} ms")
+    return lines or ["no session was ever opened"]
+
+
+def deliveries(call: Json) -> list[str]:
+    """What of the call has yet to reach whom."""
+    lines = []
+    for one in call.get("deliveries", ()):
+        waiting, error = one["waiting"], f" ({one['error']})" if one["error"] else ""
+        what = f"{waiting} events wait, {one['state']}{error}" if waiting else "nothing of this call waits"
+        lines.append(f"{one['name']}: {what}")
+    return lines or ["no endpoint gets what happens here by an outbox"]
+
+
+def length(ms: float) -> str:
+    """`83250` as `1 min 23 s`, `3200` as `3.2 s`."""
+    if ms < 60_000:
+        return f"{ms / 1000:.1f} s"
+    minutes, rest = divmod(round(ms / 1000), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
+
+
+def clock(ms: int) -> str:
+    """`83250` as `01:23.2`."""
+    minutes, rest = divmod(max(ms, 0), 60_000)
+    return f"{minutes:02d}:{rest // 1000:02d}.{rest % 1000 // 100}"

@@ -1,0 +1,162 @@
+"""bridge/watching/book.py: what is known of each call, found by how its id begins; never too much."""
+
+import pytest
+
+from bridge import events
+from bridge.types import Event
+from bridge.watching import book as books
+from bridge.watching.book import MOST_NOTES, Book, Several
+from bridge.watching.shown import call_json, timeline_json
+from bridge.wire.ledger import Ledger
+from bridge.wire.watched import LegState, NoteKind
+from tests.watching.calls import Told, now_s
+
+CALL_KEYS = {"id", "rule", "state", "started", "age_ms", "verdict", "reasons", "paused", "cost", "legs"}
+LEG_KEYS = {
+    "leg", "role", "number", "name", "mode", "state", "level_db", "latency_ms", "arrived_ms", "sent_ms",
+    "lost_ms", "paused_ms", "sessions", "packets", "last", "partial",
+}  # fmt: skip
+
+
+def told(book: Book, *given: Event | list[Event]) -> None:
+    for one in given:
+        for event in one if isinstance(one, list) else [one]:
+            book.take(event)
+
+
+def test_a_live_call_is_shown_as_it_stands() -> None:
+    book, call = Book(), Told()
+    told(book, call.begins(), call.says("안녕", final=False))
+    book.stand([call.stands(arrived_ms=900, sent_ms=800, sessions=1, received=45)], now_s())
+    (shown,) = [call_json(one, now_s(5)) for one in book]
+    (leg,) = shown["legs"]
+    assert set(shown) == CALL_KEYS
+    assert set(leg) == LEG_KEYS
+    assert (shown["id"], shown["rule"], shown["state"], shown["cost"]) == ("call-1", "sales", "live", None)
+    assert 4900 < shown["age_ms"] < 6000
+    assert (leg["role"], leg["number"], leg["name"]) == ("caller", "***5678", "김철수")
+    assert (leg["state"], leg["mode"], leg["level_db"]) == ("streaming", "hybrid", -20.5)
+    assert (leg["arrived_ms"], leg["sent_ms"], leg["packets"]) == (900, 800, {"received": 45})
+    assert (leg["partial"], leg["last"], leg["latency_ms"]) == ("안녕", "", None)
+    told(book, call.says("안녕하세요"))
+    leg = call_json(next(iter(book)), now_s())["legs"][0]
+    assert (leg["partial"], leg["last"], leg["latency_ms"]) == ("", "안녕하세요", 400)
+
+
+def test_an_ended_call_keeps_its_story() -> None:
+    book, call = Book(), Told()
+    book.turn("2026-01-01")
+    told(book, call.begins(), call.says("네"), call.loses(300), call.ends(lost_ms=300))
+    (ended,) = book
+    shown = call_json(ended, now_s(1000))
+    assert (shown["state"], shown["age_ms"], shown["verdict"]) == ("ended", 9000, "partial")
+    assert (shown["reasons"], shown["cost"]["won"]) == (["ring"], 5.5)
+    assert (shown["legs"][0]["state"], shown["legs"][0]["lost_ms"]) == ("ended", 300)
+    kinds = [note["kind"] for note in timeline_json(ended)["timeline"]]
+    assert sorted(kinds) == ["gap", "pbx", "pbx", "utterance"]
+    assert (book.won, book.lost_ms, book.live) == (5.5, 300, [])
+    book.turn("2026-01-02")
+    assert (book.won, book.lost_ms) == (0, 0)
+
+
+def test_what_lives_counts_as_lost_today_too_and_only_once() -> None:
+    book, call = Book(), Told()
+    told(book, call.begins())
+    book.stand([call.stands(lost_ms=250)], now_s())
+    assert book.lost_ms == 250
+    told(book, call.ends(lost_ms=300))
+    assert book.lost_ms == 300
+
+
+def test_a_call_is_found_by_how_it_or_a_leg_begins() -> None:
+    book = Book()
+    for id_, channel in (("17.1", "17.1"), ("17.12", "17.12"), ("phone-a", "x9")):
+        told(book, Told(id_, channel).begins())
+
+    def found(beginning: str) -> str | None:
+        call = book.find(beginning)
+        return None if call is None else call.id
+
+    assert found("17.1") == "17.1", "whole ids first"
+    assert found("17.12") == "17.12"
+    assert found("ph") == found("phone-a/x9") == found("phone-a/x") == found("x9") == "phone-a"
+    assert found("zz") is None
+    with pytest.raises(Several, match=r"17\.1, 17\.12"):
+        book.find("17.")
+    told(book, Told("phone-b", "x9").begins())
+    assert found("phone-b/x9") == "phone-b"
+
+
+def test_nothing_in_it_grows_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(books, "_MOST_ENDED", 3)
+    monkeypatch.setattr(books, "_MOST_LIVE", 4)
+    book = Book()
+    for number in range(20):
+        call = Told(f"c{number}")
+        told(book, call.begins(), *([call.ends()] if number < 10 else []))
+    assert [one.id for one in book.live] == ["c16", "c17", "c18", "c19"]
+    assert [one.id for one in book if not one.live] == ["c15", "c14", "c13"]
+    for number in range(MOST_NOTES + 10):
+        book.note(Told("c19").note("x", at_ms=number))
+    kept = book.get("c19")
+    assert kept is not None
+    assert (len(kept.notes), kept.notes_dropped) == (MOST_NOTES, 11), "the leg's beginning is a note as well"
+    monkeypatch.setattr(books, "_MOST_NOTES_OF_ENDED", MOST_NOTES)
+    told(book, Told("c19").ends())
+    assert [one.id for one in book if not one.live] == ["c19"]
+
+
+def test_what_is_not_known_is_counted_and_harms_nothing() -> None:
+    book, call = Book(), Told()
+    book.note(call.note("rings"))
+    book.stand([call.stands()], now_s())
+    told(book, call.says("누구"), call.ends())
+    assert (list(book), book.unknown) == ([], 1)
+
+
+def test_lost_packets_are_noted_together_as_long_as_nothing_else_happens() -> None:
+    book, call = Book(), Told()
+    told(book, call.begins())
+    for lost in (0, 2, 5, 5):
+        book.stand([call.stands(received=100, lost=lost)], now_s())
+    book.note(call.note("leaves the conversation"))
+    book.stand([call.stands(received=200, lost=6, late=1)], now_s())
+    (watched,) = book
+    notes = [(note.what, dict(note.data)) for note in watched.notes if note.kind is NoteKind.PACKETS]
+    assert notes == [("packets lost", {"lost": 5}), ("packets lost", {"lost": 1, "late": 1})]
+    book.note(call.note("packets in all", NoteKind.PACKETS, received=300, lost=7))
+    assert watched.legs[str(call.leg)].packets == {"received": 300, "lost": 7}
+
+
+def test_an_order_pauses_a_call() -> None:
+    book, call = Book(), Told()
+    told(book, call.begins())
+    (watched,) = book
+    book.note(call.note("paused", NoteKind.ORDER, paused=True))
+    assert watched.paused
+    book.note(call.note("resumed", NoteKind.ORDER, paused=False))
+    assert not watched.paused
+
+
+def test_calls_that_were_refused_or_have_met_others_tell_it() -> None:
+    book, call = Book(), Told()
+    told(
+        book, events.call_refused("full", 5, "max_legs"), call.begins(), events.call_merged("call-1", "c0", 7)
+    )
+    refused = book.find("full")
+    assert refused is not None
+    assert (refused.live, refused.verdict, refused.reasons) == (False, "partial", ["refused: max_legs"])
+    merged = book.find("call-1")
+    assert merged is not None
+    assert ("merged", {"into": "c0"}) in [(note.what, dict(note.data)) for note in merged.notes]
+
+
+def test_a_leg_whose_process_was_lost_keeps_what_was_known() -> None:
+    book, call = Book(), Told()
+    told(book, call.begins())
+    book.stand([call.stands(arrived_ms=900, lost_ms=40)], now_s())
+    told(book, call.made.ended("worker lost", Ledger(), ["worker lost"]))
+    leg = next(iter(book)).legs[str(call.leg)]
+    assert (leg.state, leg.arrived_ms, leg.lost_ms) == (LegState.ENDED, 900, 40)
+    told(book, call.begins()[1:])
+    assert next(iter(book)).legs[str(call.leg)].state is LegState.WAITING
