@@ -13,13 +13,14 @@ from random import random
 
 import structlog
 
-from bridge.conversation import Conversation, Ending, LegSettings, SessionSettings
+from bridge.conversation import Conversation, Ending, LegSettings
 from bridge.events import LegEvents
 from bridge.permit import Permit, Speech
 from bridge.ring import Ring
+from bridge.spool.kept import Kept
 from bridge.spool.spool import LegSpool
 from bridge.types import Codec, Event, Frame, Gap, GapReason, LegId, Party, Transcript
-from bridge.wire.backoff import full_jitter
+from bridge.wire.backoff import session_retry_s
 from bridge.wire.gate import Audio, Gate
 from bridge.wire.hearing import Hearing
 from bridge.wire.ledger import LegReport
@@ -29,10 +30,6 @@ from bridge.wire.rtzr import Refused, Unreachable, Verdict
 __all__ = ["Leg", "LegReport", "LegSettings", "Speech"]
 _log = structlog.get_logger()
 
-_RETRY_S, _LONGEST_RETRY_S = 0.25, 10.0
-"""Full jitter: many legs that lose RTZR together must not come back together."""
-_LAST_RETRY_S = 2.0
-"""The same after hang-up, when the time for tries is short."""
 _QUICK_MS = 5000.0
 """A session that is lost so soon without a word was none: the next try waits longer."""
 _MOST_PATIENCE = 32
@@ -45,10 +42,10 @@ class Leg:
     """One leg's coroutine and what it keeps between two messages."""
 
     __slots__ = (
-        "_answered_ms", "_attempt", "_catch_up", "_clock", "_codec", "_covered_s", "_finished",
-        "_gate", "_give_up_s", "_hearing", "_last", "_leg", "_listening", "_missing", "_opening",
-        "_patience", "_permit", "_publish", "_retry_s", "_ring", "_settings", "_since_s", "_speech",
-        "_spool", "_taken_ms", "_talk", "_tape", "events", "report",
+        "_answered_ms", "_attempt", "_catch_up", "_clock", "_codec", "_finished", "_gate",
+        "_give_up_s", "_hearing", "_kept", "_last", "_leg", "_listening", "_missing", "_opening",
+        "_patience", "_pauses", "_permit", "_publish", "_retry_s", "_ring", "_settings", "_since_s",
+        "_speech", "_talk", "_tape", "events", "report",
     )  # fmt: skip
 
     def __init__(
@@ -71,13 +68,14 @@ class Leg:
         self._settings = settings
         self._clock = clock
         self._publish = publish
-        self._spool = spool
+        self._kept = Kept(spool, codec, settings.gate.preroll_ms)
         self.events = LegEvents(leg, party)
         self._gate = Gate(settings.gate, codec)
         self._tape = Tape(codec, settings.ring_ms, lead_ms=settings.gate.preroll_ms)
         self._hearing = Hearing(leg)
         self._answered_ms: float | None = None
         self._finished = False
+        self._pauses = 0
         self._patience = 1
         self._catch_up = settings.session.catch_up
         self._attempt = 0
@@ -90,7 +88,6 @@ class Leg:
         """Of the session that was lost: nobody else gets its channel before this leg has asked again."""
         self._talk: Conversation | None = None
         self._listening: asyncio.Task[None] | None = None
-        self._covered_s = self._taken_ms = 0.0
         self.report = LegReport()
 
     @property
@@ -134,7 +131,7 @@ class Leg:
                 self._opening.cancel()
 
     async def _open_when_wanted(self, tasks: asyncio.TaskGroup) -> None:
-        if await self._ring.wanted() and not self._ring.mixed:
+        if await self._ring.wanted() and not (self._ring.mixed or self._ring.paused):
             self._open(tasks)
 
     async def _answer(self) -> float | None:
@@ -147,6 +144,8 @@ class Leg:
     async def _turn(self, tasks: asyncio.TaskGroup) -> bool:
         """Take in what came, send what may be sent; whether the leg is over."""
         await self._take_in()
+        if self._pauses != self._ring.pauses:
+            self._hush()
         if self._talk is None or self._listening is None:
             over = self._reach(tasks)
         else:
@@ -154,7 +153,7 @@ class Leg:
             ending = self._talk.step(self._listening, over=self._finished, evicted=evicted)
             over = ending is not None and await self._part(ending)
         self._tell_losses()
-        self._cover()
+        self._kept.cover(_now_s(), self._tape, self._gate)
         return over
 
     # Taking in.
@@ -166,9 +165,7 @@ class Leg:
             return
         batch = await self._ring.read(self._settings.message_ms, self._wait_s())
         frames = self._since_answer(batch.frames)
-        if self._spool is not None and frames:
-            self._spool.keep(frames)
-            self._taken_ms = self._end_ms(frames[-1])
+        self._kept.keep(frames)
         actions = self._gate.feed(frames, self._clock() - self._ring.lag_ms)
         if batch.ended:
             actions += self._gate.finish()
@@ -218,6 +215,16 @@ class Leg:
             self._open(tasks)
         return False
 
+    def _hush(self) -> None:
+        """A pause has begun: what waits is neither sent nor kept, and a session ends in order."""
+        self._pauses = self._ring.pauses
+        self._tell_losses(all_of_them=True)
+        self.report.ledger.pause(self._gate.reset())
+        self.report.ledger.pause(*self._tape.hush())
+        if self._talk is not None:
+            self._talk.pause()
+        self._kept.hush()
+
     def _too_late(self) -> bool:
         if _now_s() < self._give_up_s:
             return False
@@ -259,18 +266,19 @@ class Leg:
         ledger = self.report.ledger
         ledger.reconnects += ledger.sessions > 1
         self._permit, self._missing = permit, GapReason.RING
-        settings = self._patient(self._settings.session)
+        settings = self._settings.session
+        patience_ms = settings.watchdog_ms * self._patience
+        settings = replace(settings, watchdog_ms=patience_ms, catch_up=self._catch_up)
         self._talk = Conversation(
             permit.session, self._codec, self._tape, self._hearing, ledger, settings, self._tell
         )
         self._listening = tasks.create_task(self._talk.listen())
-
-    def _patient(self, settings: SessionSettings) -> SessionSettings:
-        return replace(settings, watchdog_ms=settings.watchdog_ms * self._patience, catch_up=self._catch_up)
+        if self._ring.paused:
+            self._talk.pause()
 
     def _back_off(self) -> None:
-        longest_s = _LAST_RETRY_S if self._finished else _LONGEST_RETRY_S
-        self._retry_s = _now_s() + full_jitter(self._attempt, _RETRY_S, longest_s, random())  # noqa: S311
+        wait_s = session_retry_s(self._attempt, last=self._finished, random01=random())  # noqa: S311
+        self._retry_s = _now_s() + wait_s
         self._attempt += 1
 
     async def _part(self, ending: Ending) -> bool:
@@ -291,6 +299,8 @@ class Leg:
                 self._tape.cover(math.inf)  # RTZR had it all, and has said what there is to say
             return True
         again_ms = self._tape.rewind()
+        if self._ring.paused:
+            self.report.ledger.pause(*self._tape.hush())
         _log.info("session ended", how=ending.name.lower(), again_ms=round(again_ms))
         return False
 
@@ -359,28 +369,15 @@ class Leg:
         ledger.lose(loss.ms, loss.reason)
         self.report.because(loss.reason.value)
         start_ms, end_ms = round(loss.start_ms), round(loss.end_ms)
-        if self._spool is not None:
-            self._spool.lose(loss.start_ms, loss.end_ms)
+        self._kept.lose(loss.start_ms, loss.end_ms)
         gap = Gap(self._leg, start_ms, end_ms, round(loss.ms), loss.reason)
-        self._publish(self.events.gap(gap, spooled=self._spool is not None))
-
-    def _cover(self) -> None:
-        """Once a second: what nobody needs any more need not stay on the disk."""
-        if self._spool is None or _now_s() < self._covered_s:
-            return
-        self._covered_s = _now_s() + 1
-        losing = self._tape.losing
-        if losing is not None:  # what counts as covered can no longer be lost
-            self._spool.lose(losing.start_ms, losing.end_ms)
-        needed_ms = self._tape.needed_from_ms
-        if needed_ms is None:
-            needed_ms = self._taken_ms - self._gate.held_ms
-        self._spool.covered(needed_ms - self._settings.gate.preroll_ms)
+        self._publish(self.events.gap(gap, spooled=bool(self._kept)))
 
     def _settle(self) -> None:
         """Close the books: what still waits somewhere will not be sent."""
         ledger, waiting = self.report.ledger, self._ring.read_now().frames
         ledger.arrived, ledger.mixed = self._ring.arrived_ms, self._ring.mixed_ms
+        ledger.pause(self._ring.paused_ms)
         ledger.saved = self._gate.withheld_ms + self._gate.held_ms
         ledger.withheld += ledger.saved
         if self._answered_ms is None:
@@ -389,11 +386,12 @@ class Leg:
             waiting = self._since_answer(waiting)
             self._tape.append(Audio(f.payload, f.at_ms, voiced=False) for f in waiting)
             self._tape.rewind()  # what was sent and never told is lost with its session
+            if self._ring.paused:
+                ledger.pause(*self._tape.hush())
             self._tape.give_up(GapReason.DRAIN)
             self._tell_losses(all_of_them=True)
             self.report.reasons += self._ring.flaws
-        if self._spool is not None:
-            self._spool.close()
+        self._kept.close()
 
 
 def _now_s() -> float:

@@ -105,6 +105,9 @@ class Desks(Protocol):
         are kept for a while."""
         ...
 
+    def pause(self, call: CallId, paused: bool) -> None:
+        """From now on no audio of the call leaves the host, or it does again."""
+
     def over(self, call: CallId) -> None:
         """The call has no legs any more, and needs no place."""
 
@@ -143,6 +146,8 @@ class LocalDesk:
         """Of the inlet that is open: that nothing comes by it any more."""
         self._counted: tuple[int, ...] = ()
         self.ring = Ring(codec, settings.ring_ms)
+        if new.paused:
+            self.ring.pause()
         for reason in new.flaws:
             self.ring.flaw(reason)
         self._leg = Leg(
@@ -305,6 +310,13 @@ class LocalDesks:
         one, other = self.find(host), self.find(guest)
         if one is not None and other is not None:
             one.other = other.ring
+
+    def pause(self, call: CallId, paused: bool) -> None:
+        for leg, desk in self._desks.items():
+            if leg.call == call and paused:
+                desk.ring.pause()
+            elif leg.call == call:
+                desk.ring.resume(desk.now_ms())
 
     def observe(self, cpu_s: float, lag_ms: float) -> None:
         """As `load.watch_load` tells it."""

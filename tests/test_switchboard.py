@@ -138,6 +138,7 @@ class _Desks:
     begun: dict[str, _Desk] = field(default_factory=dict)
     mixed: list[tuple[str, str, list[str]]] = field(default_factory=list)
     paired: list[tuple[str, str]] = field(default_factory=list)
+    paused: list[tuple[str, bool]] = field(default_factory=list)
 
     async def begin(self, new: NewLeg) -> _Desk:
         await asyncio.sleep(0)
@@ -154,6 +155,9 @@ class _Desks:
 
     def admit(self, call: CallId, legs: int) -> Refusal | None:
         return self.door.admit(call, len(self.begun), legs, asyncio.get_running_loop().time())
+
+    def pause(self, call: CallId, paused: bool) -> None:
+        self.paused.append((call, paused))
 
     def over(self, call: CallId) -> None:
         self.door.promises.drop(call)
