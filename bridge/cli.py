@@ -24,6 +24,7 @@ from rich.text import Text
 from bridge import daemon, logs, loops
 from bridge import transcribe as transcription
 from bridge.admin import command as deliveries
+from bridge.admin import pausecommand
 from bridge.checks import check
 from bridge.config import DEFAULT_CONFIG, Config, ConfigError, load, yamltree
 from bridge.config.faults import line_of
@@ -374,6 +375,8 @@ def _for_a_file(config: Path | None, *, emulated: bool) -> Config:
 
 
 app.command("check", short_help="Try everything that a call will need.")(check.command)
+app.command("pause", short_help="Hear a call no more, for now.")(pausecommand.pause)
+app.command("resume", short_help="Hear a paused call again.")(pausecommand.resume)
 app.command("deliveries", short_help="Show what waits for receivers; retry or drop it.")(deliveries.command)
 app.command("explain", short_help="Say which rule chooses a call, and why.")(explain.command)
 app.command("schema", short_help="Print the events' or the YAML's schema.")(schema.command)

@@ -99,13 +99,22 @@ async def _run(config: Config, console: Console | None) -> int:
             else:
                 desks = await opened.enter_async_context(Workers(config, number, tokens, governor, publish))
             switchboard = build_switchboard(config, pbx, desks, publish, _mix_when(config, governor))
+            outlets.pausing.board = switchboard
             meter = Meter(switchboard, desks, pbx, tokens, governor, outlets.sinks)
             works += [tokens.keep_fresh(), switchboard.run(), meter.run()]
             if lobby is not None:
                 works.append(receive(pbx, lobby, switchboard))
             if spool is not None:
                 files = await opened.enter_async_context(build_files(config, tokens))
-                works.append(CatchUp(spool, files, governor.room, publish, outlets.written).run())
+                catch_up = CatchUp(
+                    spool,
+                    files,
+                    governor.room,
+                    publish,
+                    outlets.written,
+                    paused=lambda: switchboard.pauses.paused,
+                )
+                works.append(catch_up.run())
             working = [tasks.create_task(work) for work in works]
             readiness.begin(pbx, tokens, governor, outlets.sinks)
             await stop.wait()

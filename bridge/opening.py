@@ -10,11 +10,12 @@ import socket
 import ssl
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from rich.console import Console
 
 from bridge.admin.opening import build_feed, open_control, open_feed
+from bridge.admin.pausing import Pausing
 from bridge.config import Config, ConfigError
 from bridge.delivery.deliveries import Deliveries
 from bridge.delivery.endpoints import build_redis, build_webhooks, rules_of_redis, rules_of_webhooks
@@ -39,6 +40,8 @@ class Outlets:
     """The one of them that brings events into the outbox, if there is one."""
     deliveries: Deliveries | None
     """What goes from the outbox to its endpoints; it does not run."""
+    pausing: Pausing = field(default_factory=Pausing)
+    """What pauses calls on request; it waits for its switchboard."""
 
     @property
     def written(self) -> Callable[[], Awaitable[bool]] | None:
@@ -63,8 +66,11 @@ async def open_outlets(
     if (feed := build_feed(config, outbox)) is not None:
         await opened.enter_async_context(open_feed(config, feed))
         sinks.append(feed)
-    await opened.enter_async_context(open_control(config, deliveries, lambda: readiness.reasons))
-    return Outlets(sinks, kept, deliveries)
+    pausing = Pausing()
+    await opened.enter_async_context(
+        open_control(config, deliveries, lambda: readiness.reasons, pausing.routes)
+    )
+    return Outlets(sinks, kept, deliveries, pausing)
 
 
 def _check_outbox(config: Config, outbox: Outbox) -> None:

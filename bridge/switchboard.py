@@ -8,7 +8,7 @@ audio and no transcript passes here.
 import asyncio
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import count
 from uuid import UUID
 
@@ -16,20 +16,22 @@ import structlog
 
 from bridge import events, metrics
 from bridge.admission import Admission
+from bridge.board import SwitchboardSettings
 from bridge.census import census, family
 from bridge.desk import DeskLost, Desks
 from bridge.errands import Errands, give_back, guarded, told
 from bridge.events import LegEvents
 from bridge.live import Call, Live, rings_alone
+from bridge.pauses import Pauses
 from bridge.pbx import Pbx
 from bridge.ports import PortsOfPbx
 from bridge.sharing import Sharing
-from bridge.tap import Tap, TapSettings
+from bridge.tap import Tap
 from bridge.types import CallId, Event, LegId, NewLeg, Role, Transport
 from bridge.visit import Visit
-from bridge.ways import Ways, WaySettings
+from bridge.ways import Ways
 from bridge.wire import pbxevents as wire
-from bridge.wire.cost import Price, Spending
+from bridge.wire.cost import Spending
 from bridge.wire.decisions import (
     AnswerLeg,
     Decision,
@@ -45,8 +47,6 @@ from bridge.wire.ledger import Ledger
 from bridge.wire.pbxclock import PbxClock
 from bridge.wire.pbxevents import Connected, Disconnected, PbxRefused, PbxUnreachable
 from bridge.wire.roster import Roster
-from bridge.wire.rtpbudget import RtpBudget
-from bridge.wire.rules import CallRule
 from bridge.wire.taporder import TapKind, tap_prefix
 
 _log = structlog.get_logger()
@@ -56,21 +56,6 @@ _ROOM_AGAIN_S, _MOST_ROOM_AGAIN_S = 5.0, 60.0
 """Until live calls for which there was no room at a connect are tried once more, and ever more seldom."""
 _MEMBERS_S = 0.3
 """Dial() calls all members of a ring group within this; only a lone one gets a session ahead of time."""
-
-
-@dataclass(frozen=True, slots=True)
-class SwitchboardSettings:
-    taps: TapSettings
-    ways: WaySettings
-    user_event: str
-    early_media: bool
-    preopen: bool
-    max_legs: int = 0
-    prices: tuple[Price, ...] = ()
-    rules: tuple[CallRule, ...] = ()
-    trunks: tuple[str, ...] = ()
-    rtp: RtpBudget | None = None
-    reap_s: float = 60.0
 
 
 class Switchboard:
@@ -103,8 +88,6 @@ class Switchboard:
             slow=pbx.slow,
         )
         self._clock = PbxClock(time.time(), asyncio.get_running_loop().time())
-        self._live: dict[str, Live] = {}
-        self._calls: dict[CallId, Call] = {}
         self._spending = Spending(settings.prices)
         self._draining = self._coming_back = False
         self._room_again_s = _ROOM_AGAIN_S
@@ -112,6 +95,8 @@ class Switchboard:
         self._idle = asyncio.Event()
         self._idle.set()
         self._errands = Errands(pbx)
+        self.pauses = Pauses(pbx, desks, settings.wishes, settings.consent, publish, self._errands.send)
+        self._live, self._calls = self.pauses.live, self.pauses.calls
         self._ports = PortsOfPbx(pbx, self._admission.learn_ports, self._rtp_untold)
         self._visits: dict[str, UUID] = {}
         """By channel id, calls that the dialplan sends to us."""
@@ -120,6 +105,11 @@ class Switchboard:
     def legs(self) -> int:
         """How many legs run now."""
         return len(self._live)
+
+    @property
+    def leg_ids(self) -> list[str]:
+        """`call/channel` of each."""
+        return [str(live.leg) for live in self._live.values()]
 
     @property
     def refused(self) -> Mapping[str, int]:
@@ -168,6 +158,10 @@ class Switchboard:
         """Once nothing is followed any more: who waits in our application would wait for ever."""
         await guarded(give_back(self._pbx, self._roster.guests.stays))
 
+    def pause(self, call: CallId, paused: bool) -> bool:
+        """Nothing of it leaves this host from now on, or it does again; whether there is such a call."""
+        return self.pauses.order(call, paused)
+
     # Decisions.
 
     def _take(self, event: wire.PbxEvent | Connected | Disconnected) -> None:
@@ -182,6 +176,7 @@ class Switchboard:
             self._roster.lost()
         else:
             self._clock.observe(event.at, asyncio.get_running_loop().time())
+            self.pauses.take(event)
             self._carry_out(self._roster.take(event))
 
     def _carry_out(self, decisions: Iterable[Decision]) -> None:
@@ -208,6 +203,7 @@ class Switchboard:
         """Compare what runs here with what the PBX has: it repeats nothing that was missed."""
         connection = self._connection
         for attempt in count():
+            asked = self.pauses.asked()
             try:
                 taps = [live.tap.standing for live in self._live.values() if live.tap is not None]
                 known = self._roster.known(filter(None, taps))
@@ -219,6 +215,7 @@ class Switchboard:
                 await asyncio.sleep(_COMPARE_AGAIN_S)
             if connection != self._connection:
                 return  # a later connection compares anew
+        self.pauses.found(found.pauses, {channel.id for channel in found.channels}, asked)
         self._carry_out(self._roster.reconcile(found, known, self._taps()))
 
     def _rtp_untold(self) -> bool:
@@ -260,6 +257,7 @@ class Switchboard:
         new = NewLeg(LegId(call.id, channel.id), channel.party(start.role), call.origin_s, flaws, call.rule)
         live = Live(new, self._transport(channel.id))
         self._live[channel.id] = live
+        self.pauses.joins(live)
         self._idle.clear()
         call.live += 1
         call.legs += 1
@@ -278,6 +276,7 @@ class Switchboard:
                 return None
             self._calls[call.id] = call
             self._publish(events.call_started(call.id, call.now_ms(), call.rule))
+            self.pauses.begins(call, start.channel.id)
         return call
 
     def _transport(self, channel: str) -> Transport:
@@ -328,8 +327,10 @@ class Switchboard:
         """The leg at one desk; whether it is over."""
         visit = self._visits.pop(live.leg.channel, None)
         way = await self._ways.of(live.leg.channel) if visit is None else self._ways.visited
-        live.new, live.transport = replace(live.new, codec=way.codec), way.transport
+        live.new, live.transport = replace(live.new, codec=way.codec, paused=call.paused), way.transport
         desk = await self._desks.begin(live.new)
+        if call.paused is not live.new.paused:
+            self._desks.pause(call.id, call.paused)
         if visit is not None:
             tap: Tap | Visit = Visit(str(visit), desk)
         else:

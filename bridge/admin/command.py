@@ -37,19 +37,19 @@ def command(
     `drop NAME` forgets what waits for it: those events never reach it.
     """
     if action is Action.DROP and name is None:
-        _fail("deliveries: drop what? give its NAME too", 2)
+        fail("deliveries: drop what? give its NAME too", 2)
     try:
-        path = socket or _socket(config)
+        path = socket or socket_of(config)
         order = {"name": name} if name else {}
         answer = ask(path, f"/deliveries/{action}", order) if action else ask(path, "/deliveries")
     except ConfigError as error:
-        _fail(str(error), 2)
+        fail(str(error), 2)
     except NoAnswer as error:
-        _fail(f"deliveries: {error}", 1)
+        fail(f"deliveries: {error}", 1)
     typer.echo(json.dumps(answer, ensure_ascii=False, indent=2) if json_ else _text(action, answer))
 
 
-def _socket(config: Path) -> Path:
+def socket_of(config: Path) -> Path:
     """Where the daemon listens, by its configuration; no secret is needed for that. Raises ConfigError."""
     path = load(config, os.environ, pbx=False, rtzr=False).admin.socket
     if path is None:
@@ -134,6 +134,6 @@ def _printable(text: str) -> str:
     return "".join(character if character.isprintable() else " " for character in text)
 
 
-def _fail(text: str, code: int) -> NoReturn:
+def fail(text: str, code: int) -> NoReturn:
     typer.echo(text, err=True)
     raise typer.Exit(code) from None

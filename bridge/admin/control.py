@@ -5,7 +5,7 @@ the daemon is not ready `bridge.readiness`', what the metrics are `bridge.metric
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
@@ -34,8 +34,14 @@ class Asked(Protocol):
 class Control:
     """The routes. Without an outbox there are no deliveries."""
 
-    def __init__(self, deliveries: Asked | None, reasons: Callable[[], list[str]] = list) -> None:
-        """`reasons`: why the daemon is not ready; none if it is."""
+    def __init__(
+        self,
+        deliveries: Asked | None,
+        reasons: Callable[[], list[str]] = list,
+        routes: Sequence[Route] = (),
+    ) -> None:
+        """`reasons`: why the daemon is not ready; none if it is. `routes`: those of others."""
+        self._routes = routes
         self._deliveries = deliveries
         self._reasons = reasons
 
@@ -48,6 +54,7 @@ class Control:
                 Route("/deliveries", self._show),
                 Route("/deliveries/retry", self._retry, methods=["POST"]),
                 Route("/deliveries/drop", self._drop, methods=["POST"]),
+                *self._routes,
             ]
         )
 

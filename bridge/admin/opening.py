@@ -1,8 +1,10 @@
 """From configuration to what is served: the live feed on its port, the control channel on its socket."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
+
+from starlette.routing import Route
 
 from bridge.admin.control import Asked, Control
 from bridge.admin.feed import Feed
@@ -42,10 +44,13 @@ async def open_feed(config: Config, sink: FeedSink) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def open_control(
-    config: Config, deliveries: Asked | None, reasons: Callable[[], list[str]] = list
+    config: Config,
+    deliveries: Asked | None,
+    reasons: Callable[[], list[str]] = list,
+    routes: Sequence[Route] = (),
 ) -> AsyncIterator[None]:
-    """Where commands come, if anywhere; `reasons`: why the daemon is not ready. Raises ConfigError when the
-    socket cannot be had."""
+    """Where commands come, if anywhere; `reasons`: why the daemon is not ready; `routes`: what else is asked.
+    Raises ConfigError when the socket cannot be had."""
     path = config.admin.socket
     if path is None:
         yield
@@ -60,5 +65,5 @@ async def open_control(
             mend = "give one in a folder of this user, such as /run/rtzr-bridge"
             fault = f"{path} is not to be had ({error.strerror}); {mend}"
             raise ConfigError([f"admin.socket: {fault}"]) from None
-        async with Serving(guarded(Control(deliveries, reasons).app()), listener):
+        async with Serving(guarded(Control(deliveries, reasons, routes).app()), listener):
             yield

@@ -37,6 +37,7 @@ from bridge.config.sections import (
     Media,
     Outbox,
     Overload,
+    Pause,
     Quota,
     Rtzr,
     Spool,
@@ -66,6 +67,7 @@ class Config(Section):
     hangup: Hangup = Hangup()
     quota: Quota = Quota()
     cost: Cost = Cost()
+    pause: Pause = Pause()
     spool: Spool = Spool()
     outbox: Outbox = Outbox()
     workers: WorkerNumber = 1

@@ -38,12 +38,14 @@ def subscription(app: str) -> Request:
     return Request("POST", f"applications/{quote(app, safe='')}/subscription", query)
 
 
-def event_filter(app: str, *, variables: bool = False) -> Request:
-    """Ask for the event types that `parse` knows; ChannelVarset, which is most of all, only with `variables`.
+def event_filter(app: str, *, variables: bool = False, digits: bool = False) -> Request:
+    """Ask for the event types that `parse` knows; ChannelVarset, which is most of all, only with `variables`,
+    and keys only with `digits`.
 
     A list without ApplicationReplaced would keep that one from us too (seen on 22.10.1).
     """
-    wanted = [name for name in TYPES if variables or name != "ChannelVarset"]
+    left_out = {"ChannelVarset": not variables, "ChannelDtmfReceived": not digits}
+    wanted = [name for name in TYPES if not left_out.get(name)]
     body = {"allowed": [{"type": name} for name in wanted]}
     return Request("PUT", f"applications/{quote(app, safe='')}/eventFilter", body=body)
 

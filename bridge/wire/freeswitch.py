@@ -20,6 +20,7 @@ from bridge.wire.pbxevents import (
     ChannelCallerId,
     ChannelCreated,
     ChannelDestroyed,
+    ChannelDtmfReceived,
     ChannelEnteredBridge,
     ChannelLeftBridge,
     ChannelStateChange,
@@ -33,6 +34,8 @@ from bridge.wire.tapvalues import checked_id
 
 ANNOUNCED = "rtzr::call"
 """The event by which a dialplan says that a call is for us, its subclass."""
+PAUSE, RESUME = "rtzr::pause", "rtzr::resume"
+"""Those by which it says that from now on nothing of the call is to be heard, or all again."""
 MARK = "RTZR_CALL"
 """The channel variable that it sets before."""
 CONFERENCE = "conference::maintenance"
@@ -51,6 +54,10 @@ EVENTS = (
 )  # fmt: skip
 VARIABLES_SET = "CHANNEL_EXECUTE_COMPLETE"
 """Comes for every step of every dialplan: asked for only where rules look at variables."""
+
+KEYS = "DTMF"
+"""Comes for every key that is pressed."""
+_CUSTOM = (ANNOUNCED, PAUSE, RESUME)
 
 PLACEHOLDER = "Outbound Call"
 """What FreeSWITCH calls a callee of whom it knows no name."""
@@ -164,7 +171,7 @@ class Follower:
             return []
         if event.name == "CUSTOM" and event.subclass == CONFERENCE:
             return self._conference(headers, at)
-        if event.name not in EVENTS and event.name != VARIABLES_SET and event.subclass != ANNOUNCED:
+        if event.name not in (*EVENTS, VARIABLES_SET, KEYS) and event.subclass not in _CUSTOM:
             return []
         if event.name in ("CHANNEL_HANGUP", "CHANNEL_DESTROY"):
             return self._gone(headers, at, taken_down=event.name == "CHANNEL_DESTROY")
@@ -231,7 +238,9 @@ class Follower:
             case "CALL_UPDATE":
                 return self._named(event.headers, known, at)
             case "CUSTOM":
-                return self._announced(event.headers, known, at)
+                return self._said(event, known, at)
+            case "DTMF":
+                return [ChannelDtmfReceived(at, known.channel, event.headers.get("DTMF-Digit", ""))]
         return []
 
     def _looped(self, event: EslEvent, half: _Known, at: float) -> list[PbxEvent]:
@@ -241,7 +250,7 @@ class Follower:
         caller = self._person(half.channel.id)
         if event.name != "CUSTOM" or caller is None:
             return []
-        return self._announced(event.headers, caller, at)
+        return self._said(event, caller, at)
 
     def _person(self, channel: str) -> _Known | None:
         """Itself; of half of a loopback channel, whoever dialled that."""
@@ -299,6 +308,12 @@ class Follower:
             return []
         known.channel = named
         return [ChannelCallerId(at, named)]
+
+    def _said(self, event: EslEvent, known: _Known, at: float) -> list[PbxEvent]:
+        """By the dialplan."""
+        if event.subclass != ANNOUNCED:
+            return [ChannelUserevent(at, known.channel, event.subclass, {})]
+        return self._announced(event.headers, known, at)
 
     def _announced(self, headers: Mapping[str, str], known: _Known, at: float) -> list[PbxEvent]:
         known.announced = True
