@@ -106,15 +106,8 @@ async def _run(config: Config, console: Console | None) -> int:
                 works.append(receive(pbx, lobby, switchboard))
             if spool is not None:
                 files = await opened.enter_async_context(build_files(config, tokens))
-                catch_up = CatchUp(
-                    spool,
-                    files,
-                    governor.room,
-                    publish,
-                    outlets.written,
-                    paused=lambda: switchboard.pauses.paused,
-                )
-                works.append(catch_up.run())
+                room, paused = governor.room, switchboard.pauses.paused
+                works.append(CatchUp(spool, files, room, publish, outlets.written, paused=paused).run())
             working = [tasks.create_task(work) for work in works]
             readiness.begin(pbx, tokens, governor, outlets.sinks)
             await stop.wait()

@@ -46,8 +46,8 @@ class Pauses:
         self._unwritten: set[str] = set()
         """... or could not be."""
 
-    @property
     def paused(self) -> frozenset[CallId]:
+        """Calls of which no audio is to leave now."""
         return frozenset(call.id for call in self.calls.values() if call.paused)
 
     def order(self, call: CallId, paused: bool, by: By = By.ORDER) -> bool:

@@ -31,6 +31,7 @@ from bridge.wire.pbxevents import (
     PbxEvent,
 )
 from bridge.wire.tapvalues import checked_id
+from bridge.wire.wishes import VARIABLE
 
 ANNOUNCED = "rtzr::call"
 """The event by which a dialplan says that a call is for us, its subclass."""
@@ -58,6 +59,7 @@ VARIABLES_SET = "CHANNEL_EXECUTE_COMPLETE"
 KEYS = "DTMF"
 """Comes for every key that is pressed."""
 _CUSTOM = (ANNOUNCED, PAUSE, RESUME)
+_SETTERS = ("set", "export", "multiset")
 
 PLACEHOLDER = "Outbound Call"
 """What FreeSWITCH calls a callee of whom it knows no name."""
@@ -180,7 +182,7 @@ class Follower:
         known = self._see(headers)
         if not known.channel.person:
             return self._looped(event, known, at)
-        return [*self._news(event, known, at), *self._variables(headers, known, at)]
+        return [*self._news(event, known, at), *self._variables(event, known, at)]
 
     def call_of(self, channel: str) -> str | None:
         """The call that a channel was made for: the one of whoever originated it; None of one that was not
@@ -350,12 +352,22 @@ class Follower:
             return []  # its end was told already, or its beginning never
         return [ChannelDestroyed(at, known.channel, cause_of(headers.get("Hangup-Cause", "")))]
 
-    def _variables(self, headers: Mapping[str, str], known: _Known, at: float) -> Iterator[PbxEvent]:
+    def _variables(self, event: EslEvent, known: _Known, at: float) -> Iterator[PbxEvent]:
         for name in self.wanted:
-            value = headers.get(f"variable_{name}")
-            if value is not None and known.variables.get(name) != value:
+            value = event.headers.get(f"variable_{name}")
+            news = _sets(event, name) if name == VARIABLE else known.variables.get(name) != value
+            if value is not None and news:
                 known.variables[name] = value
                 yield ChannelVarset(at, known.channel, name, value)
+
+
+def _sets(event: EslEvent, name: str) -> bool:
+    """Whether the event tells of a variable that was set, or of a channel that began with it. Every event has
+    all variables, as they were when it was made: what we have set since could be taken for set back."""
+    applied = event.headers.get("Application") in _SETTERS and name in event.headers.get(
+        "Application-Data", ""
+    )
+    return event.name == "CHANNEL_CREATE" or (event.name == VARIABLES_SET and applied)
 
 
 def far_half(name: str) -> bool:
