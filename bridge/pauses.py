@@ -91,8 +91,9 @@ class Pauses:
     def take(self, event: wire.PbxEvent) -> None:
         """As it came from the PBX."""
         wish = self._wishes.take(event)
-        if wish is not None and (live := self.live.get(wish.channel)) is not None:
-            self.order(live.leg.call, wish.paused, wish.by)
+        if wish is not None:
+            live = self.live.get(wish.channel)  # a call's first channel need not be a leg
+            self.order(wish.channel if live is None else live.leg.call, wish.paused, wish.by)
 
     def asked(self) -> int:
         """The PBX is being asked for everything; what is for `found`."""

@@ -327,7 +327,8 @@ class Ari:
             return None
 
     async def set_variable(self, channel: str, name: str, value: str) -> None:
-        await self._request(arirequest.set_variable(channel, name, value))
+        """Set a channel's variable, whether or not it is in our application."""
+        await self._request(arirequest.set_variable_anywhere(channel, name, value))
 
     async def attach(self, order: TapOrder) -> str:
         """As `Pbx.attach`. `events()` must be followed.

@@ -80,6 +80,15 @@ def set_variable(channel_id: str, name: str, value: str) -> Request:
     return Request("POST", path, {"variable": name, "value": value})
 
 
+def set_variable_anywhere(channel_id: str, name: str, value: str) -> Request:
+    """Of any channel, by the dialplan function EXPORT: as a global variable Asterisk takes that too.
+
+    Sources: pbx_builtin_setvar_helper in main/pbx_variables.c, funcs/func_export.c.
+    """
+    whole = f"EXPORT({checked_id(channel_id)},{name})"
+    return Request("POST", "asterisk/variable", {"variable": whole, "value": value})
+
+
 def go_on(channel_id: str, context: str = "", extension: str = "") -> Request:
     """Let a channel leave our application: into the dialplan at that place, or where it came from."""
     place = {"context": context, "extension": extension, "priority": "1"} if context else {}

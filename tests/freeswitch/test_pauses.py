@@ -18,7 +18,7 @@ from tests.freeswitch.daemon import FreeSwitchBridge
 from tests.freeswitch.site import SwitchThread
 from tests.hearing import HearingThread
 
-BEFORE, SECRET, AFTER = 0, 4, 2
+BEFORE, SECRET, AFTER = 0, 5, 2
 
 
 @pytest.fixture
@@ -74,9 +74,9 @@ class Site:
         """The call is over: what was said in the pause is nowhere, all else is told."""
         ended = self.bridge.wait_for_end(call.uuid)
         assert self.text(call) == [SENTENCES[number] for number in texts], self.bridge.told()
-        assert self.rtzr.heard(SECRET, (BEFORE, AFTER)) == 0
-        assert (self.rtzr.heard(BEFORE, (SECRET, AFTER)) > 10) == (BEFORE in texts)
-        assert self.rtzr.heard(AFTER, (SECRET, BEFORE)) > 10
+        assert self.rtzr.heard(SECRET) == 0
+        assert (self.rtzr.heard(BEFORE) > 3) == (BEFORE in texts)
+        assert self.rtzr.heard(AFTER) > 3
         assert ended["ledger"]["paused_ms"] > 1000
         assert ended["ledger"]["lost_ms"] == 0
 
