@@ -38,6 +38,8 @@ class _Pbx:
         self.attached: list[str] = []
         self.meetings: tuple[wire.Bridge, ...] = ()
         self.done: list[tuple[str, str]] = []
+        self.set: dict[tuple[str, str], str] = {}
+        """Variables, by channel and name."""
 
     async def events(self) -> AsyncIterator[Any]:
         while True:
@@ -54,7 +56,12 @@ class _Pbx:
             "UNICASTRTP_LOCAL_ADDRESS": "127.0.0.1",
             "UNICASTRTP_LOCAL_PORT": "9",
         }
-        return said.get(name)
+        return said.get(name, self.set.get((channel, name)))
+
+    async def set_variable(self, channel: str, name: str, value: str) -> None:
+        if not self.answers:
+            raise PbxUnreachable("ReadTimeout")
+        self.set[channel, name] = value
 
     async def attach(self, order: TapOrder) -> str:
         self.attached.append(order.id)
@@ -227,13 +234,22 @@ async def running(
     mix: bool = False,
     rules: tuple[CallRule, ...] = (),
     kind: TapKind = TapKind.CHANSPY,
+    **more: Any,
 ) -> AsyncIterator[_Board]:
     pbx, desks = _Pbx(), _Desks(door or Door())
     told: list[Event] = []
     taps = TapSettings("app", "rtzr-tap", "127.0.0.1")
     ways = WaySettings(kind, None, Codec.ULAW, wideband=True)
     settings = SwitchboardSettings(
-        taps, ways, "RTZR", early_media=False, preopen=False, max_legs=max_legs, rules=rules, reap_s=0.01
+        taps,
+        ways,
+        "RTZR",
+        early_media=False,
+        preopen=False,
+        max_legs=max_legs,
+        rules=rules,
+        reap_s=0.01,
+        **more,
     )
     board = Switchboard(
         cast("Ari", pbx),  # as much of one as is asked

@@ -39,7 +39,7 @@ def press(pbx: Asterisk, channel: str, keys: str) -> None:
 
 
 def set_variable(pbx: Asterisk, channel: str, value: str) -> None:
-    pbx.ari("POST", f"channels/{channel}/variable", variable="RTZR_PAUSE", value=value)
+    pbx.ari("POST", "asterisk/variable", variable=f"EXPORT({channel},RTZR_PAUSE)", value=value)
 
 
 def user_event(pbx: Asterisk, channel: str, name: str) -> None:
