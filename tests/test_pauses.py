@@ -1,4 +1,4 @@
-"""bridge/pauses.py in its switchboard, without a PBX: which calls are paused, and what the PBX is told of it."""
+"""bridge/pauses.py in its switchboard, without a PBX: which calls are paused, and what the PBX is told."""
 
 import time
 from typing import Any
@@ -86,6 +86,8 @@ async def test_what_the_pbx_says_at_a_connect_holds_unless_it_could_not_be_told(
         one.pbx.says.put_nowait(CONNECTED)
         await until(lambda: len(one.desks.begun) == 2)
         assert {name: desk.new.paused for name, desk in one.desks.begun.items()} == {"a": True, "b": False}
+        await until(lambda: len(one.pbx.attached) == 2)
+        one.pbx.live += tuple(map(channel, one.pbx.attached))
         one.pbx.set["b", VARIABLE] = "1"  # while we were away
         one.pbx.says.put_nowait(CONNECTED)
         await until(lambda: ("b", True) in one.desks.paused)
