@@ -17,6 +17,7 @@ from bridge.wire.ami import AmiError, Reader
 from bridge.wire.pbxevents import (
     ChannelCreated,
     ChannelDestroyed,
+    ChannelDtmfReceived,
     ChannelEnteredBridge,
     ChannelStateChange,
     ChannelUserevent,
@@ -176,3 +177,11 @@ def test_any_message_is_an_event_or_none_or_an_error(kind: str, headers: dict[st
 def test_what_is_asked_of_no_channel() -> None:
     wanted = {"Action": "Getvar", "Variable": "AST_CONFIG(rtp.conf,general,rtpstart)"}
     assert ami.setting("rtp.conf", "rtpstart") == wanted
+
+
+def test_a_key_is_told_where_it_came_from_its_telephone() -> None:
+    key = {"Event": "DTMFEnd", "Uniqueid": "1", "Channel": "PJSIP/1", "Digit": "7", "Direction": "Received"}
+    pressed = Reader().event(key, 5.0)
+    assert isinstance(pressed, ChannelDtmfReceived)
+    assert (pressed.channel.id, pressed.digit) == ("1", "7")
+    assert Reader().event(key | {"Direction": "Sent"}, 5.0) is None
