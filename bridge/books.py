@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from bridge.conversation import LegSettings
 from bridge.events import LegEvents
 from bridge.ring import Ring
+from bridge.spool.kept import Kept
 from bridge.spool.spool import LegSpool
 from bridge.types import Codec, Event, Frame, Gap, GapReason, LegId
 from bridge.wire.gate import Audio, Gate
@@ -21,8 +22,7 @@ class Books:
     """Of a leg's ring, gate and tape, which it reads; the report is what it writes."""
 
     __slots__ = (
-        "_codec", "_covered_s", "_events", "_gate", "_leg", "_publish", "_report", "_ring", "_settings",
-        "_spool", "_taken_ms", "_tape",
+        "_codec", "_events", "_gate", "_kept", "_leg", "_publish", "_report", "_ring", "_tape",
     )  # fmt: skip
 
     def __init__(
@@ -38,13 +38,11 @@ class Books:
     ) -> None:
         self._leg = leg
         self._codec = codec
-        self._settings = settings
         self._ring, self._gate, self._tape = audio
         self._report = report
         self._events = events
         self._publish = publish
-        self._spool = spool
-        self._covered_s = self._taken_ms = 0.0
+        self._kept = Kept(spool, codec, settings.gate.preroll_ms)
 
     def end_ms(self, frame: Frame) -> float:
         """Call time of a frame's end."""
@@ -52,9 +50,7 @@ class Books:
 
     def keep(self, frames: Sequence[Frame]) -> None:
         """They were taken in; on the disk, too, if there is a spool."""
-        if self._spool is not None and frames:
-            self._spool.keep(frames)
-            self._taken_ms = self.end_ms(frames[-1])
+        self._kept.keep(frames)
 
     def tell_losses(self, *, all_of_them: bool = False) -> None:
         if self._ring.evicted_ms:
@@ -71,23 +67,20 @@ class Books:
         ledger.lose(loss.ms, loss.reason)
         self._report.because(loss.reason.value)
         start_ms, end_ms = round(loss.start_ms), round(loss.end_ms)
-        if self._spool is not None:
-            self._spool.lose(loss.start_ms, loss.end_ms)
+        self._kept.lose(loss.start_ms, loss.end_ms)
         gap = Gap(self._leg, start_ms, end_ms, round(loss.ms), loss.reason)
-        self._publish(self._events.gap(gap, spooled=self._spool is not None))
+        self._publish(self._events.gap(gap, spooled=bool(self._kept)))
 
     def cover(self) -> None:
         """Once a second: what nobody needs any more need not stay on the disk."""
-        if self._spool is None or _now_s() < self._covered_s:
-            return
-        self._covered_s = _now_s() + 1
-        losing = self._tape.losing
-        if losing is not None:  # what counts as covered can no longer be lost
-            self._spool.lose(losing.start_ms, losing.end_ms)
-        needed_ms = self._tape.needed_from_ms
-        if needed_ms is None:
-            needed_ms = self._taken_ms - self._gate.held_ms
-        self._spool.covered(needed_ms - self._settings.gate.preroll_ms)
+        self._kept.cover(_now_s(), self._tape, self._gate)
+
+    def hush(self) -> None:
+        """A pause has begun: what waits will be neither sent nor kept."""
+        self.tell_losses(all_of_them=True)
+        self._report.ledger.pause(self._gate.reset())
+        self._report.ledger.pause(*self._tape.hush())
+        self._kept.hush()
 
     def since_answer(self, frames: Sequence[Frame], answered_ms: float) -> Sequence[Frame]:
         """What belongs to the answered call; early media is withheld and counted."""
@@ -101,6 +94,7 @@ class Books:
         """Close the books: what still waits somewhere will not be sent."""
         ledger, waiting = self._report.ledger, self._ring.read_now().frames
         ledger.arrived, ledger.mixed = self._ring.arrived_ms, self._ring.mixed_ms
+        ledger.pause(self._ring.paused_ms)
         ledger.saved = self._gate.withheld_ms + self._gate.held_ms
         ledger.withheld += ledger.saved
         if answered_ms is None:
@@ -109,11 +103,12 @@ class Books:
             waiting = self.since_answer(waiting, answered_ms)
             self._tape.append(Audio(f.payload, f.at_ms, voiced=False) for f in waiting)
             self._tape.rewind()  # what was sent and never told is lost with its session
+            if self._ring.paused:
+                ledger.pause(*self._tape.hush())
             self._tape.give_up(GapReason.DRAIN)
             self.tell_losses(all_of_them=True)
             self._report.reasons += self._ring.flaws
-        if self._spool is not None:
-            self._spool.close()
+        self._kept.close()
 
 
 def _now_s() -> float:

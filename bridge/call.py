@@ -16,13 +16,13 @@ from typing import Any
 import structlog
 
 from bridge.books import Books
-from bridge.conversation import Conversation, Ending, LegSettings, SessionSettings
+from bridge.conversation import Conversation, Ending, LegSettings
 from bridge.events import LegEvents
 from bridge.permit import Permit, Speech
 from bridge.ring import Ring
 from bridge.spool.spool import LegSpool
 from bridge.types import Codec, Event, Frame, GapReason, LegId, Party, Transcript
-from bridge.wire.backoff import full_jitter
+from bridge.wire.backoff import session_retry_s
 from bridge.wire.gate import Gate
 from bridge.wire.hearing import Hearing
 from bridge.wire.ledger import LegReport
@@ -33,10 +33,6 @@ from bridge.wire.watched import LegSnapshot, LegState, Note, NoteKind, Tell, lev
 __all__ = ["Leg", "LegReport", "LegSettings", "Speech"]
 _log = structlog.get_logger()
 
-_RETRY_S, _LONGEST_RETRY_S = 0.25, 10.0
-"""Full jitter: many legs that lose RTZR together must not come back together."""
-_LAST_RETRY_S = 2.0
-"""The same after hang-up, when the time for tries is short."""
 _QUICK_MS = 5000.0
 """A session that is lost so soon without a word was none: the next try waits longer."""
 _MOST_PATIENCE = 32
@@ -51,8 +47,8 @@ class Leg:
     __slots__ = (
         "_answered_ms", "_attempt", "_books", "_catch_up", "_clock", "_codec", "_finished",
         "_gate", "_give_up_s", "_hearing", "_last", "_leg", "_listening", "_missing", "_opening",
-        "_patience", "_permit", "_publish", "_recent", "_retry_s", "_ring", "_settings", "_since_s",
-        "_speech", "_talk", "_tape", "_tell_watchers", "events", "report",
+        "_patience", "_pauses", "_permit", "_publish", "_recent", "_retry_s", "_ring", "_settings",
+        "_since_s", "_speech", "_talk", "_tape", "_tell_watchers", "events", "report",
     )  # fmt: skip
 
     def __init__(
@@ -84,6 +80,7 @@ class Leg:
         self._hearing = Hearing(leg)
         self._answered_ms: float | None = None
         self._finished = False
+        self._pauses = 0
         self._patience = 1
         self._catch_up = settings.session.catch_up
         self._attempt = 0
@@ -143,7 +140,7 @@ class Leg:
                 self._opening.cancel()
 
     async def _open_when_wanted(self, tasks: asyncio.TaskGroup) -> None:
-        if await self._ring.wanted() and not self._ring.mixed:
+        if await self._ring.wanted() and not (self._ring.mixed or self._ring.paused):
             self._open(tasks)
 
     async def _answer(self) -> float | None:
@@ -156,6 +153,8 @@ class Leg:
     async def _turn(self, tasks: asyncio.TaskGroup) -> bool:
         """Take in what came, send what may be sent; whether the leg is over."""
         await self._take_in()
+        if self._pauses != self._ring.pauses:
+            self._hush()
         if self._talk is None or self._listening is None:
             over = self._reach(tasks)
         else:
@@ -214,6 +213,14 @@ class Leg:
             self._open(tasks)
         return False
 
+    def _hush(self) -> None:
+        """A pause has begun: what waits is neither sent nor kept, and a session ends in order."""
+        self._pauses = self._ring.pauses
+        self._recent.clear()
+        self._books.hush()
+        if self._talk is not None:
+            self._talk.pause()
+
     def _too_late(self) -> bool:
         if _now_s() < self._give_up_s:
             return False
@@ -260,18 +267,19 @@ class Leg:
         ledger = self.report.ledger
         ledger.reconnects += ledger.sessions > 1
         self._permit, self._missing = permit, GapReason.RING
-        settings = self._patient(self._settings.session)
+        settings = self._settings.session
+        patience_ms = settings.watchdog_ms * self._patience
+        settings = replace(settings, watchdog_ms=patience_ms, catch_up=self._catch_up)
         self._talk = Conversation(
             permit.session, self._codec, self._tape, self._hearing, ledger, settings, self._tell
         )
         self._listening = tasks.create_task(self._talk.listen())
-
-    def _patient(self, settings: SessionSettings) -> SessionSettings:
-        return replace(settings, watchdog_ms=settings.watchdog_ms * self._patience, catch_up=self._catch_up)
+        if self._ring.paused:
+            self._talk.pause()
 
     def _back_off(self) -> None:
-        longest_s = _LAST_RETRY_S if self._finished else _LONGEST_RETRY_S
-        self._retry_s = _now_s() + full_jitter(self._attempt, _RETRY_S, longest_s, random())  # noqa: S311
+        wait_s = session_retry_s(self._attempt, last=self._finished, random01=random())  # noqa: S311
+        self._retry_s = _now_s() + wait_s
         self._attempt += 1
 
     async def _part(self, ending: Ending) -> bool:
@@ -293,6 +301,8 @@ class Leg:
                 self._tape.cover(math.inf)  # RTZR had it all, and has said what there is to say
             return True
         again_ms = self._tape.rewind()
+        if self._ring.paused:
+            self.report.ledger.pause(*self._tape.hush())
         _log.info("session ended", how=ending.name.lower(), again_ms=round(again_ms))
         return False
 
@@ -359,7 +369,7 @@ class Leg:
             arrived_ms=round(self._ring.arrived_ms),
             sent_ms=round(ledger.sent_first),
             lost_ms=round(ledger.lost_ms),
-            paused_ms=round(ledger.paused),
+            paused_ms=round(ledger.paused + self._ring.paused_ms),
             waiting_ms=round(self.backlog_ms),
             sessions=ledger.sessions,
             packets=packets,
@@ -369,6 +379,8 @@ class Leg:
     def _state(self) -> LegState:
         if self._finished:
             return LegState.DRAINING
+        if self._ring.paused:
+            return LegState.PAUSED
         if self._talk is not None or self._ring.mixed:
             return LegState.STREAMING
         if self._answered_ms is None or self.report.refusal or (self._opening is None and self._tape.idle):

@@ -11,6 +11,7 @@ from bridge.pbx import Pbx
 from bridge.types import CallId
 from bridge.wire.census import Census, Mark
 from bridge.wire.pbxevents import LINKEDID, Channel, PbxError, PbxRefused, PbxUnreachable
+from bridge.wire.wishes import VARIABLE
 
 _log = structlog.get_logger()
 
@@ -24,12 +25,22 @@ async def census(pbx: Pbx, *, rules: bool) -> Census:
     marks = await asyncio.gather(*(_mark(pbx, channel) for channel in channels))
     found = {one.id: mark for one, mark in zip(channels, marks, strict=True) if mark is not None}
     families = await _families(pbx, [one for one in channels if one.id not in found]) if rules else {}
-    return Census(channels, found, families, await pbx.bridges())
+    pauses = await asyncio.gather(*(_pause(pbx, one) for one in channels if one.person))
+    set_ = {channel: value for channel, value in pauses if value is not None}
+    return Census(channels, found, families, await pbx.bridges(), set_)
 
 
 async def _mark(pbx: Pbx, channel: Channel) -> Mark | None:
+    return Mark.read(await _variable(pbx, channel, MARK))
+
+
+async def _pause(pbx: Pbx, channel: Channel) -> tuple[str, str | None]:
+    return channel.id, await _variable(pbx, channel, VARIABLE)
+
+
+async def _variable(pbx: Pbx, channel: Channel, name: str) -> str | None:
     try:
-        return Mark.read(await pbx.variable(channel.id, MARK))
+        return await pbx.variable(channel.id, name)
     except (PbxRefused, PbxError) as error:
         _log.warning("channel not read", reason=told(error))
         return None

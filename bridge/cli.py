@@ -23,7 +23,7 @@ from rich.text import Text
 
 from bridge import daemon, logs, loops
 from bridge import transcribe as transcription
-from bridge.admin import calls, tail
+from bridge.admin import calls, pausecommand, tail
 from bridge.admin import command as deliveries
 from bridge.checks import check
 from bridge.config import DEFAULT_CONFIG, Config, ConfigError, load, yamltree
@@ -380,6 +380,8 @@ app.command("why", short_help="Tell what happened in a call.")(calls.why)
 app.command("status", short_help="Show how the daemon does.")(calls.status)
 app.command("drain", short_help="Let calls finish, then end the daemon.")(calls.drain)
 app.command("check", short_help="Try everything that a call will need.")(check.command)
+app.command("pause", short_help="Hear a call no more, for now.")(pausecommand.pause)
+app.command("resume", short_help="Hear a paused call again.")(pausecommand.resume)
 app.command("deliveries", short_help="Show what waits for receivers; retry or drop it.")(deliveries.command)
 app.command("explain", short_help="Say which rule chooses a call, and why.")(explain.command)
 app.command("schema", short_help="Print the events' or the YAML's schema.")(schema.command)

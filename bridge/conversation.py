@@ -64,6 +64,8 @@ class Ending(Enum):
     """It was old enough to be replaced, between two utterances."""
     EVICTED = auto()
     """Another leg is to have its channel."""
+    PAUSED = auto()
+    """Nothing more is to be heard, for now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +98,8 @@ class Conversation:
 
     __slots__ = (
         "_answered_ms", "_bytes_per_ms", "_codec", "_deadline_ms", "_hearing", "_leaving", "_ledger",
-        "_loop", "_map", "_opened_ms", "_pace", "_sent_ms", "_session", "_settings", "_tape", "_told",
-        "_unanswered_ms", "results", "utterances",
+        "_loop", "_map", "_opened_ms", "_pace", "_paused", "_sent_ms", "_session", "_settings", "_tape",
+        "_told", "_unanswered_ms", "results", "utterances",
     )  # fmt: skip
 
     def __init__(
@@ -122,6 +124,7 @@ class Conversation:
         self._map = TimeMap()
         self._pace = Pace(settings.catch_up, _BURST_MS)
         self._leaving: Ending | None = None
+        self._paused = False
         self._opened_ms = self._sent_ms = self._answered_ms = self._now_ms()
         self._deadline_ms = 0.0
         self._unanswered_ms = 0.0
@@ -140,6 +143,10 @@ class Conversation:
     def _now_ms(self) -> float:
         return self._loop.time() * 1000
 
+    def pause(self) -> None:
+        """Nothing more goes out on this session; what RTZR says of what it has is still awaited."""
+        self._paused = True
+
     # One turn.
 
     def step(self, listening: asyncio.Task[None], *, over: bool, evicted: bool) -> Ending | None:
@@ -149,7 +156,7 @@ class Conversation:
         if self._leaving is not None:
             return self._awaited(self._leaving)
         now_ms = self._now_ms()
-        if not evicted and not self._speak(now_ms):
+        if not (evicted or self._paused) and not self._speak(now_ms):
             return Ending.LOST
         if self._mute(now_ms):
             return Ending.MUTE
@@ -223,6 +230,8 @@ class Conversation:
 
     def _due(self, now_ms: float, over: bool, evicted: bool) -> Ending | None:
         """Why this session is to be left now, if it is."""
+        if self._paused:
+            return Ending.PAUSED
         if evicted:
             return Ending.EVICTED
         if over and self._tape.idle:
@@ -252,7 +261,7 @@ class Conversation:
         return ending if self._session.clean else self._after_all(ending, Ending.LOST)
 
     def _after_all(self, ending: Ending, otherwise: Ending) -> Ending:
-        if not self._tape.unheard:
+        if not self._tape.unheard or ending is Ending.PAUSED:
             return ending
         return otherwise if ending is Ending.DONE else Ending.LOST
 

@@ -30,7 +30,7 @@ from bridge.spool.spool import Spool
 from bridge.supervisor import Supervisor
 from bridge.switchboard import Switchboard
 from bridge.tally import tallied
-from bridge.types import Event
+from bridge.types import CallId, Event
 from bridge.visit import receive
 from bridge.watching.pbxnotes import PbxNotes
 from bridge.wiring import (
@@ -142,6 +142,7 @@ async def _open_calls(
     notes, mix_when = PbxNotes(supervision.tell), _mix_when(config, lines.governor)
     switchboard = build_switchboard(config, lines.pbx, hearing.desks, publish, mix_when, notes)
     supervision.status.begin(lines.pbx, lines.governor, notes)
+    supervision.pausing.board = switchboard
     meter = Meter(
         switchboard, hearing.desks, lines.pbx, lines.tokens, lines.governor, outlets.sinks, readiness
     )
@@ -150,7 +151,8 @@ async def _open_calls(
     if hearing.lobby is not None:
         works.append(receive(lines.pbx, hearing.lobby, switchboard))
     if spool is not None:
-        late = await _open_catch_up(config, lines, spool, publish, outlets, opened)
+        paused = switchboard.pauses.paused
+        late = await _open_catch_up(config, lines, spool, publish, outlets, paused, opened)
         works.append(late.run())
         meter.late = late.counters
     return works, switchboard
@@ -202,12 +204,13 @@ async def _open_catch_up(
     spool: Spool,
     publish: Callable[[Event], None],
     outlets: Outlets,
+    paused: Callable[[], frozenset[CallId]],
     opened: AsyncExitStack,
 ) -> CatchUp:
     """What makes up for what the spool has."""
     files = await opened.enter_async_context(build_files(config, lines.tokens))
     room, known = lines.governor.room, config.knows_sinks_of
-    return CatchUp(spool, files, room, publish, outlets.written, knows=known)
+    return CatchUp(spool, files, room, publish, outlets.written, knows=known, paused=paused)
 
 
 async def _cancel(working: Sequence[asyncio.Task[None]]) -> None:

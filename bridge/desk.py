@@ -112,6 +112,9 @@ class Desks(Protocol):
         are kept for a while."""
         ...
 
+    def pause(self, call: CallId, paused: bool) -> None:
+        """From now on no audio of the call leaves the host, or it does again."""
+
     def over(self, call: CallId) -> None:
         """The call has no legs any more, and needs no place."""
 
@@ -151,6 +154,8 @@ class LocalDesk:
         self._counted: tuple[int, ...] = ()
         self._audio_told: dict[str, float] = {}
         self.ring = Ring(codec, settings.ring_ms)
+        if new.paused:
+            self.ring.pause()
         for reason in new.flaws:
             self.ring.flaw(reason)
         self._leg = Leg(
@@ -347,6 +352,13 @@ class LocalDesks:
         one, other = self.find(host), self.find(guest)
         if one is not None and other is not None:
             one.other = other.ring
+
+    def pause(self, call: CallId, paused: bool) -> None:
+        for leg, desk in self._desks.items():
+            if leg.call == call and paused:
+                desk.ring.pause()
+            elif leg.call == call:
+                desk.ring.resume(desk.now_ms())
 
     def observe(self, cpu_s: float, lag_ms: float) -> None:
         """As `load.watch_load` tells it."""

@@ -115,6 +115,7 @@ class Call:
     """Which one chose it, if one did."""
     live: int = 0
     legs: int = 0
+    paused: bool = False
     ledger: Ledger = field(default_factory=Ledger)
     reasons: list[str] = field(default_factory=list)
 

@@ -70,6 +70,7 @@ class Meter:
     def tick(self) -> None:
         metrics.READY.set(not self._readiness.reasons)
         metrics.LEGS.set(self._switchboard.legs)
+        metrics.CALLS_PAUSED.set(len(self._switchboard.pauses.paused()))
         counts = self._desks.counts()
         metrics.SESSIONS.set(counts.sessions_open)
         metrics.BACKLOG.set(counts.backlog_ms / 1000)

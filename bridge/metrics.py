@@ -39,6 +39,9 @@ READY = Gauge(
     "rtzr_bridge_ready", "1 while the daemon is ready for calls; /ready says why not", registry=REGISTRY
 )
 CALLS = Gauge("rtzr_bridge_calls", "Calls that are being transcribed now", registry=REGISTRY)
+CALLS_PAUSED = Gauge(
+    "rtzr_bridge_calls_paused", "Calls that are paused now: no audio of them leaves", registry=REGISTRY
+)
 CALLS_ENDED = Counter(
     "rtzr_bridge_calls_ended", "Calls that are over, complete or partial", ["verdict"], registry=REGISTRY
 )

@@ -10,12 +10,13 @@ import socket
 import ssl
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from rich.console import Console
 from starlette.routing import Route
 
 from bridge.admin.opening import build_feed, open_control, open_feed, open_metrics
+from bridge.admin.pausing import Pausing
 from bridge.admin.watched import Watched
 from bridge.config import Config, ConfigError
 from bridge.delivery.deliveries import Deliveries
@@ -41,6 +42,8 @@ class Supervision:
     watch: Watch | None
     """Nobody, if nobody can ask."""
     status: Status
+    pausing: Pausing = field(default_factory=Pausing)
+    """What pauses calls on request; it waits for its switchboard."""
 
     @property
     def tell(self) -> Tell:
@@ -98,7 +101,7 @@ async def open_watch(
     Raises ConfigError."""
     watch = None if config.admin.socket is None else Watch()
     supervision = Supervision(watch, Status(lambda: readiness.reasons, config.quota.max_sessions))
-    more: list[Route] = []
+    more: list[Route] = supervision.pausing.routes
     if watch is not None:
         outlets.sinks.append(watch)
         more += Watched(watch, supervision.status, outlets.deliveries, outlets.outbox, stop).routes()

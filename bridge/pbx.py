@@ -54,6 +54,10 @@ class Pbx(Protocol):
         """Remove what is left of a tap; what is gone already is no error."""
         ...
 
+    async def set_variable(self, channel: str, name: str, value: str) -> None:
+        """Set a channel's variable."""
+        ...
+
     async def give_back(self, channel: str) -> None:
         """Let a call that the dialplan sent to our application go on in it."""
         ...

@@ -5,6 +5,7 @@ connected. The receiving side pushes and never waits; the leg reads. The end of 
 """
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -19,6 +20,8 @@ MIX_LAG_MS = 160.0
 
 _TICK_S = 0.001
 """Loops round to it."""
+_TRANSIT_MS = 100.0
+"""How old audio may be when it comes from the PBX: what was said in a pause comes after its end."""
 
 
 class Batch(NamedTuple):
@@ -33,9 +36,9 @@ class Ring:
 
     __slots__ = (
         "_answered", "_answered_ms", "_bytes_per_ms", "_capacity_ms", "_codec", "_frames", "_host",
-        "_mixer", "_now_ms", "_over", "_patience_s", "_reader", "_sides", "_timer", "_timer_s",
-        "_waiting_ms", "_wanted", "_wanted_ms", "arrived_ms", "ended", "evicted_ms", "evicted_span",
-        "flaws", "lag_ms", "mixed_ms",
+        "_mixer", "_now_ms", "_over", "_patience_s", "_reader", "_sides", "_silent_to_ms", "_timer",
+        "_timer_s", "_waiting_ms", "_wanted", "_wanted_ms", "arrived_ms", "ended", "evicted_ms",
+        "evicted_span", "flaws", "lag_ms", "mixed_ms", "paused_ms", "pauses",
     )  # fmt: skip
 
     def __init__(self, codec: Codec, capacity_ms: float) -> None:
@@ -67,11 +70,19 @@ class Ring:
         self.evicted_ms = 0.0
         self.evicted_span = (0.0, 0.0)
         """Call time of the audio in `evicted_ms`, which the reader sets back to none once it has told it."""
+        self.pauses = 0
+        """How many have begun."""
+        self.paused_ms = 0.0
+        """Of what arrived, what a pause kept from the reader."""
+        self._silent_to_ms = -math.inf
+        """Nothing that was said before this call time is given to the reader."""
         self.flaws: list[str] = []
         """What the receiving side knows to be missing from the stream, in a word or two each."""
 
     def push(self, frames: Sequence[Frame]) -> None:
         """Append frames; wakes the reader once enough wait."""
+        if self.pauses:
+            frames = self._allowed(frames)
         if self._host is not None:
             ms = sum(self._codec.ms(len(frame.payload)) for frame in frames)
             self.arrived_ms += ms
@@ -108,7 +119,7 @@ class Ring:
         if over:
             self._mixer.end(side)
             self._sides.discard(side)
-        self._append(self._mixer.take(self._now_ms()))
+        self._append(self._allowed(self._mixer.take(self._now_ms())))
         if self._mixer.late_ms or self._mixer.dropped_ms:
             self.flaw("mixed too late")
         if not self._sides:
@@ -128,6 +139,34 @@ class Ring:
         """Something is missing from the stream, and not by the PBX's doing."""
         if reason not in self.flaws:
             self.flaws.append(reason)
+
+    def pause(self) -> None:
+        """From now on nothing that is said is given to the reader, and what waits is let go."""
+        if self.paused:
+            return
+        self.pauses += 1
+        self._silent_to_ms = math.inf
+        self.paused_ms += self._waiting_ms
+        self._frames.clear()
+        self._waiting_ms = 0.0
+        self._wake()
+
+    def resume(self, at_ms: float) -> None:
+        """What is said from call time `at_ms` on is given to the reader again."""
+        if self.paused:
+            self._silent_to_ms = at_ms + _TRANSIT_MS
+
+    @property
+    def paused(self) -> bool:
+        return self._silent_to_ms == math.inf
+
+    def _allowed(self, frames: Sequence[Frame]) -> Sequence[Frame]:
+        """Those that were said in no pause; the others are counted."""
+        allowed = [frame for frame in frames if frame.at_ms >= self._silent_to_ms]
+        size = sum(len(frame.payload) for frame in frames) - sum(len(frame.payload) for frame in allowed)
+        self.arrived_ms += (ms := self._codec.ms(size))
+        self.paused_ms += ms
+        return allowed
 
     def answer(self, at_ms: float) -> None:
         """The leg was answered at call time `at_ms`; later ones change nothing."""
@@ -195,7 +234,7 @@ class Ring:
     def read_now(self) -> Batch:
         """The frames that wait, be they few or none."""
         if self._mixer is not None:  # the last of what was said before both fell silent
-            self._append(self._mixer.take(self._now_ms()))
+            self._append(self._allowed(self._mixer.take(self._now_ms())))
         frames = tuple(self._frames)
         self._frames.clear()
         self._waiting_ms = 0.0

@@ -16,11 +16,14 @@ import structlog
 
 from bridge import events, metrics
 from bridge.admission import Admission
+from bridge.bills import Bills
 from bridge.census import census, family
+from bridge.comeback import ComeBack
 from bridge.desk import DeskLost, Desks
 from bridge.errands import Errands, give_back, guarded, told
 from bridge.events import LegEvents
 from bridge.live import Call, Live, rings_alone
+from bridge.pauses import Pauses
 from bridge.pbx import Pbx
 from bridge.ports import PortsOfPbx
 from bridge.sharing import Sharing
@@ -31,7 +34,6 @@ from bridge.visit import Visit
 from bridge.watching.pbxnotes import PbxNotes
 from bridge.ways import Ways
 from bridge.wire import pbxevents as wire
-from bridge.wire.cost import Spending
 from bridge.wire.decisions import (
     AnswerLeg,
     Decision,
@@ -53,8 +55,6 @@ __all__ = ["Switchboard", "SwitchboardSettings"]
 _log = structlog.get_logger()
 
 _COMPARE_AGAIN_S = 1.0
-_ROOM_AGAIN_S, _MOST_ROOM_AGAIN_S = 5.0, 60.0
-"""Until live calls for which there was no room at a connect are tried once more, and ever more seldom."""
 _MEMBERS_S = 0.3
 """Dial() calls all members of a ring group within this; only a lone one gets a session ahead of time."""
 
@@ -91,15 +91,15 @@ class Switchboard:
             slow=pbx.slow,
         )
         self._clock = PbxClock(time.time(), asyncio.get_running_loop().time())
-        self._live: dict[str, Live] = {}
-        self._calls: dict[CallId, Call] = {}
-        self._spending = Spending(settings.prices)
-        self._draining = self._coming_back = False
-        self._room_again_s = _ROOM_AGAIN_S
+        self._bills = Bills(settings.prices, publish)
+        self._draining = False
         self._connection = 0
         self._idle = asyncio.Event()
         self._idle.set()
         self._errands = Errands(pbx)
+        self._come_back = ComeBack(self._errands.send, self._reconcile)
+        self.pauses = Pauses(pbx, desks, settings.wishes, settings.consent, publish, self._errands.send)
+        self._live, self._calls = self.pauses.live, self.pauses.calls
         self._ports = PortsOfPbx(pbx, self._admission.learn_ports, self._rtp_untold)
         self._visits: dict[str, UUID] = {}
         """By channel id, calls that the dialplan sends to us."""
@@ -108,6 +108,11 @@ class Switchboard:
     def legs(self) -> int:
         """How many legs run now."""
         return len(self._live)
+
+    @property
+    def leg_ids(self) -> list[str]:
+        """`call/channel` of each."""
+        return [str(live.leg) for live in self._live.values()]
 
     @property
     def refused(self) -> Mapping[str, int]:
@@ -156,6 +161,10 @@ class Switchboard:
         """Once nothing is followed any more: who waits in our application would wait for ever."""
         await guarded(give_back(self._pbx, self._roster.guests.stays))
 
+    def pause(self, call: CallId, paused: bool) -> bool:
+        """Nothing of it leaves this host from now on, or it does again; whether there is such a call."""
+        return self.pauses.order(call, paused)
+
     # Decisions.
 
     def _take(self, event: wire.PbxEvent | Connected | Disconnected) -> None:
@@ -164,12 +173,13 @@ class Switchboard:
             self._ways.settle(event.pbx)
             if event.pbx.clock is not None:
                 self._clock.shows(event.pbx.clock, asyncio.get_running_loop().time())
-            self._room_again_s = _ROOM_AGAIN_S
+            self._come_back.soon()
             self._errands.send(self._reconcile())
         elif isinstance(event, Disconnected):
             self._roster.lost()
         else:
             self._clock.observe(event.at, asyncio.get_running_loop().time())
+            self.pauses.take(event)
             self._carry_out(self._roster.take(event))
         self._notes.take(event, self._live)
 
@@ -197,6 +207,7 @@ class Switchboard:
         """Compare what runs here with what the PBX has: it repeats nothing that was missed."""
         connection = self._connection
         for attempt in count():
+            asked = self.pauses.asked()
             try:
                 taps = [live.tap.standing for live in self._live.values() if live.tap is not None]
                 known = self._roster.known(filter(None, taps))
@@ -208,6 +219,7 @@ class Switchboard:
                 await asyncio.sleep(_COMPARE_AGAIN_S)
             if connection != self._connection:
                 return  # a later connection compares anew
+        self.pauses.found(found.pauses, {channel.id for channel in found.channels}, asked)
         self._carry_out(self._roster.reconcile(found, known, self._taps()))
 
     def _rtp_untold(self) -> bool:
@@ -250,6 +262,7 @@ class Switchboard:
         live = Live(new, self._transport(channel.id), tell=self._notes.tell)
         live.note("joined late" if start.late else "calls" if start.role is Role.CALLER else "is called")
         self._live[channel.id] = live
+        self.pauses.joins(live)
         self._idle.clear()
         call.live += 1
         call.legs += 1
@@ -268,6 +281,7 @@ class Switchboard:
                 return None
             self._calls[call.id] = call
             self._publish(events.call_started(call.id, call.now_ms(), call.rule))
+            self.pauses.begins(call, start.channel.id)
         return call
 
     def _transport(self, channel: str) -> Transport:
@@ -275,22 +289,12 @@ class Switchboard:
         return (self._ways.visited if channel in self._visits else self._ways).transport
 
     def _turn_away(self, start: StartLeg) -> None:
-        """Who was sent to us to stay goes on; who was live before us is asked for again: after a start all
-        come at once, and the door learns only then what a leg costs."""
+        """Who was sent to us to stay goes on; who was live before us is asked for again."""
         self._roster.guests.turn_away(start.channel.id)
         self._let_go(start.channel.id)
-        if not start.late or self._draining:
-            return
-        self._roster.forget(start.channel.id)
-        if not self._coming_back:
-            self._coming_back = True
-            self._errands.send(self._come_back())
-
-    async def _come_back(self) -> None:
-        await asyncio.sleep(self._room_again_s)
-        self._room_again_s = min(2 * self._room_again_s, _MOST_ROOM_AGAIN_S)
-        self._coming_back = False
-        await self._reconcile()
+        if start.late and not self._draining:
+            self._roster.forget(start.channel.id)
+            self._come_back.again()
 
     def _ready(self, live: Live) -> None:
         """What the leg may begin with before its answer."""
@@ -319,8 +323,10 @@ class Switchboard:
         """The leg at one desk; whether it is over."""
         visit = self._visits.pop(live.leg.channel, None)
         way = await self._ways.of(live.leg.channel) if visit is None else self._ways.visited
-        live.new, live.transport = replace(live.new, codec=way.codec), way.transport
+        live.new, live.transport = replace(live.new, codec=way.codec, paused=call.paused), way.transport
         desk = await self._desks.begin(live.new)
+        if call.paused is not live.new.paused:
+            self._desks.pause(call.id, call.paused)
         if visit is not None:
             tap: Tap | Visit = Visit(str(visit), desk)
         else:
@@ -378,13 +384,6 @@ class Switchboard:
         if not call.live:
             self._calls.pop(call.id, None)
             self._admission.over(call.id)
-            self._tell_end(call)
+            self._bills.close(call)
         if not self._live:
             self._idle.set()
-
-    def _tell_end(self, call: Call) -> None:
-        cost = self._spending.add(call.ledger, time.strftime("%Y-%m-%d"))
-        _log.info(
-            "call ended", call=call.id, won=round(cost.won, 2), today_won=round(self._spending.today.won)
-        )
-        self._publish(events.call_ended(call.id, call.now_ms(), call.ledger, call.legs, call.reasons, cost))

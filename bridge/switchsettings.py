@@ -1,12 +1,13 @@
 """What the switchboard is told of the configuration. Values only."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from bridge.tap import TapSettings
 from bridge.ways import WaySettings
 from bridge.wire.cost import Price
 from bridge.wire.rtpbudget import RtpBudget
 from bridge.wire.rules import CallRule
+from bridge.wire.wishes import WishWays
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,3 +23,6 @@ class SwitchboardSettings:
     trunks: tuple[str, ...] = ()
     rtp: RtpBudget | None = None
     reap_s: float = 60.0
+    wishes: WishWays = field(default_factory=WishWays)
+    consent: frozenset[str] = frozenset()
+    """Rules whose calls begin paused."""

@@ -112,6 +112,8 @@ class NewLeg:
     """The rule whose settings hold for its call; none for those of the whole configuration."""
     codec: Codec | None = None
     """What its audio comes in; None for the configuration's."""
+    paused: bool = False
+    """Whether nothing of it is to leave the host, until its call is resumed."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,12 +42,13 @@ from bridge.ways import WaySettings
 from bridge.wire.channels import OnFull, QuotaSettings
 from bridge.wire.cost import Price
 from bridge.wire.door import Door
-from bridge.wire.freeswitch import ANNOUNCED
+from bridge.wire.freeswitch import ANNOUNCED, PAUSE, RESUME
 from bridge.wire.gate import GateSettings, Mode
 from bridge.wire.mediastream import Module
 from bridge.wire.rtpbudget import RtpBudget
 from bridge.wire.taporder import TapKind
 from bridge.wire.watched import Tell, unheard
+from bridge.wire.wishes import VARIABLE, WishWays
 
 
 def build_sinks(config: Config, console: Console | None = None) -> list[QueuedSink]:
@@ -174,14 +175,18 @@ def build_freeswitch(config: Config) -> FreeSwitch:
         secure=freeswitch.media_tls_cert is not None,
         media_wait_s=freeswitch.media_wait_s,
         timeout_s=freeswitch.request_timeout_s,
-        wanted=frozenset(name for rule in config.rules for name in rule.match.variables),
+        wanted=frozenset(
+            [name for rule in config.rules for name in rule.match.variables]
+            + ([VARIABLE] if config.pause.variable else [])
+        ),
+        digits=_digits(config),
     )
 
 
 def build_asterisk(config: Config) -> Ari | Ami:
     """Asterisk by the way that `asterisk.via` names, not entered."""
     asterisk = config.asterisk
-    variables = any(rule.match.variables for rule in config.rules)
+    variables = config.pause.variable or any(rule.match.variables for rule in config.rules)
     if asterisk.via == "ami":
         return Ami(
             asterisk.ami_host,
@@ -191,6 +196,7 @@ def build_asterisk(config: Config) -> Ari | Ami:
             timeout_s=asterisk.request_timeout_s,
             tls=ssl.create_default_context() if asterisk.ami_tls else None,
             variables=variables,
+            digits=_digits(config),
         )
     return Ari(
         asterisk.ari_url,
@@ -199,9 +205,22 @@ def build_asterisk(config: Config) -> Ari | Ami:
         asterisk.app,
         timeout_s=asterisk.request_timeout_s,
         variables=variables,
+        digits=_digits(config),
         tap_context=asterisk.tap_context,
         tells=config.sinks.pbx.application or "",
     )
+
+
+def _digits(config: Config) -> bool:
+    """Whether keys that are pressed mean anything."""
+    return bool(config.pause.dtmf or config.pause.resume_dtmf)
+
+
+def wish_ways(config: Config) -> WishWays:
+    """By what calls are paused from the PBX's side."""
+    pause, event = config.pause, config.asterisk.user_event
+    told = (PAUSE, RESUME) if config.pbx == "freeswitch" else (f"{event}Pause", f"{event}Resume")
+    return WishWays(*told, pause.variable, pause.dtmf or "", pause.resume_dtmf or "")
 
 
 def leg_settings(
@@ -359,6 +378,8 @@ def build_switchboard(
         prices=tuple(map(Price, config.cost.won_per_h, (*config.cost.up_to_h, None))),
         rules=tuple(rule.rule() for rule in config.rules),
         trunks=config.trunk_contexts,
+        wishes=wish_ways(config),
+        consent=frozenset(rule.name for rule in config.rules if rule.consent),
         rtp=None if freeswitch or asterisk.rtp_range is None else RtpBudget.of(*asterisk.rtp_range),
     )
     return Switchboard(pbx, desks, settings, publish, mix_when, notes)

@@ -179,6 +179,8 @@ def _tell(staff: _Staff, message: Any) -> None:
             staff.desks.mix(host, guest)
         case wire.Pair(host, guest):
             staff.desks.pair(host, guest)
+        case wire.Pause(call, paused):
+            staff.desks.pause(call, paused)
         case wire.Evict(session):
             staff.speech.evict(session)
         case _:

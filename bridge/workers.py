@@ -225,13 +225,9 @@ class _Worker:
         self._living().tell(wire.Begin(new))
         return desk
 
-    def mix(self, host: LegId, guest: LegId) -> None:
+    def tell(self, message: Any) -> None:
         if self._up.is_set():
-            self._living().tell(wire.Mix(host, guest))
-
-    def pair(self, host: LegId, guest: LegId) -> None:
-        if self._up.is_set():
-            self._living().tell(wire.Pair(host, guest))
+            self._living().tell(message)
 
     def admit(self, call: CallId, legs: int) -> Refusal | None:
         """As `Desks.admit`."""
@@ -337,10 +333,14 @@ class Workers:
         return await self._of(new.leg.call).begin(new)
 
     def mix(self, host: LegId, guest: LegId) -> None:
-        self._of(host.call).mix(host, guest)
+        self._of(host.call).tell(wire.Mix(host, guest))
 
     def pair(self, host: LegId, guest: LegId) -> None:
-        self._of(host.call).pair(host, guest)
+        self._of(host.call).tell(wire.Pair(host, guest))
+
+    def pause(self, call: CallId, paused: bool) -> None:
+        """One that is being started is told with the legs it gets."""
+        self._of(call).tell(wire.Pause(call, paused))
 
     def admit(self, call: CallId, legs: int) -> Refusal | None:
         return self._of(call).admit(call, legs)

@@ -31,6 +31,8 @@ class _Desks:
     def admit(self, call: str, legs: int) -> Refusal | None:
         return self.answer
 
+    def pause(self, call: str, paused: bool) -> None: ...
+
     def over(self, call: str) -> None:
         self.ended.append(call)
 

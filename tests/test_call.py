@@ -559,7 +559,7 @@ def test_whatever_happens_to_its_sessions_the_books_close(
     fates: list[Fate], pieces: list[tuple[bool, int, int]], mode: Mode, ring_ms: float
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("bridge.call.full_jitter", lambda *_: 0.0)
+        patch.setattr("bridge.call.session_retry_s", lambda *_, **__: 0.0)
         asyncio.run(lose(fates, pieces, mode, ring_ms))
 
 

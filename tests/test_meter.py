@@ -117,11 +117,13 @@ async def test_workers_are_told_of_by_their_processes_and_forgotten_with_them() 
             Counts(),
         ]
         desks = cast("Desks", SimpleNamespace(counts=lambda: counts.pop(0)))
-        switchboard = cast("Switchboard", SimpleNamespace(legs=1, refused={}))
+        paused = SimpleNamespace(paused=lambda: {"call-1"})
+        switchboard = cast("Switchboard", SimpleNamespace(legs=1, refused={}, pauses=paused))
         pbx = cast("Pbx", SimpleNamespace(counters=AriCounters()))
         meter = Meter(switchboard, desks, pbx, tokens, governor, [], Readiness())
         sent = value("rtzr_bridge_audio_seconds_total", fate="sent")
         meter.tick()
+        assert value("rtzr_bridge_calls_paused") == 1
         process.kill()
     assert value("rtzr_bridge_worker_resident_memory_bytes", process="worker 0") > 0
     assert value("rtzr_bridge_worker_open_fds", process="worker 0") > 0

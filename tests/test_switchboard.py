@@ -10,12 +10,13 @@ from uuid import uuid4
 
 import pytest
 
-from bridge import switchboard, tap
+from bridge import comeback, tap
 from bridge.census import MARK
 from bridge.desk import Counts, DeskLost
 from bridge.inlets import Place
 from bridge.net.ari import Ari
-from bridge.switchboard import Switchboard, SwitchboardSettings
+from bridge.switchboard import Switchboard
+from bridge.switchsettings import SwitchboardSettings
 from bridge.tap import TapSettings
 from bridge.types import CallId, Codec, Event, LegId, NewLeg, Party, Transport
 from bridge.ways import WaySettings
@@ -37,6 +38,8 @@ class _Pbx:
         self.attached: list[str] = []
         self.meetings: tuple[wire.Bridge, ...] = ()
         self.done: list[tuple[str, str]] = []
+        self.set: dict[tuple[str, str], str] = {}
+        """Variables, by channel and name."""
 
     async def events(self) -> AsyncIterator[Any]:
         while True:
@@ -53,7 +56,12 @@ class _Pbx:
             "UNICASTRTP_LOCAL_ADDRESS": "127.0.0.1",
             "UNICASTRTP_LOCAL_PORT": "9",
         }
-        return said.get(name)
+        return said.get(name, self.set.get((channel, name)))
+
+    async def set_variable(self, channel: str, name: str, value: str) -> None:
+        if not self.answers:
+            raise PbxUnreachable("ReadTimeout")
+        self.set[channel, name] = value
 
     async def attach(self, order: TapOrder) -> str:
         self.attached.append(order.id)
@@ -138,6 +146,7 @@ class _Desks:
     begun: dict[str, _Desk] = field(default_factory=dict)
     mixed: list[tuple[str, str, list[str]]] = field(default_factory=list)
     paired: list[tuple[str, str]] = field(default_factory=list)
+    paused: list[tuple[str, bool]] = field(default_factory=list)
 
     async def begin(self, new: NewLeg) -> _Desk:
         await asyncio.sleep(0)
@@ -154,6 +163,9 @@ class _Desks:
 
     def admit(self, call: CallId, legs: int) -> Refusal | None:
         return self.door.admit(call, len(self.begun), legs, asyncio.get_running_loop().time())
+
+    def pause(self, call: CallId, paused: bool) -> None:
+        self.paused.append((call, paused))
 
     def over(self, call: CallId) -> None:
         self.door.promises.drop(call)
@@ -222,13 +234,22 @@ async def running(
     mix: bool = False,
     rules: tuple[CallRule, ...] = (),
     kind: TapKind = TapKind.CHANSPY,
+    **more: Any,
 ) -> AsyncIterator[_Board]:
     pbx, desks = _Pbx(), _Desks(door or Door())
     told: list[Event] = []
     taps = TapSettings("app", "rtzr-tap", "127.0.0.1")
     ways = WaySettings(kind, None, Codec.ULAW, wideband=True)
     settings = SwitchboardSettings(
-        taps, ways, "RTZR", early_media=False, preopen=False, max_legs=max_legs, rules=rules, reap_s=0.01
+        taps,
+        ways,
+        "RTZR",
+        early_media=False,
+        preopen=False,
+        max_legs=max_legs,
+        rules=rules,
+        reap_s=0.01,
+        **more,
     )
     board = Switchboard(
         cast("Ari", pbx),  # as much of one as is asked
@@ -262,7 +283,7 @@ async def test_a_burst_is_let_in_only_as_far_as_there_is_room() -> None:
 async def test_live_calls_without_room_at_a_connect_are_taken_up_when_there_is(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(switchboard, "_ROOM_AGAIN_S", 0.1)
+    monkeypatch.setattr(comeback, "_AGAIN_S", 0.1)
     async with running(Door(full_at=0.1)) as one:
         one.pbx.live = tuple(channel(f"{number}.0") for number in range(200))
         one.pbx.says.put_nowait(Connected(wire.PbxInfo("entity", "22", 1.0)))

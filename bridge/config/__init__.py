@@ -38,6 +38,7 @@ from bridge.config.sections import (
     Metrics,
     Outbox,
     Overload,
+    Pause,
     Quota,
     Rtzr,
     Spool,
@@ -67,6 +68,7 @@ class Config(Section):
     hangup: Hangup = Hangup()
     quota: Quota = Quota()
     cost: Cost = Cost()
+    pause: Pause = Pause()
     spool: Spool = Spool()
     outbox: Outbox = Outbox()
     workers: WorkerNumber = 1

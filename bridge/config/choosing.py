@@ -95,6 +95,8 @@ class Choosing(Section):
     priority: Annotated[int, Field(ge=-100, le=100)] = 0
     gate: GateChanges = GateChanges()
     rtzr: RtzrChanges = RtzrChanges()
+    consent: Literal["required"] | None = None
+    """required: its calls begin paused."""
     sinks: SinkNames | None = None
     """None: all of them."""
 

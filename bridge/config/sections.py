@@ -16,6 +16,7 @@ from bridge.config.values import (
     CaFile,
     FilePath,
     Host,
+    Keys,
     Keywords,
     Name,
     Patterns,
@@ -287,6 +288,24 @@ class Cost(Section):
             len(self.won_per_h) == len(self.up_to_h) + 1 and list(self.up_to_h) == sorted(self.up_to_h),
             ("up_to_h", "won_per_h"),
             "must rise and be one shorter than won_per_h, whose last price is for all hours that follow",
+        )
+        return keep(self, rule)
+
+
+class Pause(Section):
+    """How a call is paused and resumed from the PBX's side, beside the dialplan's events."""
+
+    variable: bool = False
+    dtmf: Keys | None = None
+    resume_dtmf: Keys | None = None
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        one, other = self.dtmf or "", self.resume_dtmf or ""
+        rule = Rule(
+            not (one and other) or not (one.endswith(other) or other.endswith(one)),
+            ("dtmf", "resume_dtmf"),
+            "ends like the other one, so that both would be meant; give another",
         )
         return keep(self, rule)
 

@@ -86,8 +86,10 @@ class Ami:
         tls: ssl.SSLContext | None = None,
         random01: Callable[[], float] = random.random,
         variables: bool = False,
+        digits: bool = False,
     ) -> None:
-        """`variables`: be told of those that are set, too; without `tls` the line is not encrypted.
+        """`variables`: be told of those that are set, too; `digits`: of keys that are pressed. Without `tls`
+        the line is not encrypted.
 
         A link on which nothing is answered any more is noticed after twice `ping_s` seconds at the latest.
         """
@@ -96,7 +98,7 @@ class Ami:
         self._username, self._secret = username, secret
         self._timeout_s, self._ping_s = timeout_s, ping_s
         self._random01 = random01
-        self._variables = variables
+        self._variables, self._digits = variables, digits
         self._live: ManagerConnection | None = None
         self._reader = ami.Reader()
         self._starting = Awaited()
@@ -162,7 +164,7 @@ class Ami:
     async def _greet(self, connection: ManagerConnection) -> Connected:
         """Log in, and learn who answers and what we may do."""
         (challenge,) = await _ask(connection, ami.written(Action="Challenge", AuthType="MD5"))
-        mask = ami.events_mask(variables=self._variables)
+        mask = ami.events_mask(variables=self._variables, digits=self._digits)
         try:
             await _ask(connection, ami.login(self._username, self._secret, str(challenge.challenge), mask))
         except PbxRefused as error:

@@ -102,13 +102,14 @@ class Ari:
         tls: ssl.SSLContext | None = None,
         random01: Callable[[], float] = random.random,
         variables: bool = False,
+        digits: bool = False,
         tap_context: str = "rtzr-tap",
         tells: str = "",
     ) -> None:
         """`url` is ARI's base, such as http://127.0.0.1:8088/ari; `tls` None is the system's trust.
         `tap_context` is the dialplan's context that holds our ChanSpy, `tells` the application for `tell`.
 
-        `variables`: be told of those that are set, too.
+        `variables`: be told of those that are set, too; `digits`: of keys that are pressed.
         A link on which nothing is answered any more is noticed after twice `ping_s` seconds at the latest.
         """
         self.counters = AriCounters()
@@ -121,7 +122,7 @@ class Ari:
         self._timeout_s = timeout_s
         self._ping_s = ping_s
         self._random01 = random01
-        self._variables = variables
+        self._variables, self._digits = variables, digits
         self._taps = AriTaps(self._request, app, tap_context, timeout_s)
         self._tells = tells
         self._tls = tls if tls is not None else ssl.create_default_context()
@@ -206,7 +207,9 @@ class Ari:
 
     async def _greet(self) -> Connected:
         """Subscribe, and learn who answers. The subscription comes first: what follows it is not missed."""
-        await self._request(arirequest.event_filter(self._app, variables=self._variables))
+        await self._request(
+            arirequest.event_filter(self._app, variables=self._variables, digits=self._digits)
+        )
         await self._request(arirequest.subscription(self._app))
         pbx = ari.pbx(await self._request(arirequest.Request("GET", "asterisk/info")))
         modules = await self._modules()
@@ -322,6 +325,10 @@ class Ari:
             return ari.value(await self._request(arirequest.variable(channel, name)))
         except Gone:
             return None
+
+    async def set_variable(self, channel: str, name: str, value: str) -> None:
+        """Set a channel's variable, whether or not it is in our application."""
+        await self._request(arirequest.set_variable_anywhere(channel, name, value))
 
     async def attach(self, order: TapOrder) -> str:
         """As `Pbx.attach`. `events()` must be followed.

@@ -73,10 +73,11 @@ class FreeSwitch:
         media_wait_s: float = 5.0,
         timeout_s: float = 5.0,
         wanted: frozenset[str] = frozenset(),
+        digits: bool = False,
         random01: Callable[[], float] = random.random,
     ) -> None:
         """`module`: None for the one that is loaded. `secure`: streams come over wss://. `wanted`: variables
-        of which we want to be told."""
+        of which we want to be told; `digits`: of keys that are pressed, too."""
         self.counters = FreeSwitchCounters()
         self._address = (host, port)
         self._password = password
@@ -84,6 +85,7 @@ class FreeSwitch:
         self._secure = secure
         self._timeout_s = timeout_s
         self._follower = wire.Follower(wanted)
+        self._digits = digits
         self._random01 = random01
         self._live: EslConnection | None = None
         self._module: Module | None = None
@@ -148,8 +150,9 @@ class FreeSwitch:
         version = (await connection.api("version")).partition("~")[0].strip()
         loaded = [module for module in Module if await _has(connection, module)]
         self._choose(loaded)
-        events = (*wire.EVENTS, wire.VARIABLES_SET) if self._follower.wanted else wire.EVENTS
-        own = (wire.ANNOUNCED, wire.CONFERENCE)
+        extra = {wire.VARIABLES_SET: bool(self._follower.wanted), wire.KEYS: self._digits}
+        events = (*wire.EVENTS, *(name for name, asked in extra.items() if asked))
+        own = (wire.ANNOUNCED, wire.PAUSE, wire.RESUME, wire.CONFERENCE)
         await connection.subscribe(events, (*mediastream.SUBCLASSES, *own))
         self._streams.begin(connection.post)
         self.counters.connected += 1

@@ -140,6 +140,22 @@ _DATA: dict[str, tuple[str, Schema]] = {
             into=_text("The older call."),
         ),
     ),
+    "CallPaused": (
+        "rtzr.call.paused",
+        _object(
+            "Nothing that is said from now on is sent to RTZR or kept, until the call is resumed.",
+            at_ms=_AT,
+            by=_text("Who wished it, such as consent (it begins so), order, event, variable or keys."),
+        ),
+    ),
+    "CallResumed": (
+        "rtzr.call.resumed",
+        _object(
+            "What is said is transcribed again.",
+            at_ms=_AT,
+            by=_text("Who wished it, such as order, event, variable or keys."),
+        ),
+    ),
     "CallEnded": (
         "rtzr.call.ended",
         _object(

@@ -58,6 +58,8 @@ class ConsoleSink(BlockingSink):
                 self._marks.begin(event.subject)
             case "rtzr.call.merged":
                 self._meet(event)
+            case "rtzr.call.paused" | "rtzr.call.resumed":
+                self._tell_pause(event)
             case "rtzr.leg.started":
                 self._voices.begin(event.subject, event.data)
             case "rtzr.transcript.partial" if self._partials:
@@ -76,6 +78,11 @@ class ConsoleSink(BlockingSink):
         marks = [self._marks.mark(call) for call in (event.subject, event.data["into"])]
         if all(mark for mark, _ in marks):
             self._print(Text(f"{marks[0][0]} has come to {marks[1][0]}", style="dim"))
+
+    def _tell_pause(self, event: Event) -> None:
+        mark, _ = self._marks.mark(event.subject)
+        what = "paused" if event.type == "rtzr.call.paused" else "resumed"
+        self._print(Text(f"{mark or 'the call'} is {what}", style="dim"))
 
     def _print(self, what: Table | Text) -> None:
         self._console.print(what, soft_wrap=not self._console.is_terminal)

@@ -16,7 +16,7 @@ import structlog
 
 from bridge.spool.jobs import Claim
 from bridge.spool.spool import Spool
-from bridge.types import Event
+from bridge.types import CallId, Event
 from bridge.wire.filestt import Doubtful, State, Status, Utterance
 from bridge.wire.rtzr import Refused, Unreachable, Verdict
 from bridge.wire.spoolfile import Job
@@ -106,12 +106,14 @@ class CatchUp:
         written: Callable[[], Awaitable[bool]] | None = None,
         *,
         knows: Callable[[str | None], bool] = lambda _: True,
+        paused: Callable[[], frozenset[CallId]] = frozenset,
         pauses: Pauses = DEFAULTS,
         unix: Callable[[], float] = time.time,
     ) -> None:
         """`room`: whether RTZR has room for a job now. `written` waits until what was published is on the
         disk, and says whether it is: before that, no job goes. `knows`: whether anybody knows who may be told
-        of a rule's calls; a job of one of which nobody does is put aside before it is sent."""
+        of a rule's calls; a job of one of which nobody does is put aside before it is sent. `paused`: calls
+        of which none is to go."""
         self._jobs = spool.jobs
         self._poll_s = spool.settings.poll_s
         self._client = client
@@ -119,6 +121,7 @@ class CatchUp:
         self._publish = publish
         self._written = written
         self._knows = knows
+        self._paused = paused
         self._pauses = pauses
         self._unix = unix
         self._tries = 0
@@ -148,7 +151,7 @@ class CatchUp:
             await self._end(claim, last)
         if not self._room():
             return self._poll_s
-        looking = asyncio.create_task(asyncio.to_thread(self._jobs.oldest, self._unix()))
+        looking = asyncio.create_task(asyncio.to_thread(self._jobs.oldest, self._unix(), self._paused()))
         try:
             found = await asyncio.shield(looking)
         except asyncio.CancelledError:

@@ -8,11 +8,12 @@ on a local disk; network file systems differ. What a job holds is in `bridge.wir
 import fcntl
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
+from bridge.types import CallId
 from bridge.wire.spoolfile import Job, pack_job, unpack_job, wav_header
 
 AUDIO = "audio.wav"
@@ -124,16 +125,16 @@ class Jobs:
         else:
             folder.rename(self._waiting / name)
 
-    def oldest(self, now: float) -> Claim | None:
+    def oldest(self, now: float, paused: Container[CallId] = ()) -> Claim | None:
         """The first job, in the order in which they were spoken, whose time has come and which is free.
 
-        `now`: Unix seconds.
+        `now`: Unix seconds. `paused`: calls of which no audio is to leave now.
         """
         for folder in _folders(self._waiting):
             claim = self._claim(folder)
             if claim is None:
                 continue
-            if claim.job.not_before <= now:
+            if claim.job.not_before <= now and claim.job.head.leg.call not in paused:
                 return claim
             claim.release()
         return None

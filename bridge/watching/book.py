@@ -147,8 +147,13 @@ class Book:
                 self._end(event.subject, event.data["at_ms"], "partial", [f"refused: {reason}"], None)
             case "rtzr.call.merged":
                 into = event.data["into"]
-                told = Note(event.subject, None, event.data["at_ms"], NoteKind.PBX, "merged", {"into": into})
-                self.note(told)
+                self.note(
+                    Note(event.subject, None, event.data["at_ms"], NoteKind.PBX, "merged", {"into": into})
+                )
+            case "rtzr.call.paused" | "rtzr.call.resumed":
+                what = event.type.removeprefix("rtzr.call.")
+                told = {"paused": what == "paused", "by": event.data["by"]}
+                self.note(Note(event.subject, None, event.data["at_ms"], NoteKind.ORDER, what, told))
             case "rtzr.call.ended":
                 self._call_ended(event)
             case _:

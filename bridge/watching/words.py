@@ -28,6 +28,13 @@ _FLAWS = {
     "drain": "the last words were not awaited any longer",
 }
 _LOST_PACKETS = ("lost", "late", "overrun", "malformed")
+_BY = {
+    "consent": "its rule asks for consent first",
+    "order": "by an administrator",
+    "event": "by the dialplan",
+    "variable": "by the channel's variable",
+    "keys": "by keys on the telephone",
+}
 _SESSIONS = {
     "session done": "RTZR has said its last word",
     "session late": "RTZR's last word was not awaited any longer (hangup.drain_ms)",
@@ -103,6 +110,8 @@ def phrase(note: Json) -> str:
             return f"{what}: {_counted(data)}"
         case "session":
             return _session(what, data)
+        case "order" if "by" in data:
+            return f"{what}: {_BY.get(data['by'], data['by'])}"
     if what == "hung up":
         return f"hung up: {data['means'] or data['cause']}"
     if what == "leg over":

@@ -18,6 +18,7 @@ from bridge.wire.pbxevents import (
     ChannelCallerId,
     ChannelCreated,
     ChannelDestroyed,
+    ChannelDtmfReceived,
     ChannelEnteredBridge,
     ChannelHangupRequest,
     ChannelHold,
@@ -52,7 +53,7 @@ systemname sequencenumber file line func content
 """Headers of a UserEvent that are the channel's, not the dialplan's."""
 
 _DIALS = ("DialBegin", "DialState", "DialEnd")
-_SET = ("UserEvent", "VarSet")
+_SET = ("UserEvent", "VarSet", "DTMFEnd")
 _OF_A_CHANNEL: Mapping[str, Callable[[float, Channel], PbxEvent]] = {
     "Newchannel": ChannelCreated,
     "Newstate": ChannelStateChange,
@@ -79,9 +80,10 @@ class AmiError(PbxError):
     """A message that lacks what it should have, or a value that cannot go into an action."""
 
 
-def events_mask(*, variables: bool) -> str:
-    """The classes of events that we read; the dialplan's, which are most of all, only with `variables`."""
-    return "call,agent,user" + (",dialplan" if variables else "")
+def events_mask(*, variables: bool, digits: bool = False) -> str:
+    """The classes of events that we read; the dialplan's, which are most of all, only with `variables`, and
+    keys only with `digits`."""
+    return "call,agent,user" + (",dialplan" if variables else "") + (",dtmf" if digits else "")
 
 
 def login(username: str, secret: str, challenge: str, events: str) -> Action:
@@ -203,11 +205,15 @@ class Reader:
             return self._said(kind, message, now_s)
         return self._happened(kind, message, now_s) if kind in _HAPPENED else None
 
-    def _said(self, kind: str, message: Message, now_s: float) -> PbxEvent:
-        """What the dialplan says, of a channel or of none."""
+    def _said(self, kind: str, message: Message, now_s: float) -> PbxEvent | None:
+        """What the dialplan says, of a channel or of none, or somebody with a key."""
         channel = self._channel(message, now_s) if "Uniqueid" in message else None
         if kind == "VarSet":
             return ChannelVarset(now_s, channel, _text(message, "Variable"), _text(message, "Value"))
+        if kind == "DTMFEnd":
+            if channel is None or _text(message, "Direction") != "Received":
+                return None
+            return ChannelDtmfReceived(now_s, channel, _text(message, "Digit"))
         return ChannelUserevent(now_s, channel, _text(message, "UserEvent"), _own_fields(message))
 
     def _happened(self, kind: str, message: Message, now_s: float) -> PbxEvent | None:

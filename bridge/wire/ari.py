@@ -19,6 +19,7 @@ from bridge.wire.pbxevents import (
     ChannelCallerId,
     ChannelCreated,
     ChannelDestroyed,
+    ChannelDtmfReceived,
     ChannelEnteredBridge,
     ChannelHangupRequest,
     ChannelHold,
@@ -174,6 +175,8 @@ def _read(kind: str, event: dict[str, Any], at: float) -> AriEvent:
         case "ChannelVarset":
             who = _optional_channel(event, "channel")
             return ChannelVarset(at, who, _text(event, "variable"), _text(event, "value"))
+        case "ChannelDtmfReceived":
+            return ChannelDtmfReceived(at, channel(event.get("channel")), _text(event, "digit"))
         case "Dial":
             caller = _optional_channel(event, "caller")
             return Dial(at, caller, channel(event.get("peer")), _text(event, "dialstatus"))

@@ -38,12 +38,14 @@ def subscription(app: str) -> Request:
     return Request("POST", f"applications/{quote(app, safe='')}/subscription", query)
 
 
-def event_filter(app: str, *, variables: bool = False) -> Request:
-    """Ask for the event types that `parse` knows; ChannelVarset, which is most of all, only with `variables`.
+def event_filter(app: str, *, variables: bool = False, digits: bool = False) -> Request:
+    """Ask for the event types that `parse` knows; ChannelVarset, which is most of all, only with `variables`,
+    and keys only with `digits`.
 
     A list without ApplicationReplaced would keep that one from us too (seen on 22.10.1).
     """
-    wanted = [name for name in TYPES if variables or name != "ChannelVarset"]
+    left_out = {"ChannelVarset": not variables, "ChannelDtmfReceived": not digits}
+    wanted = [name for name in TYPES if not left_out.get(name)]
     body = {"allowed": [{"type": name} for name in wanted]}
     return Request("PUT", f"applications/{quote(app, safe='')}/eventFilter", body=body)
 
@@ -76,6 +78,15 @@ def set_variable(channel_id: str, name: str, value: str) -> Request:
     """Of a channel in our application; Asterisk refuses it for any other."""
     path = f"channels/{quote(checked_id(channel_id), safe='')}/variable"
     return Request("POST", path, {"variable": name, "value": value})
+
+
+def set_variable_anywhere(channel_id: str, name: str, value: str) -> Request:
+    """Of any channel, by the dialplan function EXPORT: as a global variable Asterisk takes that too.
+
+    Sources: pbx_builtin_setvar_helper in main/pbx_variables.c, funcs/func_export.c.
+    """
+    whole = f"EXPORT({checked_id(channel_id)},{name})"
+    return Request("POST", "asterisk/variable", {"variable": whole, "value": value})
 
 
 def go_on(channel_id: str, context: str = "", extension: str = "") -> Request:

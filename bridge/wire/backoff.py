@@ -5,6 +5,7 @@ success.
 """
 
 _MAX_DOUBLINGS = 32
+_SESSION_S, _LONGEST_SESSION_S, _LAST_SESSION_S = 0.25, 10.0, 2.0
 
 
 def full_jitter(attempt: int, base_s: float, cap_s: float, random01: float) -> float:
@@ -15,3 +16,9 @@ def full_jitter(attempt: int, base_s: float, cap_s: float, random01: float) -> f
     Backoff And Jitter", "full jitter".
     """
     return random01 * min(cap_s, base_s * 2.0 ** min(attempt, _MAX_DOUBLINGS))
+
+
+def session_retry_s(attempt: int, *, last: bool, random01: float) -> float:
+    """Seconds before a leg asks RTZR for a session once more; `last`: after hang-up, when the time for tries
+    is short."""
+    return full_jitter(attempt, _SESSION_S, _LAST_SESSION_S if last else _LONGEST_SESSION_S, random01)

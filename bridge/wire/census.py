@@ -40,6 +40,8 @@ class Census:
     families: Mapping[str, CallId] = field(default_factory=dict)
     """The linkedids of channels without a mark, where rules may choose them."""
     bridges: tuple[Bridge, ...] = ()
+    pauses: Mapping[str, str] = field(default_factory=dict)
+    """By channel id, what the variable says by which calls are paused, where it is set."""
 
 
 def callers(channels: Sequence[Channel], families: Mapping[str, CallId]) -> list[Channel]:

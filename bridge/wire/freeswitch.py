@@ -20,6 +20,7 @@ from bridge.wire.pbxevents import (
     ChannelCallerId,
     ChannelCreated,
     ChannelDestroyed,
+    ChannelDtmfReceived,
     ChannelEnteredBridge,
     ChannelLeftBridge,
     ChannelStateChange,
@@ -30,9 +31,12 @@ from bridge.wire.pbxevents import (
     PbxEvent,
 )
 from bridge.wire.tapvalues import checked_id
+from bridge.wire.wishes import VARIABLE
 
 ANNOUNCED = "rtzr::call"
 """The event by which a dialplan says that a call is for us, its subclass."""
+PAUSE, RESUME = "rtzr::pause", "rtzr::resume"
+"""Those by which it says that from now on nothing of the call is to be heard, or all again."""
 MARK = "RTZR_CALL"
 """The channel variable that it sets before."""
 CONFERENCE = "conference::maintenance"
@@ -51,6 +55,11 @@ EVENTS = (
 )  # fmt: skip
 VARIABLES_SET = "CHANNEL_EXECUTE_COMPLETE"
 """Comes for every step of every dialplan: asked for only where rules look at variables."""
+
+KEYS = "DTMF"
+"""Comes for every key that is pressed."""
+_CUSTOM = (ANNOUNCED, PAUSE, RESUME)
+_SETTERS = ("set", "export", "multiset")
 
 PLACEHOLDER = "Outbound Call"
 """What FreeSWITCH calls a callee of whom it knows no name."""
@@ -164,7 +173,7 @@ class Follower:
             return []
         if event.name == "CUSTOM" and event.subclass == CONFERENCE:
             return self._conference(headers, at)
-        if event.name not in EVENTS and event.name != VARIABLES_SET and event.subclass != ANNOUNCED:
+        if event.name not in (*EVENTS, VARIABLES_SET, KEYS) and event.subclass not in _CUSTOM:
             return []
         if event.name in ("CHANNEL_HANGUP", "CHANNEL_DESTROY"):
             return self._gone(headers, at, taken_down=event.name == "CHANNEL_DESTROY")
@@ -173,7 +182,7 @@ class Follower:
         known = self._see(headers)
         if not known.channel.person:
             return self._looped(event, known, at)
-        return [*self._news(event, known, at), *self._variables(headers, known, at)]
+        return [*self._news(event, known, at), *self._variables(event, known, at)]
 
     def call_of(self, channel: str) -> str | None:
         """The call that a channel was made for: the one of whoever originated it; None of one that was not
@@ -231,7 +240,9 @@ class Follower:
             case "CALL_UPDATE":
                 return self._named(event.headers, known, at)
             case "CUSTOM":
-                return self._announced(event.headers, known, at)
+                return self._said(event, known, at)
+            case "DTMF":
+                return [ChannelDtmfReceived(at, known.channel, event.headers.get("DTMF-Digit", ""))]
         return []
 
     def _looped(self, event: EslEvent, half: _Known, at: float) -> list[PbxEvent]:
@@ -241,7 +252,7 @@ class Follower:
         caller = self._person(half.channel.id)
         if event.name != "CUSTOM" or caller is None:
             return []
-        return self._announced(event.headers, caller, at)
+        return self._said(event, caller, at)
 
     def _person(self, channel: str) -> _Known | None:
         """Itself; of half of a loopback channel, whoever dialled that."""
@@ -300,6 +311,12 @@ class Follower:
         known.channel = named
         return [ChannelCallerId(at, named)]
 
+    def _said(self, event: EslEvent, known: _Known, at: float) -> list[PbxEvent]:
+        """By the dialplan."""
+        if event.subclass != ANNOUNCED:
+            return [ChannelUserevent(at, known.channel, event.subclass, {})]
+        return self._announced(event.headers, known, at)
+
     def _announced(self, headers: Mapping[str, str], known: _Known, at: float) -> list[PbxEvent]:
         known.announced = True
         own = headers.get("Unique-ID") == known.channel.id
@@ -335,12 +352,22 @@ class Follower:
             return []  # its end was told already, or its beginning never
         return [ChannelDestroyed(at, known.channel, cause_of(headers.get("Hangup-Cause", "")))]
 
-    def _variables(self, headers: Mapping[str, str], known: _Known, at: float) -> Iterator[PbxEvent]:
+    def _variables(self, event: EslEvent, known: _Known, at: float) -> Iterator[PbxEvent]:
         for name in self.wanted:
-            value = headers.get(f"variable_{name}")
-            if value is not None and known.variables.get(name) != value:
+            value = event.headers.get(f"variable_{name}")
+            news = _sets(event, name) if name == VARIABLE else known.variables.get(name) != value
+            if value is not None and news:
                 known.variables[name] = value
                 yield ChannelVarset(at, known.channel, name, value)
+
+
+def _sets(event: EslEvent, name: str) -> bool:
+    """Whether the event tells of a variable that was set, or of a channel that began with it. Every event has
+    all variables, as they were when it was made: what we have set since could be taken for set back."""
+    applied = event.headers.get("Application") in _SETTERS and name in event.headers.get(
+        "Application-Data", ""
+    )
+    return event.name == "CHANNEL_CREATE" or (event.name == VARIABLES_SET and applied)
 
 
 def far_half(name: str) -> bool:

@@ -201,6 +201,15 @@ class Gate:
         """Audio kept back that may still go out."""
         return sum(self.codec.ms(len(frame.payload)) for frame in self._held)
 
+    def reset(self) -> float:
+        """Begin anew with what comes next: no voice and no hole goes on over a pause. How much audio was kept
+        back, in milliseconds, and is not any more."""
+        held_ms, self._position = self.held_ms, None
+        self._utterance = _Utterance(self.settings)
+        self._window.clear()
+        self._held.clear()
+        return held_ms
+
     def feed(self, frames: Sequence[Frame], now_ms: float) -> list[Action]:
         """Take frames in order, then let the clock reach `now_ms` (call time), unless more may be waiting.
 

@@ -38,6 +38,7 @@ class Ledger:
     saved: float = 0.0
     """Of `withheld`, what the gate kept back."""
     paused: float = 0.0
+    """What was not to leave the host, by order or for want of consent."""
     lost: dict[GapReason, float] = field(default_factory=dict)
     covered: float = 0.0
     """Audio that finals span, from each one's start to its end."""
@@ -55,6 +56,11 @@ class Ledger:
         """What counted as sent was lost with its socket: it went out in vain."""
         self.sent_first -= ms
         self.replayed += ms
+
+    def pause(self, ms: float, sent_ms: float = 0.0) -> None:
+        """Audio that a pause kept back; of it, what had gone out in vain."""
+        self.unsend(sent_ms)
+        self.paused += ms
 
     def bill(self, sent_ms: float) -> None:
         """A session is over on which `sent_ms` of audio were put."""

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from bridge.types import Codec, Event, LegId, NewLeg, Party, Token, Transport
+from bridge.types import CallId, Codec, Event, LegId, NewLeg, Party, Token, Transport
 from bridge.wire.ledger import LegReport
 from bridge.wire.watched import LegSnapshot, Note
 
@@ -138,6 +138,14 @@ class Mix:
 class Pair:
     host: LegId
     guest: LegId
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """As `Desks.pause`."""
+
+    call: CallId
+    paused: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -145,6 +145,15 @@ class ChannelVarset:
 
 
 @dataclass(frozen=True, slots=True)
+class ChannelDtmfReceived:
+    """A key was pressed on its telephone: it may be one of a card's number."""
+
+    at: float
+    channel: Channel
+    digit: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Dial:
     """`peer` is being dialled, by `caller` (None: by an originate)."""
 
@@ -218,6 +227,7 @@ PbxEvent = (
     | ChannelDestroyed
     | ChannelUserevent
     | ChannelVarset
+    | ChannelDtmfReceived
     | Dial
     | ChannelEnteredBridge
     | ChannelCallerId

@@ -223,6 +223,15 @@ class Tape:
         while self._waiting:
             self._lose(self._pop(), reason)
 
+    def hush(self) -> tuple[float, float]:
+        """A pause: nothing that waits will be sent, and that is no loss. How much audio that is, and how much
+        of it had been sent once; in milliseconds."""
+        gone = [self._pop() for _ in range(len(self._waiting))]
+        self._seam = True
+        arrived = [piece for piece in gone if piece.arrived]
+        sent_ms = sum(piece.length_ms for piece in arrived if piece.again)
+        return sum(piece.length_ms for piece in arrived), sent_ms
+
     def losses(self, *, all_of_them: bool = False) -> list[Loss]:
         """The losses to which nothing will be added, each once; with `all_of_them` the last one too."""
         if not self._losses or self._seam or all_of_them:

@@ -548,10 +548,10 @@ async def test_one_that_is_stopped_while_it_looks_keeps_no_job(
     owe(spool, 0)
     looking, go_on, oldest = threading.Event(), threading.Event(), spool.jobs.oldest
 
-    def slow(now: float) -> Claim | None:
+    def slow(now: float, paused: frozenset[str]) -> Claim | None:
         looking.set()
         assert go_on.wait(10)
-        return oldest(now)
+        return oldest(now, paused)
 
     with monkeypatch.context() as patch:
         patch.setattr(spool.jobs, "oldest", slow)

@@ -7,6 +7,7 @@ from bridge.types import Event
 from bridge.watching import book as books
 from bridge.watching.book import MOST_NOTES, Book, Several
 from bridge.watching.shown import call_json, timeline_json
+from bridge.watching.words import phrase
 from bridge.wire.ledger import Ledger
 from bridge.wire.watched import LegState, NoteKind
 from tests.watching.calls import Told, now_s
@@ -126,6 +127,22 @@ def test_lost_packets_are_noted_together_as_long_as_nothing_else_happens() -> No
     assert notes == [("packets lost", {"lost": 5}), ("packets lost", {"lost": 1, "late": 1})]
     book.note(call.note("packets in all", NoteKind.PACKETS, received=300, lost=7))
     assert watched.legs[str(call.leg)].packets == {"received": 300, "lost": 7}
+
+
+def test_a_pause_is_seen_and_kept_in_the_story() -> None:
+    book, call = Book(), Told()
+    told(book, [*call.begins(), events.call_paused(call.id, 2000, "consent")])
+    (watched,) = book
+    stood = [watched.paused]
+    told(book, [events.call_resumed(call.id, 5000, "keys")])
+    assert [*stood, watched.paused] == [True, False]
+    notes = [(one.at_ms, one.leg, phrase(timeline)) for one, timeline in zip(
+        watched.notes, timeline_json(watched)["timeline"], strict=True
+    ) if one.kind is NoteKind.ORDER]  # fmt: skip
+    assert notes == [
+        (2000, None, "paused: its rule asks for consent first"),
+        (5000, None, "resumed: by keys on the telephone"),
+    ]
 
 
 def test_an_order_pauses_a_call() -> None:

@@ -17,6 +17,7 @@ from bridge.wire.ami import AmiError, Reader
 from bridge.wire.pbxevents import (
     ChannelCreated,
     ChannelDestroyed,
+    ChannelDtmfReceived,
     ChannelEnteredBridge,
     ChannelHold,
     ChannelStateChange,
@@ -188,3 +189,11 @@ def test_who_holds_the_other_party_is_told() -> None:
     held = [one for one in read if isinstance(one, ChannelHold | ChannelUnhold)]
     assert [type(one) for one in held] == [ChannelHold, ChannelUnhold]
     assert held[0].channel.id == held[1].channel.id
+
+
+def test_a_key_is_told_where_it_came_from_its_telephone() -> None:
+    key = {"Event": "DTMFEnd", "Uniqueid": "1", "Channel": "PJSIP/1", "Digit": "7", "Direction": "Received"}
+    pressed = Reader().event(key, 5.0)
+    assert isinstance(pressed, ChannelDtmfReceived)
+    assert (pressed.channel.id, pressed.digit) == ("1", "7")
+    assert Reader().event(key | {"Direction": "Sent"}, 5.0) is None

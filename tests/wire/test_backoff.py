@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.wire.backoff import full_jitter
+from bridge.wire.backoff import full_jitter, session_retry_s
 
 
 def test_bound_doubles_up_to_the_cap() -> None:
@@ -14,3 +14,7 @@ def test_bound_doubles_up_to_the_cap() -> None:
 @given(st.integers(0, 10**9), st.floats(0, 1, exclude_max=True))
 def test_never_over_the_cap(attempt: int, random01: float) -> None:
     assert 0 <= full_jitter(attempt, 0.25, 30, random01) < 30
+
+
+def test_after_hang_up_the_time_for_tries_is_short() -> None:
+    assert [session_retry_s(9, last=last, random01=1.0) for last in (False, True)] == [10, 2]

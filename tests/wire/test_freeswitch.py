@@ -12,6 +12,7 @@ from bridge.wire.freeswitch import (
     ANNOUNCED,
     CHECK,
     CONFERENCE,
+    PAUSE,
     Follower,
     cause_of,
     tone_call,
@@ -19,6 +20,7 @@ from bridge.wire.freeswitch import (
 from bridge.wire.pbxevents import (
     ChannelCreated,
     ChannelDestroyed,
+    ChannelDtmfReceived,
     ChannelEnteredBridge,
     ChannelLeftBridge,
     ChannelStateChange,
@@ -329,3 +331,26 @@ def test_a_call_with_a_tone_is_one_that_nobody_follows() -> None:
         assert follower.take(EslEvent(event.name, event.subclass, {**event.headers, **marked}, "")) == []
     with pytest.raises(PbxError):
         tone_call("a b", 1004, 20)
+
+
+def test_what_a_channel_carries_is_no_wish_and_what_sets_it_is() -> None:
+    follower = Follower(frozenset({"RTZR_PAUSE"}))
+    set_ = {"Application": "set", "Application_Data": "RTZR_PAUSE=0"}
+    other = {"Application": "set", "Application_Data": "a=1"}
+    values = []
+    for name, more in (("CHANNEL_CREATE", {}), ("CHANNEL_ANSWER", {}), ("CHANNEL_EXECUTE_COMPLETE", other),
+                       ("CHANNEL_EXECUTE_COMPLETE", set_)):  # fmt: skip
+        told = follower.take(event(name, variable_RTZR_PAUSE="0", **more))
+        values.append([one.value for one in told if isinstance(one, ChannelVarset)])
+    assert values == [["0"], [], [], ["0"]]
+
+
+def test_keys_and_pauses_of_the_dialplan_are_told() -> None:
+    follower = Follower()
+    follower.take(event("CHANNEL_CREATE"))
+    (key,) = follower.take(event("DTMF", DTMF_Digit="*"))
+    assert isinstance(key, ChannelDtmfReceived)
+    assert (key.digit, "'*'" in repr(key)) == ("*", False)
+    (paused,) = follower.take(event("CUSTOM", subclass=PAUSE))
+    assert isinstance(paused, ChannelUserevent)
+    assert paused.name == PAUSE

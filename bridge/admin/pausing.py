@@ -1,0 +1,71 @@
+"""Pause and resume over the control channel: `POST /calls/ID/pause` and `/calls/ID/resume`.
+
+Which call is meant, and the answer; what a pause does is `bridge.pauses`' concern.
+"""
+
+from collections.abc import Collection
+from typing import Protocol
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from bridge.types import CallId
+
+_SHOWN = 100
+"""Characters of an id that is told back."""
+
+
+class Board(Protocol):
+    """The part of `bridge.switchboard.Switchboard` that is needed."""
+
+    @property
+    def leg_ids(self) -> Collection[str]:
+        """`call/channel` of each leg that runs."""
+
+    def pause(self, call: CallId, paused: bool) -> bool: ...
+
+
+class Pausing:
+    """The routes; set `board` once there is one."""
+
+    def __init__(self) -> None:
+        self.board: Board | None = None
+
+    @property
+    def routes(self) -> list[Route]:
+        return [
+            Route("/calls/{id:path}/pause", self._pause, methods=["POST"]),
+            Route("/calls/{id:path}/resume", self._resume, methods=["POST"]),
+        ]
+
+    async def _pause(self, request: Request) -> Response:
+        return self._order(request.path_params["id"], paused=True)
+
+    async def _resume(self, request: Request) -> Response:
+        return self._order(request.path_params["id"], paused=False)
+
+    def _order(self, id_: str, *, paused: bool) -> Response:
+        if self.board is None:
+            return JSONResponse({"error": "the daemon is only starting; try it again"}, 503)
+        calls = calls_of(id_, self.board.leg_ids)
+        if len(calls) > 1:
+            there = ", ".join(calls[:5])
+            return JSONResponse({"error": f"{id_[:_SHOWN]}: {len(calls)} calls begin so: {there}"}, 409)
+        if not calls or not self.board.pause(calls[0], paused):
+            return JSONResponse({"error": f"{id_[:_SHOWN]}: no such call is live"}, 404)
+        return JSONResponse({"id": calls[0], "paused": paused})
+
+
+def calls_of(id_: str, leg_ids: Collection[str]) -> list[CallId]:
+    """The calls that `id_` may mean: of that id, or with an id, or a leg's, that begins so."""
+    legs = [leg.partition("/") for leg in leg_ids]
+    if any(call == id_ for call, _, _ in legs):
+        return [id_]
+    if not id_:
+        return []
+    return sorted({call for call, slash, channel in legs if _begins(id_, call + slash + channel, channel)})
+
+
+def _begins(id_: str, *names: str) -> bool:
+    return any(name.startswith(id_) for name in names)
