@@ -23,6 +23,7 @@ from bridge.inlets import Inlets
 from bridge.outbox.outbox import Outbox
 from bridge.outbox.stored import Sender
 from bridge.readiness import Readiness
+from bridge.sinks.feed import FeedSink
 from bridge.sinks.outbox import OutboxSink
 from bridge.sinks.queued import QueuedSink
 from bridge.spool.spool import Spool
@@ -39,6 +40,9 @@ class Outlets:
     """The one of them that brings events into the outbox, if there is one."""
     deliveries: Deliveries | None
     """What goes from the outbox to its endpoints; it does not run."""
+
+    feed: FeedSink | None = None
+    """The one of them that pages follow."""
 
     @property
     def written(self) -> Callable[[], Awaitable[bool]] | None:
@@ -64,7 +68,7 @@ async def open_outlets(
         await opened.enter_async_context(open_feed(config, feed))
         sinks.append(feed)
     await opened.enter_async_context(open_control(config, deliveries, lambda: readiness.reasons))
-    return Outlets(sinks, kept, deliveries)
+    return Outlets(sinks, kept, deliveries, feed)
 
 
 def _check_outbox(config: Config, outbox: Outbox) -> None:

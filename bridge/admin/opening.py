@@ -13,8 +13,9 @@ from bridge.sinks.feed import FeedSink, Past
 
 
 def build_feed(config: Config, past: Past | None = None) -> FeedSink | None:
-    """The live feed, if one is asked for; `past` is the outbox, for readers that come back."""
-    if not config.sinks.feed.port:
+    """The live feed, if one is asked for, or a page, which shows what it has; `past` is the outbox, for
+    readers that come back."""
+    if not config.sinks.feed.port and not config.page.port:
         return None
     hidden = {rule for rule, names in config.sinks_of_rules.items() if "feed" not in names}
     forgotten = config.rules_without_outbox - hidden
@@ -23,11 +24,14 @@ def build_feed(config: Config, past: Past | None = None) -> FeedSink | None:
 
 @asynccontextmanager
 async def open_feed(config: Config, sink: FeedSink) -> AsyncIterator[None]:
-    """Where it is read. Raises ConfigError when the port cannot be had.
+    """Where it is read, if anywhere but on the page. Raises ConfigError when the port cannot be had.
 
     The sink is to be closed before this is left: then its readers have had all there was.
     """
     settings = config.sinks.feed
+    if not settings.port:
+        yield
+        return
     try:
         listener = tcp_listener(settings.bind, settings.port)
     except OSError as error:

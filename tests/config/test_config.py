@@ -139,7 +139,7 @@ ONE_FAULT = {
     ),
     "1: 2": (
         "FILE:1: 1: is not a key; the keys here are rtzr, pbx, asterisk, freeswitch, media, rules, gate, "
-        "hangup, quota, cost, spool, outbox, workers, overload, drain_s, sinks, admin, log"
+        "hangup, quota, cost, spool, outbox, workers, overload, drain_s, sinks, page, admin, log"
     ),
     # does not go together
     "workers: 2\nasterisk:\n  transport: websocket_client": (
