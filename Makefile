@@ -43,6 +43,7 @@ demo: $(RUN)
 test: $(DEV)
 	$(BIN)/python -m tests.asterisk.install
 	$(BIN)/python -m tests.redisserver
+	$(BIN)/python -m tests.browser.chromium
 ifdef ARGS
 	$(PYTEST) $(ARGS)
 else

@@ -1,5 +1,5 @@
-"""Who is let in to the page: by token, by the cookie that a token gave, or by what a proxy says; from no foreign
-web page, and not by guessing.
+"""Who is let in to the page: by token, by the cookie that a token gave, or by what a proxy says; from no
+foreign web page, and not by guessing.
 """
 
 import hashlib

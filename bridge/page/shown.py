@@ -1,5 +1,5 @@
-"""What of calls and events a page is shown. Pure: whole phone numbers stay here, and so does the text of calls
-whose rule keeps it from the feed.
+"""What of calls and events a page is shown. Pure: whole phone numbers stay here, and so does the text of
+calls whose rule keeps it from the feed.
 """
 
 import json
@@ -15,7 +15,7 @@ FINAL = "rtzr.transcript.final"
 _FRESH_S = 0.5
 """What was worked out for one page is good for all others so long."""
 _SETTLES = 10
-"""A call that is over is written out so often; what comes later (a text out of the spool) is on its own page."""
+"""A call that is over is written out so often; what comes later (out of the spool) is on its own page."""
 
 
 def as_json(value: Any) -> str:

@@ -84,21 +84,21 @@ def busy_call() -> dict[str, Any]:
         entry(5100, "pbx", "answered"),
         entry(5200, "packets", "the first packet came", caller["leg"]),
         entry(5260, "packets", "the first packet came", callee["leg"]),
-        entry(5400, "session", "a session was open", caller["leg"], start_ms=5400, end_ms=38_000),
-        entry(5500, "session", "a session was open", callee["leg"], start_ms=5500, end_ms=84_000),
-        entry(38_000, "session", "the session was lost: 1006", caller["leg"]),
-        entry(38_000, "gap", "2.3 s lost: ring", caller["leg"], start_ms=38_000, end_ms=40_300, reason="ring"),
-        entry(41_000, "session", "a session was open", caller["leg"], start_ms=41_000, end_ms=84_000),
-        entry(60_000, "order", "paused, by the page", None, start_ms=60_000, end_ms=66_000),
-        entry(66_000, "order", "goes on, by the page"),
+        entry(5400, "session", "session opened", caller["leg"], ms=180),
+        entry(5500, "session", "session opened", callee["leg"], ms=175),
+        entry(38_000, "session", "session lost", caller["leg"], utterances=4),
+        entry(38_000, "gap", "audio lost", caller["leg"], start_ms=38_000, end_ms=40_300, reason="ring"),
+        entry(41_000, "session", "session opened", caller["leg"], ms=310),
+        entry(66_000, "order", "paused", paused=True),
+        entry(72_000, "order", "resumed", paused=False),
     ]
-    at = 6000
+    at = 6200
     for role, text in _SAID:
-        length = 140 * len(text)
+        length = 190 * len(text)
         end = at + length
-        told.append(entry(at, "utterance", "was said", f"{name}/{role}", text=text, start_ms=at, end_ms=end))
+        told.append(entry(at, "utterance", "said", f"{name}/{role}", text=text, start_ms=at, end_ms=end))
         told.append(entry(end + 400, "delivery", "webhook:crm has it"))
-        at = end + 1400
+        at = end + 900
         (caller if role == "caller" else callee)["last"] = text
     call["timeline"] = sorted(told, key=lambda one: int(one["at_ms"]))
     return call
@@ -207,6 +207,8 @@ def said(leg: Mapping[str, Any], text: str, start_ms: int, *, final: bool = True
         "latency_ms": 310,
     }
     kind = "final" if final else "partial"
-    event = Event(f"{leg['leg']}/{next(_numbers)}", f"rtzr.transcript.{kind}", call, "2026-01-01T00:00:00Z", data)  # type: ignore[arg-type]
+    event = Event(
+        f"{leg['leg']}/{next(_numbers)}", f"rtzr.transcript.{kind}", call, "2026-01-01T00:00:00Z", data
+    )  # type: ignore[arg-type]
     assert encoded(event)
     return event

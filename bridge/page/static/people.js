@@ -16,7 +16,10 @@ export const state = (leg) => word(leg.state === "ended" ? "legEnded" : leg.stat
 export const reasons = (call) => (call.reasons ?? []).map((one) => word(one)).join(", ");
 
 export function verdict(call) {
-  if (call.state === "live") return word(call.paused ? "paused" : "live");
+  if (call.state === "live") {
+    const lost = reasons(call);
+    return word(call.paused ? "paused" : "live") + (lost ? `; ${word("partial")}: ${lost}` : "");
+  }
   return [word(call.verdict || "ended"), reasons(call)].filter(Boolean).join(": ");
 }
 

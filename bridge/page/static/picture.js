@@ -25,10 +25,37 @@ export function draw(box, call, roleOf) {
   const picture = svg("svg", { viewBox: `0 0 ${width} ${height}`, width, height, role: "img",
     "aria-labelledby": "picture-title picture-desc" }, title, description, hatches(), ...axis(x, total, width, height));
   for (const band of bands) picture.append(...backdrop(band, width));
+  for (const stretch of [...sessions(call, timeline, total), ...pauses(call, timeline, total)]) {
+    picture.append(...stretched(stretch, bands, x));
+  }
   for (const entry of timeline) picture.append(...marks(entry, bands, x, call, roleOf));
   if (call.state === "live") picture.append(svg("line", { class: "now", x1: x(total), x2: x(total), y1: AXIS, y2: height }));
   box.replaceChildren(picture);
   clip(picture);
+}
+
+// A session lasts from the note that it was opened to the leg's next one on sessions, or on.
+function sessions(call, timeline, total) {
+  return call.legs.flatMap((leg) => {
+    const notes = timeline.filter((entry) => entry.kind === "session" && entry.leg === leg.leg);
+    return notes.flatMap((entry, at) => (entry.what === "session opened"
+      ? [{ kind: "session", leg: leg.leg, start: entry.at_ms, end: notes[at + 1]?.at_ms ?? total }] : []));
+  });
+}
+
+// A pause lasts from the order to the next that ends it, and is that of every leg.
+function pauses(call, timeline, total) {
+  const orders = timeline.filter((entry) => entry.kind === "order" && typeof entry.data?.paused === "boolean");
+  return orders.flatMap((entry, at) => (entry.data.paused
+    ? call.legs.map((leg) => ({ kind: "paused", leg: leg.leg, start: entry.at_ms, end: orders[at + 1]?.at_ms ?? total })) : []));
+}
+
+function stretched({ kind, leg, start, end }, bands, x) {
+  const band = bands.find((one) => one.name === leg);
+  const told = svg("title", {}, `${word(kind)} ${moment(start)} – ${moment(end)}`);
+  const width = Math.max(2, x(end) - x(start));
+  const place = kind === "session" ? { y: band.bottom - 14, height: 6, rx: 3 } : { y: band.top + 4, height: band.bottom - band.top - 8, rx: 4 };
+  return [svg("rect", { class: kind, x: x(start), width, ...place }, told)];
 }
 
 // From top to bottom; a leg's band holds packets, its utterances, and its sessions.
@@ -94,7 +121,6 @@ function span(entry, band, x, width, speaker, told) {
       ? [svg("text", { class: `spoken ${speaker}`, x: x + 7, y: band.top + 41, "data-room": width - 12 }, data.text)] : [];
     return [bar, ...text];
   }
-  if (kind === "session") return [svg("rect", { class: "session", x, y: band.bottom - 14, width, height: 6, rx: 3 }, told)];
   const whole = { x, y: band.top + 4, width, height: band.bottom - band.top - 8, rx: 4 };
   return [svg("rect", { class: kind === "gap" ? "gap" : `stretch ${kind}`, ...whole }, told)];
 }
