@@ -5,7 +5,7 @@ from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from bridge.config.faults import Rule, keep
+from bridge.config.faults import Rule, keep, refuse
 from bridge.config.section import Section
 from bridge.config.values import Address, Origin, Variable
 
@@ -14,7 +14,7 @@ def _network(value: str) -> str:
     try:
         return str(ipaddress.ip_network(value))
     except ValueError:
-        raise ValueError("is no address or network; write 127.0.0.1 or 172.18.0.0/16") from None
+        raise refuse("is no address or network; write 127.0.0.1 or 172.18.0.0/16") from None
 
 
 _Network = Annotated[str, AfterValidator(_network)]

@@ -3,7 +3,7 @@
 import os
 import shutil
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -53,26 +53,30 @@ class Site:
         self.book = Book(self.busy, *more_calls(), *ended_calls(60))
         self.sink = FeedSink()
         self.port = 0
+        self._running = AsyncExitStack()
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}/"
 
-    @asynccontextmanager
-    async def up(self) -> AsyncIterator[None]:
+    async def up(self) -> None:
+        """On the port that it had before, if it had one."""
         listener = tcp_listener("127.0.0.1", self.port)
         self.port = listener.getsockname()[1]
         page = app.Page(self.book, self.sink, Door(TOKEN))
-        async with Serving(guarded(page.app()), listener) as serving:
-            page.abort = serving.abort
-            yield
+        serving = await self._running.enter_async_context(Serving(guarded(page.app()), listener))
+        page.abort = serving.abort
+
+    async def down(self) -> None:
+        await self._running.aclose()
 
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def site() -> AsyncIterator[Site]:
     made = Site()
-    async with made.up():
-        yield made
+    await made.up()
+    yield made
+    await made.down()
 
 
 Open = Callable[..., Any]

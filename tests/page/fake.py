@@ -20,12 +20,42 @@ _SAID = [
     ("callee", "더 필요하신 것이 있으신가요?"),
 ]
 _OTHERS = [
-    ("상담 대기열", "카드 분실 신고를 하려고 하는데요.", "본인 확인을 위해 성함을 말씀해 주세요."),
-    ("예약", "다음 주 화요일 오전에 진료 예약이 가능할까요?", "오전 열 시와 열한 시가 비어 있습니다."),
-    ("outbound", "Hello, I am calling about the invoice of last month.", "One moment, I will look it up."),
-    ("기술 지원", "인터넷이 자꾸 끊겨서 전화드렸습니다.", "공유기의 전원을 껐다가 켜 보시겠어요?"),
-    ("상담 대기열", "환불은 언제쯤 처리되나요?", "영업일 기준 사흘 안에 처리됩니다."),
+    (
+        "상담 대기열",
+        "네, 무엇을 도와 드릴까요?",
+        "카드를 잃어버려서 분실 신고를 하려고 하는데요.",
+        "본인 확인을 위해 성함과 생년월일을 말씀해 주세요.",
+        "이서준이고요, 구십일년 삼월 이일입니다.",
+        "확인되었습니다. 바로 정지해 드리겠습니다.",
+    ),
+    (
+        "예약",
+        "안녕하세요, 한빛의원입니다.",
+        "다음 주 화요일 오전에 진료 예약이 가능할까요?",
+        "오전 열 시와 열한 시가 비어 있습니다.",
+        "그럼 열 시로 해 주세요.",
+    ),
+    (
+        "outbound",
+        "Accounts, how can I help?",
+        "Hello, I am calling about the invoice of last month.",
+        "One moment, I will look it up.",
+    ),
+    (
+        "기술 지원",
+        "네, 기술 지원팀입니다.",
+        "인터넷이 자꾸 끊겨서 전화드렸습니다.",
+        "공유기의 전원을 껐다가 켜 보시겠어요?",
+    ),
+    (
+        "상담 대기열",
+        "환불은 언제쯤 처리되나요?",
+        "영업일 기준 사흘 안에 처리됩니다.",
+        "카드로 결제했는데 같은 카드로 들어오나요?",
+        "네, 결제하신 카드로 자동 취소됩니다.",
+    ),
 ]
+"""Rules, and what is said in turn; the last words are the callee's or the caller's as it comes."""
 
 
 def leg(call: str, role: str, number: str, name: str = "", **more: Any) -> dict[str, Any]:
@@ -106,11 +136,18 @@ def busy_call() -> dict[str, Any]:
 
 def more_calls() -> list[dict[str, Any]]:
     calls = []
-    for number, (rule, one, other) in enumerate(_OTHERS):
+    for number, (rule, *lines) in enumerate(_OTHERS):
         name = f"1764075{610 + number * 7}.00{20 + number}"
-        caller = leg(name, "caller", f"***{4100 + number * 37}", last=one, level_db=-18.0 - 7 * number)
-        callee = leg(name, "callee", f"***{1003 + number}", f"상담 {number + 2}", last=other, mode="vad")
-        calls.append(a_call(name, rule, 21_000 + 37_000 * number, [caller, callee]))
+        caller = leg(name, "caller", f"***{4100 + number * 37}", level_db=-18.0 - 7 * number)
+        callee = leg(name, "callee", f"***{1003 + number}", f"상담 {number + 2}", mode="vad")
+        call = a_call(name, rule, 21_000 + 37_000 * number, [caller, callee])
+        for at, text in enumerate(lines):
+            speaker = (callee, caller)[at % 2]
+            speaker["last"] = text
+            start = 2000 + 4000 * at
+            said_ = {"text": text, "start_ms": start, "end_ms": start + 3000}
+            call["timeline"].append(entry(start, "utterance", "said", speaker["leg"], **said_))
+        calls.append(call)
     calls[2]["legs"][1] |= {"state": "reconnecting", "latency_ms": None}
     calls[3]["paused"] = True
     for one_leg in calls[3]["legs"]:
@@ -120,7 +157,7 @@ def more_calls() -> list[dict[str, Any]]:
 
 def ended_calls(number: int) -> list[dict[str, Any]]:
     calls = []
-    for at, (rule, one, other) in zip(range(number), itertools.cycle(_OTHERS), strict=False):
+    for at, (rule, *_, other, one) in zip(range(number), itertools.cycle(_OTHERS), strict=False):
         name = f"1764071{900 - at}.{at:04d}"
         legs = [
             leg(name, "caller", f"***{2000 + at * 13}", last=one, state="ended", level_db=None),
@@ -209,6 +246,6 @@ def said(leg: Mapping[str, Any], text: str, start_ms: int, *, final: bool = True
     kind = "final" if final else "partial"
     event = Event(
         f"{leg['leg']}/{next(_numbers)}", f"rtzr.transcript.{kind}", call, "2026-01-01T00:00:00Z", data
-    )  # type: ignore[arg-type]
+    )
     assert encoded(event)
     return event
