@@ -74,7 +74,7 @@ class Page:
         return Response(headers=dict(stream.headers)) if request.method == "HEAD" else stream
 
     async def _status(self, request: Request) -> Response:
-        return self._door.refusal(request) or _told(self._watched.status())
+        return self._door.refusal(request) or _told(await self._watched.status())
 
     async def _calls(self, request: Request) -> Response:
         if (refusal := self._door.refusal(request)) is not None:
@@ -85,14 +85,14 @@ class Page:
         return self._door.refusal(request) or self._shown(request.path_params["call"])
 
     async def _pause(self, request: Request) -> Response:
-        return self._door.refusal(request) or await self._set(request, paused=True)
+        return self._door.refusal(request) or self._set(request, paused=True)
 
     async def _resume(self, request: Request) -> Response:
-        return self._door.refusal(request) or await self._set(request, paused=False)
+        return self._door.refusal(request) or self._set(request, paused=False)
 
-    async def _set(self, request: Request, *, paused: bool) -> Response:
+    def _set(self, request: Request, *, paused: bool) -> Response:
         call = request.path_params["call"]
-        if await self._watched.pause(call, paused):
+        if self._watched.pause(call, paused):
             return self._shown(call)
         return _told({"error": "there is no live call of this id"}, 404)
 

@@ -1,7 +1,8 @@
-"""What of calls and events a page is shown. Pure: whole phone numbers stay here, and so does the text of
+"""What of calls and events a page is shown. No HTTP: whole phone numbers stay here, and so does the text of
 calls whose rule keeps it from the feed.
 """
 
+import asyncio
 import json
 from collections.abc import Callable, Set
 from dataclasses import dataclass
@@ -70,26 +71,28 @@ class Pulse:
         self._calls: dict[str, _Written] = {}
         self._live: list[str] = []
         self._status = "{}"
+        self._working = asyncio.Lock()
 
     def shown(self, call: Told) -> Told:
         """A call as a page may see it."""
         return without_text(call) if call["rule"] in self._hidden else call
 
-    def since(self, version: int) -> tuple[int, str]:
+    async def since(self, version: int) -> tuple[int, str]:
         """The version that is had with it, and `{"status", "live", "calls"}`: `live` are ids, `calls` those
         that are not as they were in `version`; 0: all."""
-        if self._clock() - self._at >= _FRESH_S:
-            self._work_out()
+        async with self._working:
+            if self._clock() - self._at >= _FRESH_S:
+                await self._work_out()
         changed = ",".join(one.text for one in self._calls.values() if one.since > version)
         live = as_json(self._live)
         return self._version, f'{{"status":{self._status},"live":{live},"calls":[{changed}]}}'
 
-    def _work_out(self) -> None:
+    async def _work_out(self) -> None:
         self._at = self._clock()
+        self._status = as_json(await self._watched.status())
         self._version += 1
         calls = {str(call["id"]): call for call in self._watched.calls()}
         self._live = [name for name, call in calls.items() if call["state"] == "live"]
-        self._status = as_json(self._watched.status())
         for name in self._calls.keys() - calls.keys():
             del self._calls[name]
         for name, call in calls.items():

@@ -62,7 +62,7 @@ class Stream(Response):
         async def tick() -> None:
             version = 0
             while True:
-                version, text = self._pulse.since(version)
+                version, text = await self._pulse.since(version)
                 await put(_frame("state", text))
                 await asyncio.sleep(TICK_S)
 

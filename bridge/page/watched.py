@@ -18,10 +18,10 @@ class Watched(Protocol):
         """The one call whose id, or a leg's of it, is or begins with `name`, with its `timeline`."""
         ...
 
-    def status(self) -> Told:
+    async def status(self) -> Told:
         """How the daemon is."""
         ...
 
-    async def pause(self, call: str, paused: bool) -> bool:
+    def pause(self, call: str, paused: bool) -> bool:
         """Stop the audio of a live call, or let it go on; False where there is none of this id."""
         ...

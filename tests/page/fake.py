@@ -191,7 +191,7 @@ class Book:
         found = [call for one, call in self.told.items() if one.startswith(name)]
         return deepcopy(found[0]) if len(found) == 1 else None
 
-    def status(self) -> Mapping[str, Any]:
+    async def status(self) -> Mapping[str, Any]:
         live = [call for call in self.told.values() if call["state"] == "live"]
         legs = sum(len(call["legs"]) for call in live)
         return {
@@ -211,7 +211,7 @@ class Book:
             "paused_calls": sum(1 for call in live if call["paused"]),
         }
 
-    async def pause(self, call: str, paused: bool) -> bool:
+    def pause(self, call: str, paused: bool) -> bool:
         self.orders.append((call, paused))
         if call not in self.told or self.told[call]["state"] != "live":
             return False

@@ -60,30 +60,30 @@ class TestHidden:
         assert len(hidden["timeline"]) == len(call["timeline"])
         assert call["legs"][0]["partial"] == "아직"
 
-    def test_it_is_those_of_the_rules_that_are_named(self) -> None:
+    async def test_it_is_those_of_the_rules_that_are_named(self) -> None:
         book = fake.Book(fake.busy_call())
         pulse = Pulse(book, frozenset({"상담 대기열"}), clock=Clock())
-        assert "배송" not in pulse.since(0)[1]
+        assert "배송" not in (await pulse.since(0))[1]
         assert "배송" not in json.dumps(pulse.shown(fake.busy_call()), ensure_ascii=False)
         assert "배송" in json.dumps(Pulse(book, clock=Clock()).shown(fake.busy_call()), ensure_ascii=False)
 
 
 class TestPulse:
-    def test_what_did_not_change_is_not_told_again(self) -> None:
+    async def test_what_did_not_change_is_not_told_again(self) -> None:
         busy = fake.busy_call()
         book = fake.Book(busy, *fake.more_calls())
         pulse = Pulse(book, clock=Clock())
-        version, text = pulse.since(0)
+        version, text = await pulse.since(0)
         live, changed = told(text)
         assert live == changed == list(book.told)
-        version, text = pulse.since(version)
+        version, text = await pulse.since(version)
         assert told(text) == (live, [])
         busy["age_ms"] += 1000
-        version, text = pulse.since(version)
+        version, text = await pulse.since(version)
         assert told(text) == (live, [busy["id"]])
-        assert told(pulse.since(0)[1]) == (live, live)
+        assert told((await pulse.since(0))[1]) == (live, live)
 
-    def test_many_pages_cost_what_one_does(self) -> None:
+    async def test_many_pages_cost_what_one_does(self) -> None:
         asked = []
 
         class Counted(fake.Book):
@@ -92,29 +92,29 @@ class TestPulse:
                 return super().calls()
 
         pulse = Pulse(Counted(fake.busy_call()), clock=lambda: 5.0)
-        first = pulse.since(0)
-        assert all(pulse.since(0) == first for _ in range(10))
+        first = await pulse.since(0)
+        assert [await pulse.since(0) for _ in range(10)] == [first] * 10
         assert len(asked) == 1
 
-    def test_the_end_of_a_call_is_told_and_then_no_more_is_written_of_it(self) -> None:
+    async def test_the_end_of_a_call_is_told_and_then_no_more_is_written_of_it(self) -> None:
         book = fake.Book(fake.busy_call())
         (name,) = book.told
         pulse = Pulse(book, clock=Clock())
-        version, _ = pulse.since(0)
+        version, _ = await pulse.since(0)
         book.end(name)
-        version, text = pulse.since(version)
+        version, text = await pulse.since(version)
         assert told(text) == ([], [name])
         book.told[name]["cost"] = {"won": 30.0}
-        version, text = pulse.since(version)
+        version, text = await pulse.since(version)
         assert told(text) == ([], [name])
         for _ in range(20):
-            version, text = pulse.since(version)
+            version, text = await pulse.since(version)
         book.told[name]["cost"] = {"won": 31.0}
-        assert told(pulse.since(version)[1]) == ([], [])
+        assert told((await pulse.since(version))[1]) == ([], [])
 
-    def test_a_call_that_left_the_book_is_forgotten(self) -> None:
+    async def test_a_call_that_left_the_book_is_forgotten(self) -> None:
         book = fake.Book(fake.busy_call())
         pulse = Pulse(book, clock=Clock())
-        pulse.since(0)
+        await pulse.since(0)
         book.told.clear()
-        assert told(pulse.since(0)[1]) == ([], [])
+        assert told((await pulse.since(0))[1]) == ([], [])
