@@ -80,7 +80,7 @@ export class CallView {
     this.spoken = document.documentElement.lang;
     const head = (key) => el("th", { scope: "col" }, word(key));
     this.legsHead.replaceChildren(...COLUMNS.map(head));
-    this.eventsHead.replaceChildren(...["when", "kind", "who", "what"].map(head));
+    this.eventsHead.replaceChildren(el("th", { scope: "col", class: "number" }, word("when")), ...["kind", "who", "what"].map(head));
     this.kinds.replaceChildren(el("legend", { class: "hidden" }, word("show")), ...KINDS.map((kind) => this.box(kind)));
   }
 
@@ -134,7 +134,7 @@ export class CallView {
         el("td", { class: "number" }, moment(entry.at_ms)),
         el("td", {}, el("span", { class: `kind ${entry.kind}` }, word(entry.kind))),
         el("td", { class: speaker?.role ?? "" }, speaker ? role(speaker) : ""),
-        el("td", {}, el("span", { lang: "en" }, entry.what), quoted(entry)));
+        el("td", {}, el("span", { lang: "en" }, entry.what), quoted(entry), detail(entry)));
       row.entry = texts[same + at];
       return row;
     }));
@@ -157,6 +157,16 @@ export class CallView {
   paint() {
     if (this.call !== null && this.picture.clientWidth > 0) draw(this.picture, this.call, roleOf);
   }
+}
+
+const SHOWN_ELSEWHERE = ["text", "words", "start_ms", "end_ms", "paused"];
+
+// What else is known of it, as it is: causes, counts, how long it took.
+function detail(entry) {
+  const known = Object.entries(entry.data ?? {})
+    .filter(([name, value]) => !SHOWN_ELSEWHERE.includes(name) && value !== "" && ["string", "number"].includes(typeof value))
+    .map(([name, value]) => `${name.replaceAll("_", " ")} ${typeof value === "number" ? number(value) : value}`);
+  return known.length ? el("span", { class: "detail", lang: "en" }, known.join(", ")) : null;
 }
 
 function quoted(entry) {
