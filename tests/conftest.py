@@ -1,5 +1,5 @@
 """What holds for every test: asyncio's debug mode, hypothesis at our scale, no skip where CI is set, a real
-Redis, and the order of tests that run side by side.
+Redis and Chromium, and the order of tests that run side by side.
 """
 
 import os
@@ -11,6 +11,7 @@ import pytest
 from hypothesis import settings
 
 from tests import redisserver
+from tests.browser import chromium
 from tests.redisserver import RedisServer
 from tests.scale import scaled
 
@@ -62,6 +63,18 @@ def redis_installed() -> None:
             pytest.fail(f"real Redis missing: {reason}", pytrace=False)
         pytest.skip(f"REAL REDIS NOT TESTED: {reason}")
     redisserver.install()
+
+
+@pytest.fixture(scope="session")
+def chromium_installed() -> None:
+    """As `redis_installed`, of the browser."""
+    if chromium.ready():
+        return
+    if reason := chromium.why_not():
+        if os.environ.get("CI"):
+            pytest.fail(f"real Chromium missing: {reason}", pytrace=False)
+        pytest.skip(f"REAL CHROMIUM NOT TESTED: {reason}")
+    chromium.install()
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""A real Chromium, installed where it is missing, and the page that it opens."""
+"""A real Chromium, and the page that it opens."""
 
 import os
 import shutil
@@ -7,7 +7,6 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
-import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, BrowserContext, Page, async_playwright
 
@@ -15,25 +14,12 @@ from bridge.page import app
 from bridge.page.door import Door
 from bridge.serving import Serving, guarded, tcp_listener
 from bridge.sinks.feed import FeedSink
-from tests.browser import chromium
 from tests.page.fake import Book, busy_call, ended_calls, more_calls
 
 TOKEN = "t0ken-of-16-characters"
 PICTURES = Path(__file__).parent.parent.parent / ".artifacts" / "page"
 """Where pictures of the page go, for whoever looks at a run."""
 PATIENCE_MS = 10_000
-
-
-@pytest.fixture(scope="session")
-def chromium_installed() -> None:
-    """Installs it where it is missing. With CI set its absence is a failure, elsewhere a loud skip."""
-    if chromium.ready():
-        return
-    if reason := chromium.why_not():
-        if os.environ.get("CI"):
-            pytest.fail(f"real Chromium missing: {reason}", pytrace=False)
-        pytest.skip(f"REAL CHROMIUM NOT TESTED: {reason}")
-    chromium.install()
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

@@ -1,4 +1,4 @@
-"""Calls that nobody makes: what the page's tests show, told by the keys that docs/page.md names."""
+"""Calls that nobody makes: what the page's tests show, told as `bridge.page.watched` has it."""
 
 import itertools
 from collections.abc import Mapping, Sequence
