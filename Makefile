@@ -46,6 +46,7 @@ test: $(DEV)
 	$(BIN)/python -m tests.asterisk.install
 	$(BIN)/python -m tests.redisserver
 	$(BIN)/python -m tests.promtool
+	$(BIN)/python -m tests.browser.chromium
 ifdef ARGS
 	$(PYTEST) $(ARGS)
 else

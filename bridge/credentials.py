@@ -41,6 +41,8 @@ class Secrets:
     """Those whose variables the YAML names, by variable."""
     feed_token: str = field(default="", repr=False)
     """What readers of the live feed show; the YAML names its variable."""
+    page_token: str = field(default="", repr=False)
+    """As `feed_token`, of the live page."""
 
 
 class _Unusable(ValueError):
@@ -74,6 +76,11 @@ def read_named(environ: Mapping[str, str], variables: Iterable[str]) -> tuple[di
         except _Unusable as error:
             faults.append(str(error))
     return values, faults
+
+
+def given(environ: Mapping[str, str], variable: str) -> bool:
+    """Whether `variable` or `<variable>_FILE` holds anything."""
+    return bool(environ.get(variable) or environ.get(f"{variable}_FILE"))
 
 
 def read_token(environ: Mapping[str, str], variable: str) -> tuple[str, list[str]]:

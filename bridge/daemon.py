@@ -20,7 +20,16 @@ from bridge.inlets import Inlets
 from bridge.load import collect_seldom, raise_file_limit, watch_load
 from bridge.meter import Meter, watched
 from bridge.net.rtzr import Rtzr, Session, Tokens
-from bridge.opening import Outlets, Supervision, check_bind, open_door, open_outlets, open_spool, open_watch
+from bridge.opening import (
+    Outlets,
+    Supervision,
+    check_bind,
+    open_door,
+    open_live_page,
+    open_outlets,
+    open_spool,
+    open_watch,
+)
 from bridge.pbx import Pbx
 from bridge.quota import Governor
 from bridge.readiness import Readiness
@@ -143,6 +152,7 @@ async def _open_calls(
     switchboard = build_switchboard(config, lines.pbx, hearing.desks, publish, mix_when, notes)
     supervision.status.begin(lines.pbx, lines.governor, notes)
     supervision.pausing.board = switchboard
+    await open_live_page(config, outlets, supervision, switchboard.pause, opened)
     meter = Meter(
         switchboard, hearing.desks, lines.pbx, lines.tokens, lines.governor, outlets.sinks, readiness
     )

@@ -25,10 +25,14 @@ from bridge.desk import LocalDesks
 from bridge.inlets import Inlets
 from bridge.outbox.outbox import Outbox
 from bridge.outbox.stored import Sender
+from bridge.page.opening import open_page
 from bridge.readiness import Readiness
+from bridge.sinks.feed import FeedSink
 from bridge.sinks.outbox import OutboxSink
 from bridge.sinks.queued import QueuedSink
 from bridge.spool.spool import Spool
+from bridge.types import CallId
+from bridge.watching.paged import Paged
 from bridge.watching.status import Status
 from bridge.watching.watch import Snapshots, Watch
 from bridge.wire.watched import Tell, unheard
@@ -66,6 +70,8 @@ class Outlets:
     deliveries: Deliveries | None
     """What goes from the outbox to its endpoints; it does not run."""
     outbox: Outbox | None = None
+    feed: FeedSink | None = None
+    """The one of them that pages follow."""
 
     @property
     def written(self) -> Callable[[], Awaitable[bool]] | None:
@@ -91,7 +97,7 @@ async def open_outlets(
         await opened.enter_async_context(open_feed(config, feed))
         sinks.append(feed)
     await opened.enter_async_context(open_metrics(config, lambda: readiness.reasons))
-    return Outlets(sinks, kept, deliveries, outbox)
+    return Outlets(sinks, kept, deliveries, outbox, feed)
 
 
 async def open_watch(
@@ -99,7 +105,7 @@ async def open_watch(
 ) -> Supervision:
     """Who watches the calls, if anybody can ask it, and the control channel, where `stop` ends the daemon.
     Raises ConfigError."""
-    watch = None if config.admin.socket is None else Watch()
+    watch = None if config.admin.socket is None and not config.page.port else Watch()
     supervision = Supervision(watch, Status(lambda: readiness.reasons, config.quota.max_sessions))
     more: list[Route] = supervision.pausing.routes
     if watch is not None:
@@ -108,6 +114,19 @@ async def open_watch(
     control = open_control(config, outlets.deliveries, lambda: readiness.reasons, more)
     await opened.enter_async_context(control)
     return supervision
+
+
+async def open_live_page(
+    config: Config,
+    outlets: Outlets,
+    supervision: Supervision,
+    pause: Callable[[CallId, bool], bool],
+    opened: AsyncExitStack,
+) -> None:
+    """The page, where one is asked for; `pause` is the switchboard's. Raises ConfigError."""
+    if supervision.watch is not None and outlets.feed is not None:
+        paged = Paged(supervision.watch, supervision.status, outlets.deliveries, pause)
+        await opened.enter_async_context(open_page(config, paged, outlets.feed))
 
 
 def _check_outbox(config: Config, outbox: Outbox) -> None:

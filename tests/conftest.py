@@ -1,5 +1,5 @@
 """What holds for every test: asyncio's debug mode, hypothesis at our scale, no skip where CI is set, a real
-Redis and promtool, and the order of tests that run side by side.
+Redis, promtool and Chromium, and the order of tests that run side by side.
 """
 
 import os
@@ -12,6 +12,7 @@ from hypothesis import settings
 
 from tests import promtool as prometheus
 from tests import redisserver
+from tests.browser import chromium
 from tests.redisserver import RedisServer
 from tests.scale import scaled
 
@@ -76,6 +77,18 @@ def promtool() -> Callable[..., str]:
             pytest.skip(f"ALERTS AND METRICS NOT CHECKED: {reason}")
         prometheus.install()
     return prometheus.run
+
+
+@pytest.fixture(scope="session")
+def chromium_installed() -> None:
+    """As `redis_installed`, of the browser."""
+    if chromium.ready():
+        return
+    if reason := chromium.why_not():
+        if os.environ.get("CI"):
+            pytest.fail(f"real Chromium missing: {reason}", pytrace=False)
+        pytest.skip(f"REAL CHROMIUM NOT TESTED: {reason}")
+    chromium.install()
 
 
 @pytest.fixture

@@ -31,6 +31,8 @@ LONG_S = {
     "tests/asterisk/test_mediasocket.py": 45,
     "tests/bench/test_benches.py": 40,
     "tests/demo/test_demo.py": 30,
+    "tests/browser/test_page.py": 30,
+    "tests/asterisk/test_page_calls.py": 30,
     "tests/test_workers.py": 20,
     "tests/schema/test_shapes.py": 20,
     "tests/freeswitch/test_discreet.py": 20,

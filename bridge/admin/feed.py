@@ -110,23 +110,8 @@ class Feed:
         return self._sink.follow(reader)
 
     async def attended(self, reader: Reader, client: Address | None, sending: _Work, *beside: _Work) -> bool:
-        """Send until all is sent (True) or something `beside` ends; a reader that is too slow is cut."""
-        send, *others = [asyncio.ensure_future(work) for work in (sending, *beside, reader.slow())]
-        try:
-            await asyncio.wait({send, *others}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for task in (send, *others):
-                task.cancel()
-            ends = await asyncio.gather(send, *others, return_exceptions=True)
-        if any(isinstance(end, TimeoutError) for end in ends):
-            self._sink.drop(reader)
-        if reader.too_slow:
-            self.abort(client)
-            return False
-        for end in ends:
-            if isinstance(end, Exception) and not isinstance(end, OSError | WebSocketDisconnect):
-                raise end
-        return ends[0] is None
+        """As `attend`, with what cuts a connection here."""
+        return await attend(self._sink, reader, lambda: self.abort(client), sending, *beside)
 
     def _refusal(self, asked: HTTPConnection) -> Response | None:
         """Why it is not let in, if it is not."""
@@ -211,6 +196,28 @@ class _Stream(Response):
                 pass
 
         await self._feed.attended(reader, self._request.client, send_all(), beat(), hear())
+
+
+async def attend(
+    sink: FeedSink, reader: Reader, abort: Callable[[], None], sending: _Work, *beside: _Work
+) -> bool:
+    """Send until all is sent (True) or something `beside` ends; a reader that is too slow is cut."""
+    send, *others = [asyncio.ensure_future(work) for work in (sending, *beside, reader.slow())]
+    try:
+        await asyncio.wait({send, *others}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in (send, *others):
+            task.cancel()
+        ends = await asyncio.gather(send, *others, return_exceptions=True)
+    if any(isinstance(end, TimeoutError) for end in ends):
+        sink.drop(reader)
+    if reader.too_slow:
+        abort()
+        return False
+    for end in ends:
+        if isinstance(end, Exception) and not isinstance(end, OSError | WebSocketDisconnect):
+            raise end
+    return ends[0] is None
 
 
 def frame_of(item: Item) -> bytes:

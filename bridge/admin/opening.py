@@ -19,8 +19,9 @@ from bridge.sinks.feed import FeedSink, Past
 
 
 def build_feed(config: Config, past: Past | None = None) -> FeedSink | None:
-    """The live feed, if one is asked for; `past` is the outbox, for readers that come back."""
-    if not config.sinks.feed.port:
+    """The live feed, if one is asked for, or a page, which shows what it has; `past` is the outbox, for
+    readers that come back."""
+    if not config.sinks.feed.port and not config.page.port:
         return None
     hidden = {rule for rule, names in config.sinks_of_rules.items() if "feed" not in names}
     forgotten = config.rules_without_outbox - hidden
@@ -29,19 +30,22 @@ def build_feed(config: Config, past: Past | None = None) -> FeedSink | None:
 
 @asynccontextmanager
 async def open_feed(config: Config, sink: FeedSink) -> AsyncIterator[None]:
-    """Where it is read. Raises ConfigError when the port cannot be had.
+    """Where it is read, if anywhere but on the page. Raises ConfigError when the port cannot be had.
 
     The sink is to be closed before this is left: then its readers have had all there was.
     """
     settings = config.sinks.feed
-    listener = _listener(settings.bind, settings.port, "sinks.feed.port")
+    if not settings.port:
+        yield
+        return
+    listener = listener_of(settings.bind, settings.port, "sinks.feed.port")
     feed = Feed(sink, config.secrets.feed_token, frozenset(settings.origins))
     async with Serving(guarded(feed.app()), listener) as serving:
         feed.abort = serving.abort
         yield
 
 
-def _listener(bind: str, port: int, key: str) -> socket.socket:
+def listener_of(bind: str, port: int, key: str) -> socket.socket:
     """Raises ConfigError when the port cannot be had that `key` names."""
     try:
         return tcp_listener(bind, port)
@@ -58,7 +62,7 @@ async def open_metrics(config: Config, reasons: Callable[[], list[str]]) -> Asyn
     if not settings.port:
         yield
         return
-    listener = _listener(settings.bind, settings.port, "metrics.port")
+    listener = listener_of(settings.bind, settings.port, "metrics.port")
     async with Serving(guarded(Starlette(routes=probes(reasons))), listener):
         yield
 

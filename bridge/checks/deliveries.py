@@ -1,5 +1,5 @@
 """`rtzr-bridge check`: where events go, tried before there are any: the outbox's disk, each webhook, Redis,
-the feed's port and the control channel's socket.
+the ports of feed and page, and the control channel's socket.
 
 Nobody is told anything and nothing is written: a webhook is connected to without a word, and Redis is asked
 for what it refuses. What a daemon that runs has already is no fault.
@@ -49,6 +49,8 @@ async def findings(config: Config) -> list[Finding]:
         found.append(await _redis(redis, config))
     if config.sinks.feed.port:
         found.append(await _feed(config.sinks.feed.bind, config.sinks.feed.port, runs=runs))
+    if config.page.port:
+        found.append(await _page(config.page.bind, config.page.port, runs=runs))
     if config.admin.socket is not None:
         found.append(_socket(Path(config.admin.socket), runs=runs))
     return found
@@ -147,23 +149,30 @@ async def _redis(sender: RedisSender, config: Config) -> Finding:
 
 
 async def _feed(bind: str, port: int, *, runs: bool) -> Finding:
+    return await _port("feed", "sinks.feed.port", bind, port, "/events", runs=runs)
+
+
+async def _page(bind: str, port: int, *, runs: bool) -> Finding:
+    return await _port("page", "page.port", bind, port, "/api/status", runs=runs)
+
+
+async def _port(name: str, key: str, bind: str, port: int, path: str, *, runs: bool) -> Finding:
+    """Whether it is free, or already what it is to be."""
     where = f"{bind}:{port}"
     try:
         tcp_listener(bind, port).close()
     except OSError as error:
-        if runs or await _is_feed(bind, port):
-            return Finding("feed", Verdict.OK, f"{where} is the daemon's that runs")
+        if runs or await _is_ours(bind, port, path):
+            return Finding(name, Verdict.OK, f"{where} is the daemon's that runs")
         why = str(error.strerror).partition(" (while")[0]
-        return Finding(
-            "feed", Verdict.FAULT, f"{where} is not to be had ({why})", "give another sinks.feed.port"
-        )
-    return Finding("feed", Verdict.OK, f"{where} is free")
+        return Finding(name, Verdict.FAULT, f"{where} is not to be had ({why})", f"give another {key}")
+    return Finding(name, Verdict.OK, f"{where} is free")
 
 
-async def _is_feed(bind: str, port: int) -> bool:
-    """Whether what listens there wants a token for /events, as a feed of ours does."""
+async def _is_ours(bind: str, port: int, path: str) -> bool:
+    """Whether what listens there wants a token for `path`, as a feed or a page of ours does."""
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(bind, bind)
-    url = f"http://[{host}]:{port}/events" if ":" in host else f"http://{host}:{port}/events"
+    url = f"http://[{host}]:{port}{path}" if ":" in host else f"http://{host}:{port}{path}"
     try:
         async with httpx.AsyncClient(timeout=_ANSWER_S, trust_env=False) as http:
             answer = await http.get(url)

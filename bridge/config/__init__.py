@@ -25,6 +25,7 @@ from bridge.config.faults import (
     secret_keys,
     without,
 )
+from bridge.config.page import Page
 from bridge.config.section import Section
 from bridge.config.sections import (
     Admin,
@@ -75,6 +76,7 @@ class Config(Section):
     overload: Overload = Overload()
     drain_s: Annotated[float, Field(ge=0, le=3600)] = 30
     sinks: Sinks = Sinks()
+    page: Page = Page()
     admin: Admin = Admin()
     metrics: Metrics = Metrics()
     log: Log = Log()
@@ -223,8 +225,9 @@ class Config(Section):
 
     @property
     def sinks_on(self) -> frozenset[str]:
-        """The names of the sinks that are on, the outbox being one."""
-        return self.sinks.on | ({"outbox"} if self.outbox.path is not None else frozenset())
+        """The names of the sinks that are on, the outbox being one; the page shows what the feed has."""
+        outbox = {"outbox"} if self.outbox.path is not None else frozenset()
+        return self.sinks.on | outbox | ({"feed"} if self.page.port else frozenset())
 
     @property
     def sinks_of_rules(self) -> dict[str, frozenset[str]]:
@@ -318,6 +321,10 @@ def _with_named(config: Config, secrets: Secrets, environ: Mapping[str, str]) ->
     if config.sinks.feed.port:
         token, fault = credentials.read_token(environ, config.sinks.feed.token_env)
         secrets, faults = replace(secrets, feed_token=token), [*faults, *fault]
+    page = config.page
+    if page.port and (page.trusted_header is None or credentials.given(environ, page.token_env)):
+        token, fault = credentials.read_token(environ, page.token_env)
+        secrets, faults = replace(secrets, page_token=token), [*faults, *fault]
     return secrets, faults
 
 

@@ -17,7 +17,7 @@ _MENDS_OF_SINKS = {
     "jsonl": ("sinks.jsonl.path",),
     "pbx": ("sinks.pbx.user_event", "sinks.pbx.variable"),
     "outbox": ("outbox.path",),
-    "feed": ("sinks.feed.port",),
+    "feed": ("sinks.feed.port", "page.port"),
 }
 """Which keys turn a sink on."""
 _BESIDE = {

@@ -17,10 +17,12 @@ from bridge.checks import deliveries as checkdeliveries
 from bridge.checks.finding import Finding, Verdict
 from bridge.config import Config, Secrets
 from bridge.outbox.file import OutboxFile
+from bridge.page.opening import open_page
 from bridge.serving import Serving, guarded
 from bridge.sinks.feed import FeedSink
 from tests.net.receiver import SECRET
 from tests.net.tcp import server
+from tests.page.fake import Book
 from tests.redisserver import RedisServer
 
 TOKEN = "0123456789abcdef"
@@ -170,6 +172,22 @@ async def test_redis_is_asked(tmp_path: Path, redis: RedisServer) -> None:
 
 
 # What is listened on.
+
+
+async def test_a_pages_port_is_free_or_the_daemons_or_a_fault() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    given: dict[str, Any] = {"page": {"port": port}}
+    assert (await only(**given))[:2] == (Verdict.OK, f"127.0.0.1:{port} is free")
+    async with open_page(config(**given), Book(), FeedSink()):
+        assert (await only(**given))[:2] == (Verdict.OK, f"127.0.0.1:{port} is the daemon's that runs")
+
+    async def another(_reader: Any, writer: Any) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n[]")
+
+    async with server(another) as other:
+        verdict, _, mend = await only(page={"port": other})
+    assert (verdict, mend) == (Verdict.FAULT, "give another page.port")
 
 
 async def test_a_feeds_port_is_free_or_the_daemons_or_a_fault() -> None:

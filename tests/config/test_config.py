@@ -139,7 +139,8 @@ ONE_FAULT = {
     ),
     "1: 2": (
         "FILE:1: 1: is not a key; the keys here are rtzr, pbx, asterisk, freeswitch, media, rules, gate, "
-        "hangup, quota, cost, pause, spool, outbox, workers, overload, drain_s, sinks, admin, metrics, log"
+        "hangup, quota, cost, pause, spool, outbox, workers, overload, drain_s, sinks, page, admin, metrics, "
+        "log"
     ),
     # does not go together
     "workers: 2\nasterisk:\n  transport: websocket_client": (
