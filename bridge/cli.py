@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Coroutine
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, NoReturn, TypeVar
@@ -31,6 +32,8 @@ from bridge.demo import demo as demonstration
 from bridge.emulator.knobs import turned
 from bridge.emulator.server import Emulator, Knobs
 from bridge.explain import explain
+from bridge.reload import command as reloading
+from bridge.reload.file import steady
 from bridge.schema import command as schema
 from bridge.sinks.console import ConsoleSink, log_stream, terminal
 from bridge.sinks.jsonl import JsonlSink
@@ -134,7 +137,8 @@ def run(
     """Run the daemon: follow the PBX, transcribe the calls that a rule chooses or its dialplan announces.
 
     Transcripts go to standard output and the sinks of the configuration, the log to standard error.
-    SIGTERM or Ctrl-C lets live calls finish for drain_s, a second one ends at once.
+    SIGTERM or Ctrl-C lets live calls finish for drain_s, a second one ends at once. SIGHUP reads the YAML
+    again, as `rtzr-bridge reload` does.
     """
     try:
         loaded = load(config, os.environ)
@@ -144,7 +148,8 @@ def run(
     console = terminal()
     logs.set_up(loaded.log.level, loaded.log.format, log_stream(console))
     try:
-        code = _run(daemon.run(loaded, console), loops.run_to_exit)
+        again = partial(steady, config, partial(load, environ=os.environ))
+        code = _run(daemon.run(loaded, console, again), loops.run_to_exit)
     except ConfigError as error:  # what only this machine can tell
         _fail("\n".join(_in_file(config, line) for line in error.lines), 2)
     raise typer.Exit(code)
@@ -376,6 +381,7 @@ def _for_a_file(config: Path | None, *, emulated: bool) -> Config:
 app.command("check", short_help="Try everything that a call will need.")(check.command)
 app.command("deliveries", short_help="Show what waits for receivers; retry or drop it.")(deliveries.command)
 app.command("explain", short_help="Say which rule chooses a call, and why.")(explain.command)
+app.command("reload", short_help="Have the daemon read its YAML again.")(reloading.command)
 app.command("schema", short_help="Print the events' or the YAML's schema.")(schema.command)
 
 

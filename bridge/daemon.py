@@ -4,15 +4,17 @@ Wiring and signals only: no protocol, no decision about a call.
 """
 
 import asyncio
+import os
 import signal
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack
+from functools import partial
 
 import structlog
 from rich.console import Console
 
 from bridge.config import Config, ConfigError
-from bridge.desk import Desks
+from bridge.desk import LocalDesks
 from bridge.groups import first_of
 from bridge.inlets import Inlets
 from bridge.load import collect_seldom, raise_file_limit, watch_load
@@ -21,10 +23,13 @@ from bridge.net.rtzr import Session
 from bridge.opening import Outlets, check_bind, open_door, open_outlets, open_spool
 from bridge.quota import Governor
 from bridge.readiness import Readiness
+from bridge.reload.parts import add_core
+from bridge.reload.reloader import Reloader
 from bridge.sinks.fanout import FanOut
 from bridge.spool.catchup import CatchUp
 from bridge.switchboard import Switchboard
 from bridge.visit import receive
+from bridge.wire.channels import OnFull
 from bridge.wiring import (
     build_desks,
     build_files,
@@ -36,6 +41,7 @@ from bridge.wiring import (
     open_pbx,
     ports_of,
     settled,
+    stream_options,
     workers_of,
 )
 from bridge.workers import Workers
@@ -51,15 +57,20 @@ _LAST_SENDS_S = 5.0
 """How long endpoints have to take what waits for them; the rest waits for the next start."""
 
 
-async def run(config: Config, console: Console | None = None) -> int:
+async def run(
+    config: Config, console: Console | None = None, again: Callable[[], Config] | None = None
+) -> int:
     """Run until SIGTERM or SIGINT; the exit code: 0 after an orderly end, 1 when it was forced or left
     events unwritten that the outbox should have.
 
-    `console` is where live transcripts are printed: standard output, if none is given. Raises ConfigError for
-    what only this machine can tell.
+    `console` is where live transcripts are printed: standard output, if none is given. `again` reads the
+    configuration once more, at a SIGHUP or when a command asks for it. Raises ConfigError for what only this
+    machine can tell.
     """
     try:
-        return await _run(settled(config), console)
+        config = settled(config)
+        reloader = Reloader(config, lambda: config if again is None else settled(again()))
+        return await _run(config, console, reloader)
     except ExceptionGroup as group:
         raise _fault(group) from None
 
@@ -70,13 +81,12 @@ def _fault(group: ExceptionGroup) -> BaseException:
     return group if faults is None or others is not None else first_of(faults)
 
 
-async def _run(config: Config, console: Console | None) -> int:
+async def _run(config: Config, console: Console | None, reloader: Reloader) -> int:
     check_bind(config.media.bind)
     raise_file_limit()
-    stop, force, readiness = asyncio.Event(), asyncio.Event(), Readiness()
-    _on_signals(lambda: force.set() if stop.is_set() else stop.set())
+    (stop, force, hangup), readiness = _signals(), Readiness()
     async with AsyncExitStack() as opened:
-        outlets = await open_outlets(config, console, opened, readiness)
+        outlets = await open_outlets(config, console, opened, readiness, reloader)
         async with asyncio.TaskGroup() as tasks:
             writing = [tasks.create_task(sink.run()) for sink in outlets.sinks]
             sending = tasks.create_task(outlets.deliveries.run()) if outlets.deliveries else None
@@ -87,10 +97,11 @@ async def _run(config: Config, console: Console | None) -> int:
             if (told := build_pbx_sink(config, pbx)) is not None:
                 outlets.sinks.append(told)
                 writing.append(tasks.create_task(told.run()))
-            publish = FanOut(outlets.sinks, config.sinks_of_rules).publish
+            fanout = FanOut(outlets.sinks, config.sinks_of_rules)
+            publish = fanout.publish
             spool = await open_spool(config, opened)
             works: list[Coroutine[None, None, None]] = []
-            desks: Desks
+            desks: LocalDesks | Workers
             lobby: Inlets | None = None
             if (number := workers_of(config)) == 1:
                 desks = local = build_desks(config, ports_of(config, 0), governor, speech, publish, spool)
@@ -98,26 +109,38 @@ async def _run(config: Config, console: Console | None) -> int:
                 works += [watch_load(local.observe), collect_seldom(local.__len__)]
             else:
                 desks = await opened.enter_async_context(Workers(config, number, tokens, governor, publish))
-            switchboard = build_switchboard(config, pbx, desks, publish, _mix_when(config, governor))
+            switchboard = build_switchboard(config, pbx, desks, publish, _mix_when(governor))
             meter = Meter(switchboard, desks, pbx, tokens, governor, outlets.sinks)
-            works += [tokens.keep_fresh(), switchboard.run(), meter.run()]
+            works += [tokens.keep_fresh(), switchboard.run(), meter.run(), reloader.follow(hangup)]
+            add_core(reloader.parts, tokens, governor, fanout, desks, switchboard, pbx)
             if lobby is not None:
                 works.append(receive(pbx, lobby, switchboard))
             if spool is not None:
                 files = await opened.enter_async_context(build_files(config, tokens))
+                reloader.parts.add(lambda config: partial(files.adopt, stream_options(config)))
                 works.append(CatchUp(spool, files, governor.room, publish, outlets.written).run())
             working = [tasks.create_task(work) for work in works]
             readiness.begin(pbx, tokens, governor, outlets.sinks)
+            reloader.begin()
             await stop.wait()
             readiness.stop()
-            orderly = await _drain(switchboard, config.drain_s, force)
-            await _cancel(working)
-            if config.pbx == "asterisk" and config.asterisk.via == "ari":  # else nobody is ever sent to us
-                await switchboard.leave()
+            reloader.stop()
+            orderly = await _let_finish(switchboard, reloader.config, working, force)
             orderly &= await _last_events(outlets, writing, force)
             if sending is not None:
                 sending.cancel()
     return 0 if orderly else 1
+
+
+async def _let_finish(
+    switchboard: Switchboard, config: Config, working: Sequence[asyncio.Task[None]], force: asyncio.Event
+) -> bool:
+    """The calls; as `_drain`."""
+    orderly = await _drain(switchboard, config.drain_s, force)
+    await _cancel(working)
+    if config.pbx == "asterisk" and config.asterisk.via == "ari":  # else nobody is ever sent to us
+        await switchboard.leave()
+    return orderly
 
 
 async def _cancel(working: Sequence[asyncio.Task[None]]) -> None:
@@ -140,18 +163,36 @@ async def _last_events(outlets: Outlets, writing: Sequence[asyncio.Task[None]], 
     return sent and not left
 
 
-def _mix_when(config: Config, governor: Governor[Session]) -> Callable[[int], bool] | None:
+def _mix_when(governor: Governor[Session]) -> Callable[[int], bool]:
     """With `mix_legs`: whether so many streams are more than RTZR gives, by the YAML or by its refusals."""
-    most = config.quota.max_sessions
-    if config.quota.on_full != "mix_legs":
-        return None
-    return lambda streams: 0 < most < streams or governor.counters.full
+
+    def mixed(streams: int) -> bool:
+        settings = governor.settings
+        if settings.on_full is not OnFull.MIX_LEGS:
+            return False
+        return 0 < settings.max_sessions < streams or governor.counters.full
+
+    return mixed
 
 
-def _on_signals(told: Callable[[], None]) -> None:
+def _signals() -> tuple[asyncio.Event, asyncio.Event, asyncio.Event]:
+    """That it is to stop, at once, or to reload.
+
+    SIGHUP is a reload, but for a daemon whose terminal is gone: there nobody would end it any more.
+    """
+    stop, force, hangup = asyncio.Event(), asyncio.Event(), asyncio.Event()
+    at_terminal = os.isatty(0)
+
+    def end() -> None:
+        (force if stop.is_set() else stop).set()
+
+    def hung_up() -> None:
+        end() if at_terminal and not os.isatty(0) else hangup.set()
+
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number, told in ((signal.SIGTERM, end), (signal.SIGINT, end), (signal.SIGHUP, hung_up)):
         loop.add_signal_handler(number, told)
+    return stop, force, hangup
 
 
 async def _drain(switchboard: Switchboard, patience_s: float, force: asyncio.Event) -> bool:

@@ -129,7 +129,7 @@ class LocalDesk:
     """A desk in this process."""
 
     def __init__(self, new: NewLeg, desks: "LocalDesks") -> None:
-        settings = desks.settings
+        self.settings = settings = desks.settings_of(new.leg.call)
         self._new = new
         self._desks = desks
         self.now_ms = _clock(new.origin_s)
@@ -286,6 +286,16 @@ class LocalDesks:
     async def begin(self, new: NewLeg) -> LocalDesk:
         """At once. The caller runs it."""
         return self.place(new)
+
+    def adopt(self, settings: DeskSettings, full_at: float) -> None:
+        """Another YAML: for calls that begin from now on; `full_at`: as of `Door`."""
+        self.settings = settings
+        self._door.full_at = full_at
+
+    def settings_of(self, call: CallId) -> DeskSettings:
+        """Those that its legs have, if there are any: a call keeps what it began with."""
+        mine = (desk.settings for leg, desk in self._desks.items() if leg.call == call)
+        return next(mine, self.settings)
 
     def place(self, new: NewLeg) -> LocalDesk:
         """A desk for a leg."""

@@ -21,6 +21,8 @@ from bridge.credentials import looks_secret
 _NUMBERS = {"number", "caller", "callee"}
 _SPOKEN = {"text", "transcript", "words"}
 _SHOWN_DIGITS = 4
+_set_up: list[tuple[TextIO, str, str]] = []
+"""Where the log goes, from which level up, in which form."""
 _BRIEF_TIME = structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False)
 
 
@@ -31,6 +33,7 @@ def set_up(level: str, form: Literal["console", "json", "brief"], stream: TextIO
     Lines that `stream` cannot take are lost.
     """
     out = cast("TextIO", _Lossy(sys.stderr if stream is None else stream))
+    _set_up[:] = [(out, level, form)]
     number = logging.getLevelNamesMapping()[level.upper()]
     before: list[Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -46,6 +49,13 @@ def set_up(level: str, form: Literal["console", "json", "brief"], stream: TextIO
         cache_logger_on_first_use=False,  # a reload may change the level
     )
     _adopt_libraries(before, after, out)
+
+
+def change(level: str, form: Literal["console", "json"]) -> None:
+    """Another level and form, to where it goes already; without effect where nothing was set up."""
+    for out, before, form_before in tuple(_set_up):
+        if (level, form) != (before, form_before):
+            set_up(level, form, out)
 
 
 class _Lossy(io.TextIOBase):

@@ -17,12 +17,15 @@ from rich.console import Console
 from bridge.admin.opening import build_feed, open_control, open_feed
 from bridge.config import Config, ConfigError
 from bridge.delivery.deliveries import Deliveries
-from bridge.delivery.endpoints import build_redis, build_webhooks, rules_of_redis, rules_of_webhooks
+from bridge.delivery.endpoints import build_redis, build_webhooks, rules_of_endpoints
 from bridge.desk import LocalDesks
 from bridge.inlets import Inlets
 from bridge.outbox.outbox import Outbox
 from bridge.outbox.stored import Sender
 from bridge.readiness import Readiness
+from bridge.reload.outlets import feed_part, outbox_part, webhooks_part
+from bridge.reload.parts import Parts
+from bridge.reload.reloader import Reloader
 from bridge.sinks.outbox import OutboxSink
 from bridge.sinks.queued import QueuedSink
 from bridge.spool.spool import Spool
@@ -47,7 +50,11 @@ class Outlets:
 
 
 async def open_outlets(
-    config: Config, console: Console | None, opened: AsyncExitStack, readiness: Readiness
+    config: Config,
+    console: Console | None,
+    opened: AsyncExitStack,
+    readiness: Readiness,
+    reloader: Reloader,
 ) -> Outlets:
     """The sinks, the outbox and its endpoints, the feed and the control channel. Raises ConfigError."""
     sinks = build_sinks(config, console)
@@ -59,11 +66,14 @@ async def open_outlets(
         sinks.append(kept := OutboxSink(outbox))
         outbox.leave_out(config.rules_without_outbox)
         readiness.watch(lambda: outbox.degraded)
-        deliveries = await _open_deliveries(config, outbox, opened)
+        deliveries = await _open_deliveries(config, outbox, opened, reloader.parts)
+        reloader.parts.add(outbox_part(outbox))
     if (feed := build_feed(config, outbox)) is not None:
-        await opened.enter_async_context(open_feed(config, feed))
+        served = await opened.enter_async_context(open_feed(config, feed))
+        reloader.parts.add(feed_part(feed, served))
         sinks.append(feed)
-    await opened.enter_async_context(open_control(config, deliveries, lambda: readiness.reasons))
+    control = open_control(config, deliveries, lambda: readiness.reasons, reloader.reload)
+    await opened.enter_async_context(control)
     return Outlets(sinks, kept, deliveries)
 
 
@@ -76,10 +86,14 @@ def _check_outbox(config: Config, outbox: Outbox) -> None:
         raise ConfigError([f"outbox.path: {fault}"])
 
 
-async def _open_deliveries(config: Config, outbox: Outbox, opened: AsyncExitStack) -> Deliveries:
+async def _open_deliveries(
+    config: Config, outbox: Outbox, opened: AsyncExitStack, parts: Parts
+) -> Deliveries:
     """To each endpoint of the YAML the events of its calls."""
-    rules = rules_of_webhooks(config) | rules_of_redis(config)
-    senders: list[Sender] = [await opened.enter_async_context(webhook) for webhook in build_webhooks(config)]
+    rules = rules_of_endpoints(config)
+    webhooks = build_webhooks(config)
+    senders: list[Sender] = [await opened.enter_async_context(webhook) for webhook in webhooks]
+    parts.add(webhooks_part(webhooks))
     if (redis := build_redis(config, outbox.rules)) is not None:
         senders.append(await opened.enter_async_context(redis))
     return Deliveries(outbox, [(sender, rules[sender.name]) for sender in senders])

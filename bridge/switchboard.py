@@ -8,7 +8,7 @@ audio and no transcript passes here.
 import asyncio
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import count
 from uuid import UUID
 
@@ -16,6 +16,7 @@ import structlog
 
 from bridge import events, metrics
 from bridge.admission import Admission
+from bridge.boardsettings import SwitchboardSettings
 from bridge.census import census, family
 from bridge.desk import DeskLost, Desks
 from bridge.errands import Errands, give_back, guarded, told
@@ -24,12 +25,12 @@ from bridge.live import Call, Live, rings_alone
 from bridge.pbx import Pbx
 from bridge.ports import PortsOfPbx
 from bridge.sharing import Sharing
-from bridge.tap import Tap, TapSettings
+from bridge.tap import Tap
 from bridge.types import CallId, Event, LegId, NewLeg, Role, Transport
 from bridge.visit import Visit
-from bridge.ways import Ways, WaySettings
+from bridge.ways import Ways
 from bridge.wire import pbxevents as wire
-from bridge.wire.cost import Price, Spending
+from bridge.wire.cost import Spending
 from bridge.wire.decisions import (
     AnswerLeg,
     Decision,
@@ -45,8 +46,6 @@ from bridge.wire.ledger import Ledger
 from bridge.wire.pbxclock import PbxClock
 from bridge.wire.pbxevents import Connected, Disconnected, PbxRefused, PbxUnreachable
 from bridge.wire.roster import Roster
-from bridge.wire.rtpbudget import RtpBudget
-from bridge.wire.rules import CallRule
 from bridge.wire.taporder import TapKind, tap_prefix
 
 _log = structlog.get_logger()
@@ -56,21 +55,6 @@ _ROOM_AGAIN_S, _MOST_ROOM_AGAIN_S = 5.0, 60.0
 """Until live calls for which there was no room at a connect are tried once more, and ever more seldom."""
 _MEMBERS_S = 0.3
 """Dial() calls all members of a ring group within this; only a lone one gets a session ahead of time."""
-
-
-@dataclass(frozen=True, slots=True)
-class SwitchboardSettings:
-    taps: TapSettings
-    ways: WaySettings
-    user_event: str
-    early_media: bool
-    preopen: bool
-    max_legs: int = 0
-    prices: tuple[Price, ...] = ()
-    rules: tuple[CallRule, ...] = ()
-    trunks: tuple[str, ...] = ()
-    rtp: RtpBudget | None = None
-    reap_s: float = 60.0
 
 
 class Switchboard:
@@ -139,6 +123,13 @@ class Switchboard:
         while self._settings.ways.kind is TapKind.EXTERNAL:
             await asyncio.sleep(self._settings.reap_s)
             await self._reconcile()
+
+    def adopt(self, settings: SwitchboardSettings) -> None:
+        """Another YAML: for what begins from now on. How taps are made stays as it is."""
+        self._settings = settings
+        self._roster.selection.choose_by(settings.rules, settings.trunks)
+        self._admission.max_legs = settings.max_legs
+        self._spending.prices = settings.prices
 
     def tapped(self, channel: str) -> bool | None:
         """As `visit.Host`."""

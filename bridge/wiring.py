@@ -14,6 +14,7 @@ from random import random
 
 from rich.console import Console
 
+from bridge.boardsettings import SwitchboardSettings
 from bridge.call import LegSettings
 from bridge.config import Config, ConfigError
 from bridge.conversation import SessionSettings
@@ -33,7 +34,7 @@ from bridge.sinks.jsonl import JsonlSettings, JsonlSink
 from bridge.sinks.pbx import PbxSink, as_event, as_variable
 from bridge.sinks.queued import QueuedSink
 from bridge.spool.spool import Spool, SpoolSettings
-from bridge.switchboard import Switchboard, SwitchboardSettings
+from bridge.switchboard import Switchboard
 from bridge.tap import TapSettings
 from bridge.types import Event, Transport
 from bridge.ways import WaySettings
@@ -114,14 +115,18 @@ def build_files(config: Config, tokens: Tokens) -> FileStt:
 
 def build_governor(config: Config, speech: Rtzr) -> Governor[Session]:
     """What all legs get their sessions from."""
+    return Governor(speech, quota_settings(config), clock=asyncio.get_running_loop().time, random01=random)
+
+
+def quota_settings(config: Config) -> QuotaSettings:
+    """What is known of the account's channels."""
     quota = config.quota
-    settings = QuotaSettings(
+    return QuotaSettings(
         max_sessions=quota.max_sessions,
         reserve=quota.reserve,
         on_full=OnFull(quota.on_full),
         alarm=quota.alarm,
     )
-    return Governor(speech, settings, clock=asyncio.get_running_loop().time, random01=random)
 
 
 _QUERY = (
@@ -262,9 +267,8 @@ def build_desks(
 ) -> LocalDesks:
     """Desks in this process, which has the UDP `ports` and is the daemon or one of its workers."""
     media = config.media
-    settings = DeskSettings(media.encoding, media.ring_s * 1000, leg_settings(config), _by_rule(config))
     return LocalDesks(
-        settings,
+        desk_settings(config),
         Inlets(ports_for(config, ports, worker), media.reorder_ms, visits=media.audiosocket_calls),
         speech,
         publish,
@@ -273,6 +277,12 @@ def build_desks(
         spool=spool,
         unix=time.time,
     )
+
+
+def desk_settings(config: Config) -> DeskSettings:
+    """What holds for legs. All of RTZR's options are among it, so that a leg keeps them through a reload."""
+    legs = leg_settings(config, options=stream_options(config))
+    return DeskSettings(config.media.encoding, config.media.ring_s * 1000, legs, _by_rule(config))
 
 
 def ports_for(config: Config, rtp: range, worker: int) -> Ports:
@@ -332,6 +342,11 @@ def build_switchboard(
     publish: Callable[[Event], None],
     mix_when: Callable[[int], bool] | None = None,
 ) -> Switchboard:
+    return Switchboard(pbx, desks, switchboard_settings(config), publish, mix_when)
+
+
+def switchboard_settings(config: Config) -> SwitchboardSettings:
+    """Which calls are taken, and how they are tapped."""
     media, asterisk = config.media, config.asterisk
     freeswitch = config.pbx == "freeswitch"
     in_dialplan = not freeswitch and asterisk.via == "ari" and asterisk.tap != "external"
@@ -342,7 +357,7 @@ def build_switchboard(
         media_url=asterisk.media_url,
         client=asterisk.websocket_client,
     )
-    settings = SwitchboardSettings(
+    return SwitchboardSettings(
         taps=taps,
         ways=way_settings(config),
         user_event=ANNOUNCED if freeswitch else asterisk.user_event,
@@ -354,4 +369,3 @@ def build_switchboard(
         trunks=config.trunk_contexts,
         rtp=None if freeswitch or asterisk.rtp_range is None else RtpBudget.of(*asterisk.rtp_range),
     )
-    return Switchboard(pbx, desks, settings, publish, mix_when)

@@ -19,12 +19,13 @@ from typing import Any, Self
 import structlog
 
 from bridge.call import LegReport
+from bridge.channels import Channels
 from bridge.config import Config, Secrets
 from bridge.desk import Counts, DeskLost
 from bridge.inlets import Place
 from bridge.net.link import Link, LinkLost
 from bridge.net.rtzr import TokenSource
-from bridge.quota import Governor, Permit
+from bridge.quota import Governor
 from bridge.types import CallId, Event, LegId, NewLeg, Party, Transport
 from bridge.wire import link as wire
 from bridge.wire.backoff import full_jitter
@@ -41,6 +42,8 @@ _PATIENCE_S = 1.0
 """A worker whose link is gone ends by itself: what it had has gone elsewhere already."""
 _START_S = 10.0
 """How long the first calls may have to wait for workers that do not come."""
+_ANSWER_S = 5.0
+"""How long a worker has to say what it thinks of another configuration."""
 _SETTLED_S = 10.0
 _AGAIN_S = (0.1, 10.0)
 """Base and cap of the pause before a worker that did not live long is put back."""
@@ -119,54 +122,6 @@ class DistantDesk:
         self._link.tell(wire.End(self._leg, cause))
 
 
-class _Channels:
-    """What one life of a worker holds of the account's channels."""
-
-    def __init__(self, governor: Governor[Any], link: Link) -> None:
-        self._governor = governor
-        self._link = link
-        self._over = False
-        self._held: dict[int, tuple[Permit[None], asyncio.Task[None]]] = {}
-
-    async def want(self, want: wire.WantSession) -> None:
-        """Wait for a channel, and have the worker dial. Raises `Refused`, `Unreachable` and LinkLost."""
-        before = None if want.instead_of is None else self._drop(want.instead_of)
-        permit: Permit[None] = await self._governor.admit(
-            lambda: self._link.ask(wire.Dial(want.session)),
-            want.priority,
-            since_s=want.since_s,
-            instead_of=before,
-        )
-        if self._over:
-            permit.release()
-            raise LinkLost
-        watching = asyncio.get_running_loop().create_task(self._watch(want.session, permit))
-        self._held[want.session] = permit, watching
-
-    async def _watch(self, session: int, permit: Permit[None]) -> None:
-        await permit.evicted.wait()
-        self._link.tell(wire.Evict(session))
-
-    def leave(self, session: int, *, failed_at_once: bool) -> None:
-        permit = self._drop(session)
-        if permit is not None and failed_at_once:
-            permit.failed_at_once()
-        elif permit is not None:
-            permit.release()
-
-    def _drop(self, session: int) -> Permit[None] | None:
-        permit, watching = self._held.pop(session, (None, None))
-        if watching is not None:
-            watching.cancel()
-        return permit
-
-    def leave_all(self) -> None:
-        """The life is over, and what it still waits for is nobody's."""
-        self._over = True
-        for session in tuple(self._held):
-            self.leave(session, failed_at_once=False)
-
-
 class _Worker:
     """One of them, through all its lives."""
 
@@ -176,7 +131,7 @@ class _Worker:
         self._link: Link | None = None
         self._up = asyncio.Event()
         self._desks: dict[LegId, DistantDesk] = {}
-        self._channels: _Channels
+        self._channels: Channels
         """This life's."""
         self.door = Door(workers.config.overload.full_at)
         self._heard_s = 0.0
@@ -204,7 +159,7 @@ class _Worker:
         """One life; the exit code."""
         ours, theirs = socket.socketpair()
         link = self._link = Link(self._take, self._answer)
-        self._channels = _Channels(self._workers.governor, link)
+        self._channels = Channels(self._workers.governor, link)
         try:
             with theirs:
                 await link.connect(ours)
@@ -280,6 +235,17 @@ class _Worker:
     def admit(self, call: CallId, legs: int) -> Refusal | None:
         """As `Desks.admit`."""
         return self.door.admit(call, len(self._desks), legs, asyncio.get_running_loop().time())
+
+    async def weigh(self, config: Config) -> None:
+        """Whether it could take this configuration; one that is not there is given it at its start."""
+        with suppress(LinkLost):
+            if self._up.is_set():
+                await self._living().ask(wire.Weigh(config))
+
+    def adopt(self, config: Config) -> None:
+        self.door.full_at = config.overload.full_at
+        if self._up.is_set():
+            self._living().tell(wire.Adopt(config))
 
     def _living(self) -> Link:
         if self._link is None:
@@ -369,6 +335,20 @@ class Workers:
         for task in self._running:
             task.cancel()
         await asyncio.wait(self._running)
+
+    async def weigh(self, config: Config) -> Callable[[], None]:
+        """What has all workers take another configuration, as `LocalDesks.adopt`. Raises what any of them
+        has against it, and TimeoutError."""
+        config = config.with_secrets(Secrets())
+        async with asyncio.timeout(_ANSWER_S), asyncio.TaskGroup() as asking:
+            for worker in self._workers.values():
+                asking.create_task(worker.weigh(config))
+        return lambda: self._adopt(config)
+
+    def _adopt(self, config: Config) -> None:
+        self.config = config
+        for worker in self._workers.values():
+            worker.adopt(config)
 
     async def begin(self, new: NewLeg) -> DistantDesk:
         """At the call's worker; waits while that one is being started."""

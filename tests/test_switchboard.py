@@ -11,11 +11,12 @@ from uuid import uuid4
 import pytest
 
 from bridge import switchboard, tap
+from bridge.boardsettings import SwitchboardSettings
 from bridge.census import MARK
 from bridge.desk import Counts, DeskLost
 from bridge.inlets import Place
 from bridge.net.ari import Ari
-from bridge.switchboard import Switchboard, SwitchboardSettings
+from bridge.switchboard import Switchboard
 from bridge.tap import TapSettings
 from bridge.types import CallId, Codec, Event, LegId, NewLeg, Party, Transport
 from bridge.ways import WaySettings

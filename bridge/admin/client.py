@@ -14,7 +14,7 @@ class NoAnswer(Exception):
     """What stood in the way, with the mend, in a line for a person."""
 
 
-def ask(path: Path, what: str, order: Mapping[str, str] | None = None) -> dict[str, Any]:
+def ask(path: Path, what: str, order: Mapping[str, object] | None = None) -> dict[str, Any]:
     """GET `what` from the daemon that listens at `path`, or POST an `order` there; the JSON object that came.
 
     Raises NoAnswer.

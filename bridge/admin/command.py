@@ -39,7 +39,7 @@ def command(
     if action is Action.DROP and name is None:
         _fail("deliveries: drop what? give its NAME too", 2)
     try:
-        path = socket or _socket(config)
+        path = socket or socket_of(config)
         order = {"name": name} if name else {}
         answer = ask(path, f"/deliveries/{action}", order) if action else ask(path, "/deliveries")
     except ConfigError as error:
@@ -49,7 +49,7 @@ def command(
     typer.echo(json.dumps(answer, ensure_ascii=False, indent=2) if json_ else _text(action, answer))
 
 
-def _socket(config: Path) -> Path:
+def socket_of(config: Path) -> Path:
     """Where the daemon listens, by its configuration; no secret is needed for that. Raises ConfigError."""
     path = load(config, os.environ, pbx=False, rtzr=False).admin.socket
     if path is None:

@@ -31,13 +31,31 @@ class Asked(Protocol):
     async def drop(self, name: str) -> int: ...
 
 
+class Told(Protocol):
+    """What came of a reload."""
+
+    def as_json(self) -> dict[str, Any]: ...
+
+
+class Reload(Protocol):
+    """Of `bridge.reload.reloader`."""
+
+    async def __call__(self, *, check: bool) -> Told: ...
+
+
 class Control:
     """The routes. Without an outbox there are no deliveries."""
 
-    def __init__(self, deliveries: Asked | None, reasons: Callable[[], list[str]] = list) -> None:
-        """`reasons`: why the daemon is not ready; none if it is."""
+    def __init__(
+        self,
+        deliveries: Asked | None,
+        reasons: Callable[[], list[str]] = list,
+        reload: Reload | None = None,
+    ) -> None:
+        """`reasons`: why the daemon is not ready; none if it is. `reload`: have the YAML read again."""
         self._deliveries = deliveries
         self._reasons = reasons
+        self._reload = reload
 
     def app(self) -> Starlette:
         return Starlette(
@@ -48,6 +66,7 @@ class Control:
                 Route("/deliveries", self._show),
                 Route("/deliveries/retry", self._retry, methods=["POST"]),
                 Route("/deliveries/drop", self._drop, methods=["POST"]),
+                Route("/reload", self._reload_yaml, methods=["POST"]),
             ]
         )
 
@@ -78,6 +97,16 @@ class Control:
             return await self._unknown(name)
         return JSONResponse({"name": name, "dropped": await self._deliveries.drop(name)})
 
+    async def _reload_yaml(self, request: Request) -> Response:
+        """With faults, too, it is an answer: nothing has changed then."""
+        document = await _document(request)
+        check = None if document is None else document.get("check", False)
+        if not isinstance(check, bool):
+            return JSONResponse({"error": 'the body is not {"check": true or false}'}, 400)
+        if self._reload is None:
+            return JSONResponse({"error": "this daemon cannot be reloaded"}, 404)
+        return JSONResponse((await self._reload(check=check)).as_json())
+
     async def _reports(self) -> list[EndpointReport]:
         reports = [] if self._deliveries is None else await self._deliveries.report()
         return sorted(reports, key=lambda report: report.name)
@@ -105,6 +134,13 @@ def _shown(report: EndpointReport) -> dict[str, Any]:
 
 async def _name(request: Request) -> str | None:
     """The `name` of the body, "" for all; None where there is neither."""
+    document = await _document(request)
+    name = None if document is None else document.get("name", "")
+    return name if isinstance(name, str) else None
+
+
+async def _document(request: Request) -> dict[str, Any] | None:
+    """The body's JSON object, if it is one."""
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
@@ -114,8 +150,7 @@ async def _name(request: Request) -> str | None:
         document = json.loads(body)
     except ValueError:
         return None
-    name = document.get("name", "") if isinstance(document, dict) else None
-    return name if isinstance(name, str) else None
+    return document if isinstance(document, dict) else None
 
 
 def _unreadable() -> Response:

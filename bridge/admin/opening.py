@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 
-from bridge.admin.control import Asked, Control
+from bridge.admin.control import Asked, Control, Reload
 from bridge.admin.feed import Feed
 from bridge.admin.unix import Taken, unix_listener
 from bridge.config import Config, ConfigError
@@ -16,13 +16,18 @@ def build_feed(config: Config, past: Past | None = None) -> FeedSink | None:
     """The live feed, if one is asked for; `past` is the outbox, for readers that come back."""
     if not config.sinks.feed.port:
         return None
-    hidden = {rule for rule, names in config.sinks_of_rules.items() if "feed" not in names}
-    forgotten = config.rules_without_outbox - hidden
-    return FeedSink(past, hidden=frozenset(hidden), forgotten=forgotten)
+    hidden, forgotten = rules_of_feed(config)
+    return FeedSink(past, hidden=hidden, forgotten=forgotten)
+
+
+def rules_of_feed(config: Config) -> tuple[frozenset[str], frozenset[str]]:
+    """`hidden` and `forgotten` as of `FeedSink`."""
+    hidden = frozenset(rule for rule, names in config.sinks_of_rules.items() if "feed" not in names)
+    return hidden, config.rules_without_outbox - hidden
 
 
 @asynccontextmanager
-async def open_feed(config: Config, sink: FeedSink) -> AsyncIterator[None]:
+async def open_feed(config: Config, sink: FeedSink) -> AsyncIterator[Feed]:
     """Where it is read. Raises ConfigError when the port cannot be had.
 
     The sink is to be closed before this is left: then its readers have had all there was.
@@ -37,14 +42,17 @@ async def open_feed(config: Config, sink: FeedSink) -> AsyncIterator[None]:
     feed = Feed(sink, config.secrets.feed_token, frozenset(settings.origins))
     async with Serving(guarded(feed.app()), listener) as serving:
         feed.abort = serving.abort
-        yield
+        yield feed
 
 
 @asynccontextmanager
 async def open_control(
-    config: Config, deliveries: Asked | None, reasons: Callable[[], list[str]] = list
+    config: Config,
+    deliveries: Asked | None,
+    reasons: Callable[[], list[str]] = list,
+    reload: Reload | None = None,
 ) -> AsyncIterator[None]:
-    """Where commands come, if anywhere; `reasons`: why the daemon is not ready. Raises ConfigError when the
+    """Where commands come, if anywhere; `reasons` and `reload`: as of `Control`. Raises ConfigError when the
     socket cannot be had."""
     path = config.admin.socket
     if path is None:
@@ -60,5 +68,5 @@ async def open_control(
             mend = "give one in a folder of this user, such as /run/rtzr-bridge"
             fault = f"{path} is not to be had ({error.strerror}); {mend}"
             raise ConfigError([f"admin.socket: {fault}"]) from None
-        async with Serving(guarded(Control(deliveries, reasons).app()), listener):
+        async with Serving(guarded(Control(deliveries, reasons, reload).app()), listener):
             yield

@@ -19,12 +19,17 @@ class FanOut:
         nobody knows (late transcripts after a restart), go to every one. A sink that is for every call gets
         them all."""
         self._sinks = sinks
-        self._by_rule = {
-            rule: tuple(sink for sink in sinks if sink.for_every_call or sink.name in names)
-            for rule, names in (by_rule or {}).items()
-        }
+        self._by_rule: dict[str, Sinks] = {}
+        self.adopt(by_rule or {})
         self._live: dict[CallId, Sinks] = {}
         self._ended: dict[CallId, Sinks] = {}
+
+    def adopt(self, by_rule: Mapping[str, frozenset[str]]) -> None:
+        """Other names, for calls that begin from now on."""
+        self._by_rule = {
+            rule: tuple(sink for sink in self._sinks if sink.for_every_call or sink.name in names)
+            for rule, names in by_rule.items()
+        }
 
     @property
     def remembered(self) -> int:

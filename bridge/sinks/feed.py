@@ -185,6 +185,10 @@ class FeedSink(QueuedSink):
         self.slow = 0
         """Readers that were dropped."""
 
+    def adopt(self, hidden: frozenset[str], forgotten: frozenset[str]) -> None:
+        """Other rules: for what is told again from now on."""
+        self._hidden, self._forgotten = hidden, forgotten
+
     @property
     def readers(self) -> int:
         return len(self._readers)
