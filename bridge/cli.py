@@ -35,6 +35,7 @@ from bridge.explain import explain
 from bridge.reload import command as reloading
 from bridge.reload.file import steady
 from bridge.schema import command as schema
+from bridge.simulate import command as simulate
 from bridge.sinks.console import ConsoleSink, log_stream, terminal
 from bridge.sinks.jsonl import JsonlSink
 
@@ -382,6 +383,7 @@ app.command("check", short_help="Try everything that a call will need.")(check.c
 app.command("deliveries", short_help="Show what waits for receivers; retry or drop it.")(deliveries.command)
 app.command("explain", short_help="Say which rule chooses a call, and why.")(explain.command)
 app.command("reload", short_help="Have the daemon read its YAML again.")(reloading.command)
+app.command("simulate", short_help="Play recordings as calls; count what is lost.")(simulate.command)
 app.command("schema", short_help="Print the events' or the YAML's schema.")(schema.command)
 
 
