@@ -32,8 +32,9 @@ def set_up(level: str, form: Literal["console", "json", "brief"], stream: TextIO
     `console` is for people, `brief` for people who watch right now, `json` is one object a line.
     Lines that `stream` cannot take are lost.
     """
-    out = cast("TextIO", _Lossy(sys.stderr if stream is None else stream))
-    _set_up[:] = [(out, level, form)]
+    given = sys.stderr if stream is None else stream
+    out = cast("TextIO", _Lossy(given))
+    _set_up[:] = [(given, level, form)]
     number = logging.getLevelNamesMapping()[level.upper()]
     before: list[Processor] = [
         structlog.contextvars.merge_contextvars,
