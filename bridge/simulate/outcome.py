@@ -3,6 +3,7 @@
 Values and arithmetic.
 """
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -10,6 +11,9 @@ from typing import Any
 
 from bridge.wire.cost import Cost
 from bridge.wire.ledger import LegReport
+
+_VOICE = re.compile(r"\[음성 [0-9.]+초\]")
+"""What the emulated RTZR says of a sound that is none of its words."""
 
 
 @dataclass(slots=True)
@@ -22,11 +26,12 @@ class LegOutcome:
     missing: int = 0
     """Words of the code book that were said and did not come back; 0 where nobody knows what was said."""
     doubled: int = 0
+    """Words of the code book that came more often than they were said."""
     report: LegReport = field(default_factory=LegReport)
 
     @property
     def words(self) -> int:
-        return sum(len(text.split()) for text in self.texts)
+        return sum(len(_VOICE.sub("", text).split()) for text in self.texts)
 
     def compare(self, said: Sequence[str], book: frozenset[str]) -> None:
         """With what an ear at the telephone had heard: how many words are missing, or came twice."""

@@ -10,7 +10,7 @@ BOOK = frozenset({"일", "이", "삼"})
 def test_words_are_missing_or_doubled_and_voices_are_neither() -> None:
     leg = LegOutcome("caller", ["일 이 이", "[음성 1.2초]"])
     leg.compare(["일", "이", "삼", "삼"], BOOK)
-    assert (leg.missing, leg.doubled, leg.words) == (2, 1, 5)
+    assert (leg.missing, leg.doubled, leg.words) == (2, 1, 3)
 
 
 def test_a_call_has_failed_if_words_audio_or_a_leg_is_not_complete() -> None:
