@@ -49,7 +49,7 @@ class Admission:
         self._taps = taps
         self._slow = slow
         self._desks = desks
-        self._max_legs = max_legs
+        self.max_legs = max_legs
         self._publish = publish
         self._promises = Promises()
         self._refused: dict[CallId, None] = {}
@@ -116,9 +116,9 @@ class Admission:
 
     def _full(self, legs: int) -> Refusal | None:
         legs += self._promises.places(_now_s())
-        if not self._max_legs or legs + _LEGS <= self._max_legs:
+        if not self.max_legs or legs + _LEGS <= self.max_legs:
             return None
-        return Refusal("max_legs", f"{legs} legs begun or to come, and overload.max_legs is {self._max_legs}")
+        return Refusal("max_legs", f"{legs} legs begun or to come, and overload.max_legs is {self.max_legs}")
 
     def _no_port(self) -> Refusal | None:
         """The PBX's last ports are for its calls."""

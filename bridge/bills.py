@@ -23,6 +23,10 @@ class Bills:
         self._spending = Spending(tuple(prices))
         self._publish = publish
 
+    def adopt(self, prices: Iterable[Price]) -> None:
+        """Others, for calls that end from now on."""
+        self._spending.prices = tuple(prices)
+
     def close(self, call: Call) -> None:
         """It has no legs any more."""
         cost = self._spending.add(call.ledger, time.strftime("%Y-%m-%d"))

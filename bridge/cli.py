@@ -12,14 +12,12 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Coroutine
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, NoReturn, TypeVar
 
 import typer
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from bridge import daemon, logs, loops
 from bridge import transcribe as transcription
@@ -29,11 +27,15 @@ from bridge.checks import check
 from bridge.config import DEFAULT_CONFIG, Config, ConfigError, load, yamltree
 from bridge.config.faults import line_of
 from bridge.demo import demo as demonstration
+from bridge.demo import shown
 from bridge.emulator.knobs import turned
 from bridge.emulator.server import Emulator, Knobs
 from bridge.explain import explain
+from bridge.reload import command as reloading
+from bridge.reload.file import steady
 from bridge.schema import command as schema
-from bridge.sinks.console import ConsoleSink, log_stream, terminal
+from bridge.simulate import command as simulate
+from bridge.sinks.console import log_stream, terminal
 from bridge.sinks.jsonl import JsonlSink
 
 _INTERRUPTED = 130
@@ -135,7 +137,8 @@ def run(
     """Run the daemon: follow the PBX, transcribe the calls that a rule chooses or its dialplan announces.
 
     Transcripts go to standard output and the sinks of the configuration, the log to standard error.
-    SIGTERM or Ctrl-C lets live calls finish for drain_s, a second one ends at once.
+    SIGTERM or Ctrl-C lets live calls finish for drain_s, a second one ends at once. SIGHUP reads the YAML
+    again, as `rtzr-bridge reload` does.
     """
     try:
         loaded = load(config, os.environ)
@@ -145,7 +148,8 @@ def run(
     console = terminal()
     logs.set_up(loaded.log.level, loaded.log.format, log_stream(console))
     try:
-        code = _run(daemon.run(loaded, console), loops.run_to_exit)
+        again = partial(steady, config, partial(load, environ=os.environ))
+        code = _run(daemon.run(loaded, console, again), loops.run_to_exit)
     except ConfigError as error:  # what only this machine can tell
         _fail("\n".join(_in_file(config, line) for line in error.lines), 2)
     raise typer.Exit(code)
@@ -193,7 +197,7 @@ def demo(
     else:
         logs.set_up("info", "brief", log_stream(console, style="dim"))
         console.print("This text is the emulator's: it hears a code book of tones, no real speech.\n")
-        work = _shown_demo(console, pbx)
+        work = shown.run(console, pbx)
     try:
         summary = _run(work)
     except demonstration.DemoError as error:
@@ -201,51 +205,10 @@ def demo(
     if json_:
         _print_json(summary.as_json())
     else:
-        _print_summary(console, summary)
+        shown.print_summary(console, summary)
     for fault in summary.faults():
         typer.echo(f"demo: {fault}", err=True)
     raise typer.Exit(0 if summary.passed else 1)
-
-
-async def _shown_demo(console: Console, pbx: demonstration.Pbx) -> demonstration.Summary:
-    sink = ConsoleSink(console=console)
-    writing = asyncio.create_task(sink.run())
-    try:
-        return await demonstration.run(sink.deliver, pbx)
-    finally:
-        sink.close()
-        await writing
-
-
-def _print_summary(console: Console, summary: demonstration.Summary) -> None:
-    table = Table(
-        "party", "what was said", "exact", "final after", box=None, pad_edge=False, padding=(0, 2, 0, 0)
-    )
-    for utterance in summary.utterances:
-        latency = utterance.end_of_speech_to_final_ms
-        table.add_row(
-            utterance.party,
-            utterance.said,
-            Text("yes", "green") if utterance.exact else Text("NO", "bold red"),
-            f"{latency} ms" if latency is not None else "never",
-        )
-        if not utterance.exact:
-            table.add_row("", Text(f"heard: {utterance.text or 'nothing'}", "red"))
-    audio = summary.ledger
-    console.print()
-    console.print(table)
-    console.print(
-        f"\nfinal after: from the end of the speech to its final transcript, on this machine\n"
-        f"RTZR (emulated): {_count(summary.tokens_issued, 'token')}, "
-        f"{_count(summary.sockets_opened, 'socket')} opened (one a party), "
-        f"{summary.sockets_open_at_end} open at the end\n"
-        f"audio: {audio['arrived_ms']} ms arrived = {audio['sent_first_ms']} sent "
-        f"+ {audio['withheld_ms']} withheld + {audio['lost_ms']} lost"
-    )
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 @app.command(short_help="Run an emulated RTZR, for tests.")
@@ -384,6 +347,8 @@ app.command("pause", short_help="Hear a call no more, for now.")(pausecommand.pa
 app.command("resume", short_help="Hear a paused call again.")(pausecommand.resume)
 app.command("deliveries", short_help="Show what waits for receivers; retry or drop it.")(deliveries.command)
 app.command("explain", short_help="Say which rule chooses a call, and why.")(explain.command)
+app.command("reload", short_help="Have the daemon read its YAML again.")(reloading.command)
+app.command("simulate", short_help="Play recordings as calls; count what is lost.")(simulate.command)
 app.command("schema", short_help="Print the events' or the YAML's schema.")(schema.command)
 
 

@@ -79,8 +79,9 @@ def read_named(environ: Mapping[str, str], variables: Iterable[str]) -> tuple[di
 
 
 def given(environ: Mapping[str, str], variable: str) -> bool:
-    """Whether `variable` or `<variable>_FILE` holds anything."""
-    return bool(environ.get(variable) or environ.get(f"{variable}_FILE"))
+    """Whether `variable` holds anything, or the file that `<variable>_FILE` names is there: a unit may name
+    more files than there are."""
+    return bool(environ.get(variable)) or Path(environ.get(f"{variable}_FILE", "")).is_file()
 
 
 def read_token(environ: Mapping[str, str], variable: str) -> tuple[str, list[str]]:

@@ -9,6 +9,7 @@ import signal
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from functools import partial
 
 import structlog
 from rich.console import Console
@@ -33,6 +34,8 @@ from bridge.opening import (
 from bridge.pbx import Pbx
 from bridge.quota import Governor
 from bridge.readiness import Readiness
+from bridge.reload.parts import add_core
+from bridge.reload.reloader import Reloader
 from bridge.sinks.fanout import FanOut
 from bridge.spool.catchup import CatchUp
 from bridge.spool.spool import Spool
@@ -42,6 +45,7 @@ from bridge.tally import tallied
 from bridge.types import CallId, Event
 from bridge.visit import receive
 from bridge.watching.pbxnotes import PbxNotes
+from bridge.wire.channels import OnFull
 from bridge.wiring import (
     build_desks,
     build_files,
@@ -53,6 +57,7 @@ from bridge.wiring import (
     open_pbx,
     ports_of,
     settled,
+    stream_options,
     workers_of,
 )
 from bridge.workers import Workers
@@ -66,6 +71,22 @@ _WORK_OFF_S = 20.0
 take 30 and what follows 15."""
 _LAST_SENDS_S = 5.0
 """How long endpoints have to take what waits for them; the rest waits for the next start."""
+
+_Works = list[Coroutine[None, None, None]]
+"""What is to run."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Base:
+    """What is open before the PBX and RTZR are, and whatever opens later stands on."""
+
+    config: Config
+    reloader: Reloader
+    readiness: Readiness
+    outlets: Outlets
+    supervision: Supervision
+    opened: AsyncExitStack
+    """What closes all of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,19 +106,24 @@ class _Hearing:
     desks: LocalDesks | Workers
     lobby: Inlets | None
     """Where calls come by themselves, if they do."""
-    works: list[Coroutine[None, None, None]]
-    """What is to run for both."""
+    works: _Works
+    """For both."""
 
 
-async def run(config: Config, console: Console | None = None) -> int:
+async def run(
+    config: Config, console: Console | None = None, again: Callable[[], Config] | None = None
+) -> int:
     """Run until SIGTERM or SIGINT; the exit code: 0 after an orderly end, 1 when it was forced or left
     events unwritten that the outbox should have.
 
-    `console` is where live transcripts are printed: standard output, if none is given. Raises ConfigError for
-    what only this machine can tell.
+    `console` is where live transcripts are printed: standard output, if none is given. `again` reads the
+    configuration once more, at a SIGHUP or when a command asks for it. Raises ConfigError for what only this
+    machine can tell.
     """
     try:
-        return await _run(settled(config), console)
+        config = settled(config)
+        reloader = Reloader(config, lambda: config if again is None else settled(again()))
+        return await _run(config, console, reloader)
     except ExceptionGroup as group:
         raise _fault(group) from None
 
@@ -108,68 +134,106 @@ def _fault(group: ExceptionGroup) -> BaseException:
     return group if faults is None or others is not None else first_of(faults)
 
 
-async def _run(config: Config, console: Console | None) -> int:
+async def _run(config: Config, console: Console | None, reloader: Reloader) -> int:
     check_bind(config.media.bind)
     raise_file_limit()
-    stop, force = _signals()
+    stop, force, hangup = _signals()
     readiness = Readiness(supervisor := Supervisor(os.environ))
     async with AsyncExitStack() as opened:
         await opened.enter_async_context(supervisor.beating(lambda: readiness.reasons))
-        outlets = await open_outlets(config, console, opened, readiness)
-        supervision = await open_watch(config, outlets, stop.set, readiness, opened)
+        outlets = await open_outlets(config, console, opened, readiness, reloader.parts)
+        supervision = await open_watch(config, outlets, stop.set, reloader.reload, readiness, opened)
+        base = _Base(config, reloader, readiness, outlets, supervision, opened)
         async with asyncio.TaskGroup() as tasks:
             writing = [tasks.create_task(sink.run()) for sink in outlets.sinks]
             sending = tasks.create_task(outlets.deliveries.run()) if outlets.deliveries else None
-            lines = await _open_lines(config, opened)
+            lines = await _open_lines(base)
             if (told := build_pbx_sink(config, lines.pbx)) is not None:
                 outlets.sinks.append(told)
                 writing.append(tasks.create_task(told.run()))
-            works, switchboard = await _open_calls(config, lines, outlets, supervision, readiness, opened)
-            working = [tasks.create_task(work) for work in works]
+            switchboard, works = await _open_calls(base, lines)
+            working = [tasks.create_task(work) for work in (*works, reloader.follow(hangup))]
             readiness.begin(lines.pbx, lines.tokens, lines.governor, outlets.sinks)
+            reloader.begin()
             await stop.wait()
             readiness.stop()
-            orderly = await _let_finish(config, switchboard, working, force)
+            reloader.stop()
+            orderly = await _let_finish(switchboard, reloader.config, working, force)
             orderly &= await _last_events(outlets, writing, force)
             if sending is not None:
                 sending.cancel()
     return 0 if orderly else 1
 
 
-async def _open_calls(
-    config: Config,
-    lines: _Lines,
-    outlets: Outlets,
-    supervision: Supervision,
-    readiness: Readiness,
-    opened: AsyncExitStack,
-) -> tuple[list[Coroutine[None, None, None]], Switchboard]:
+async def _open_lines(base: _Base) -> _Lines:
+    tokens = await base.opened.enter_async_context(build_tokens(base.config))
+    speech = build_rtzr(base.config, tokens)
+    governor = build_governor(base.config, speech)
+    pbx = await base.opened.enter_async_context(open_pbx(base.config))
+    return _Lines(pbx, tokens, speech, governor)
+
+
+async def _open_calls(base: _Base, lines: _Lines) -> tuple[Switchboard, _Works]:
     """All between the PBX and RTZR, and what is to run for it. Raises ConfigError."""
-    publish = tallied(FanOut(outlets.sinks, config.sinks_of_rules).publish)
-    spool = await open_spool(config, opened)
-    hearing = await _open_desks(config, lines, publish, spool, supervision, opened)
-    notes, mix_when = PbxNotes(supervision.tell), _mix_when(config, lines.governor)
+    config, outlets, watching = base.config, base.outlets, base.supervision
+    fanout = FanOut(outlets.sinks, config.sinks_of_rules)
+    publish = tallied(fanout.publish)
+    spool = await open_spool(config, base.opened)
+    hearing = await _open_desks(base, lines, publish, spool)
+    notes, mix_when = PbxNotes(watching.tell), _mix_when(lines.governor)
     switchboard = build_switchboard(config, lines.pbx, hearing.desks, publish, mix_when, notes)
-    supervision.status.begin(lines.pbx, lines.governor, notes)
-    supervision.pausing.board = switchboard
-    await open_live_page(config, outlets, supervision, switchboard.pause, opened)
+    parts = base.reloader.parts
+    add_core(parts, lines.tokens, lines.governor, fanout, hearing.desks, switchboard, lines.pbx)
+    watching.status.begin(lines.pbx, lines.governor, notes)
+    watching.pausing.board = switchboard
+    await open_live_page(config, outlets, watching, switchboard.pause, parts, base.opened)
     meter = Meter(
-        switchboard, hearing.desks, lines.pbx, lines.tokens, lines.governor, outlets.sinks, readiness
+        switchboard, hearing.desks, lines.pbx, lines.tokens, lines.governor, outlets.sinks, base.readiness
     )
     works = [*hearing.works, lines.tokens.keep_fresh(), switchboard.run(), meter.run()]
-    works += supervision.look(hearing.desks.snapshots)
+    works += watching.look(hearing.desks.snapshots)
     if hearing.lobby is not None:
         works.append(receive(lines.pbx, hearing.lobby, switchboard))
     if spool is not None:
-        paused = switchboard.pauses.paused
-        late = await _open_catch_up(config, lines, spool, publish, outlets, paused, opened)
+        late = await _open_catch_up(base, lines, spool, publish, switchboard.pauses.paused)
         works.append(late.run())
         meter.late = late.counters
-    return works, switchboard
+    return switchboard, works
+
+
+async def _open_desks(
+    base: _Base, lines: _Lines, publish: Callable[[Event], None], spool: Spool | None
+) -> _Hearing:
+    """Raises ConfigError."""
+    config, tell, status = base.config, base.supervision.tell, base.supervision.status
+    if (number := workers_of(config)) == 1:
+        ports = ports_of(config, 0)
+        desks = build_desks(config, ports, lines.governor, lines.speech, publish, spool, tell=tell)
+        lobby = await open_door(config, desks, base.opened)
+        own = watch_load(watched(status.beside(desks.observe)))
+        return _Hearing(desks, lobby, [own, collect_seldom(desks.__len__)])
+    workers = Workers(config, number, lines.tokens, lines.governor, publish, tell)
+    await base.opened.enter_async_context(workers)
+    status.ask_lag(lambda: workers.lag_ms)
+    return _Hearing(workers, None, [watch_load(watched(status.beside(lambda _cpu_s, _lag_ms: None)))])
+
+
+async def _open_catch_up(
+    base: _Base,
+    lines: _Lines,
+    spool: Spool,
+    publish: Callable[[Event], None],
+    paused: Callable[[], frozenset[CallId]],
+) -> CatchUp:
+    """What makes up for what the spool has."""
+    files = await base.opened.enter_async_context(build_files(base.config, lines.tokens))
+    base.reloader.parts.add(lambda config: partial(files.adopt, stream_options(config)))
+    room, written = lines.governor.room, base.outlets.written
+    return CatchUp(spool, files, room, publish, written, knows=base.reloader.knows_sinks_of, paused=paused)
 
 
 async def _let_finish(
-    config: Config, switchboard: Switchboard, working: Sequence[asyncio.Task[None]], force: asyncio.Event
+    switchboard: Switchboard, config: Config, working: Sequence[asyncio.Task[None]], force: asyncio.Event
 ) -> bool:
     """The calls; as `_drain`."""
     orderly = await _drain(switchboard, config.drain_s, force)
@@ -177,50 +241,6 @@ async def _let_finish(
     if config.pbx == "asterisk" and config.asterisk.via == "ari":  # else nobody is ever sent to us
         await switchboard.leave()
     return orderly
-
-
-async def _open_lines(config: Config, opened: AsyncExitStack) -> _Lines:
-    tokens = await opened.enter_async_context(build_tokens(config))
-    speech = build_rtzr(config, tokens)
-    governor = build_governor(config, speech)
-    return _Lines(await opened.enter_async_context(open_pbx(config)), tokens, speech, governor)
-
-
-async def _open_desks(
-    config: Config,
-    lines: _Lines,
-    publish: Callable[[Event], None],
-    spool: Spool | None,
-    supervision: Supervision,
-    opened: AsyncExitStack,
-) -> _Hearing:
-    """Raises ConfigError."""
-    tell, beside = supervision.tell, supervision.status.beside
-    if (number := workers_of(config)) == 1:
-        ports = ports_of(config, 0)
-        desks = build_desks(config, ports, lines.governor, lines.speech, publish, spool, tell=tell)
-        lobby = await open_door(config, desks, opened)
-        own = watch_load(watched(beside(desks.observe)))
-        return _Hearing(desks, lobby, [own, collect_seldom(desks.__len__)])
-    workers = Workers(config, number, lines.tokens, lines.governor, publish, tell)
-    supervision.status.ask_lag(lambda: workers.lag_ms)
-    await opened.enter_async_context(workers)
-    return _Hearing(workers, None, [watch_load(watched(beside(lambda _cpu_s, _lag_ms: None)))])
-
-
-async def _open_catch_up(
-    config: Config,
-    lines: _Lines,
-    spool: Spool,
-    publish: Callable[[Event], None],
-    outlets: Outlets,
-    paused: Callable[[], frozenset[CallId]],
-    opened: AsyncExitStack,
-) -> CatchUp:
-    """What makes up for what the spool has."""
-    files = await opened.enter_async_context(build_files(config, lines.tokens))
-    room, known = lines.governor.room, config.knows_sinks_of
-    return CatchUp(spool, files, room, publish, outlets.written, knows=known, paused=paused)
 
 
 async def _cancel(working: Sequence[asyncio.Task[None]]) -> None:
@@ -243,25 +263,36 @@ async def _last_events(outlets: Outlets, writing: Sequence[asyncio.Task[None]], 
     return sent and not left
 
 
-def _mix_when(config: Config, governor: Governor[Session]) -> Callable[[int], bool] | None:
+def _mix_when(governor: Governor[Session]) -> Callable[[int], bool]:
     """With `mix_legs`: whether so many streams are more than RTZR gives, by the YAML or by its refusals."""
-    most = config.quota.max_sessions
-    if config.quota.on_full != "mix_legs":
-        return None
-    return lambda streams: 0 < most < streams or governor.counters.full
+
+    def mixed(streams: int) -> bool:
+        settings = governor.settings
+        if settings.on_full is not OnFull.MIX_LEGS:
+            return False
+        return 0 < settings.max_sessions < streams or governor.counters.full
+
+    return mixed
 
 
-def _signals() -> tuple[asyncio.Event, asyncio.Event]:
-    """That it is to stop, and that at once."""
-    stop, force = asyncio.Event(), asyncio.Event()
+def _signals() -> tuple[asyncio.Event, asyncio.Event, asyncio.Event]:
+    """That it is to stop, at once, or to reload.
+
+    SIGHUP is a reload, but for a daemon whose terminal is gone: there nobody would end it any more.
+    """
+    stop, force, hangup = asyncio.Event(), asyncio.Event(), asyncio.Event()
+    at_terminal = os.isatty(0)
 
     def end() -> None:
         (force if stop.is_set() else stop).set()
 
+    def hung_up() -> None:
+        end() if at_terminal and not os.isatty(0) else hangup.set()
+
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, end)
-    return stop, force
+    for number, told in ((signal.SIGTERM, end), (signal.SIGINT, end), (signal.SIGHUP, hung_up)):
+        loop.add_signal_handler(number, told)
+    return stop, force, hangup
 
 
 async def _drain(switchboard: Switchboard, patience_s: float, force: asyncio.Event) -> bool:

@@ -12,12 +12,13 @@ from typing import Protocol
 
 import structlog
 
-from bridge.call import Leg, LegReport, LegSettings
+from bridge.call import Leg, LegReport
+from bridge.desksettings import DeskSettings
 from bridge.inlets import Inlet, Inlets, Listener, Place
 from bridge.permit import Speech
 from bridge.ring import Ring
 from bridge.spool.spool import LegSpool, Spool
-from bridge.types import CallId, Codec, Event, Frame, LegId, NewLeg, Party, Transport
+from bridge.types import CallId, Event, Frame, LegId, NewLeg, Party, Transport
 from bridge.wire.door import Door, Refusal
 from bridge.wire.watched import LegSnapshot, Note, NoteKind, Tell, unheard
 
@@ -121,25 +122,11 @@ class Desks(Protocol):
     def counts(self) -> Counts: ...
 
 
-@dataclass(frozen=True, slots=True)
-class DeskSettings:
-    codec: Codec
-    """Of legs for which none is named."""
-    ring_ms: float
-    legs: LegSettings
-    by_rule: Mapping[str, LegSettings] = field(default_factory=dict)
-    """Those of calls that a rule has chosen."""
-
-    def of(self, rule: str) -> LegSettings:
-        """What holds for a call that `rule` has chosen, or none."""
-        return self.by_rule.get(rule, self.legs)
-
-
 class LocalDesk:
     """A desk in this process."""
 
     def __init__(self, new: NewLeg, desks: "LocalDesks") -> None:
-        settings = desks.settings
+        self.settings = settings = desks.settings_of(new.leg.call)
         self._new = new
         self._desks = desks
         self.now_ms = _clock(new.origin_s)
@@ -333,6 +320,16 @@ class LocalDesks:
     async def begin(self, new: NewLeg) -> LocalDesk:
         """At once. The caller runs it."""
         return self.place(new)
+
+    def adopt(self, settings: DeskSettings, full_at: float) -> None:
+        """Another YAML: for calls that begin from now on; `full_at`: as of `Door`."""
+        self.settings = settings
+        self._door.full_at = full_at
+
+    def settings_of(self, call: CallId) -> DeskSettings:
+        """Those that its legs have, if there are any: a call keeps what it began with."""
+        mine = (desk.settings for leg, desk in self._desks.items() if leg.call == call)
+        return next(mine, self.settings)
 
     def place(self, new: NewLeg) -> LocalDesk:
         """A desk for a leg."""

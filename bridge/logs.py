@@ -25,6 +25,8 @@ _IDS = {"bridge", "call", "channel", "event_id", "into", "job", "leg", "tap", "t
 _SHOWN_DIGITS = 4
 _WHOLE_NUMBER = re.compile(r"(?<![\w.])\+?\d{9,15}(?!\w|\.\d)")
 """No uniqueid of Asterisk, which is Unix time, a point and a number."""
+_set_up: list[tuple[TextIO, str, str]] = []
+"""Where the log goes, from which level up, in which form."""
 _BRIEF_TIME = structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False)
 
 
@@ -34,7 +36,9 @@ def set_up(level: str, form: Literal["console", "json", "brief"], stream: TextIO
     `console` is for people, `brief` for people who watch right now, `json` is one object a line.
     Lines that `stream` cannot take are lost.
     """
-    out = cast("TextIO", _Lossy(sys.stderr if stream is None else stream))
+    given = sys.stderr if stream is None else stream
+    out = cast("TextIO", _Lossy(given))
+    _set_up[:] = [(given, level, form)]
     number = logging.getLevelNamesMapping()[level.upper()]
     before: list[Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -52,6 +56,13 @@ def set_up(level: str, form: Literal["console", "json", "brief"], stream: TextIO
         cache_logger_on_first_use=False,  # a reload may change the level
     )
     _adopt_libraries(before, after, out)
+
+
+def change(level: str, form: Literal["console", "json"]) -> None:
+    """Another level and form, to where it goes already; without effect where nothing was set up."""
+    for out, before, form_before in tuple(_set_up):
+        if (level, form) != (before, form_before):
+            set_up(level, form, out)
 
 
 class _Lossy(io.TextIOBase):

@@ -17,16 +17,19 @@ from starlette.routing import Route
 
 from bridge.admin.opening import build_feed, open_control, open_feed, open_metrics
 from bridge.admin.pausing import Pausing
+from bridge.admin.reloading import Reload, reloading
 from bridge.admin.watched import Watched
 from bridge.config import Config, ConfigError
 from bridge.delivery.deliveries import Deliveries
-from bridge.delivery.endpoints import build_redis, build_webhooks, rules_of_redis, rules_of_webhooks
+from bridge.delivery.endpoints import build_redis, build_webhooks, rules_of_endpoints
 from bridge.desk import LocalDesks
 from bridge.inlets import Inlets
 from bridge.outbox.outbox import Outbox
 from bridge.outbox.stored import Sender
 from bridge.page.opening import open_page
 from bridge.readiness import Readiness
+from bridge.reload.outlets import feed_part, outbox_part, page_part, webhooks_part
+from bridge.reload.parts import Parts
 from bridge.sinks.feed import FeedSink
 from bridge.sinks.outbox import OutboxSink
 from bridge.sinks.queued import QueuedSink
@@ -80,7 +83,11 @@ class Outlets:
 
 
 async def open_outlets(
-    config: Config, console: Console | None, opened: AsyncExitStack, readiness: Readiness
+    config: Config,
+    console: Console | None,
+    opened: AsyncExitStack,
+    readiness: Readiness,
+    parts: Parts,
 ) -> Outlets:
     """The sinks, the outbox and its endpoints, the feed and the metrics. Raises ConfigError."""
     sinks = build_sinks(config, console)
@@ -92,22 +99,29 @@ async def open_outlets(
         sinks.append(kept := OutboxSink(outbox))
         outbox.leave_out(config.rules_without_outbox)
         readiness.watch(lambda: outbox.degraded)
-        deliveries = await _open_deliveries(config, outbox, opened)
+        deliveries = await _open_deliveries(config, outbox, opened, parts)
+        parts.add(outbox_part(outbox))
     if (feed := build_feed(config, outbox)) is not None:
-        await opened.enter_async_context(open_feed(config, feed))
+        served = await opened.enter_async_context(open_feed(config, feed))
+        parts.add(feed_part(feed, served))
         sinks.append(feed)
     await opened.enter_async_context(open_metrics(config, lambda: readiness.reasons))
     return Outlets(sinks, kept, deliveries, outbox, feed)
 
 
 async def open_watch(
-    config: Config, outlets: Outlets, stop: Callable[[], None], readiness: Readiness, opened: AsyncExitStack
+    config: Config,
+    outlets: Outlets,
+    stop: Callable[[], None],
+    reload: Reload,
+    readiness: Readiness,
+    opened: AsyncExitStack,
 ) -> Supervision:
     """Who watches the calls, if anybody can ask it, and the control channel, where `stop` ends the daemon.
     Raises ConfigError."""
     watch = None if config.admin.socket is None and not config.page.port else Watch()
-    supervision = Supervision(watch, Status(lambda: readiness.reasons, config.quota.max_sessions))
-    more: list[Route] = supervision.pausing.routes
+    supervision = Supervision(watch, Status(lambda: readiness.reasons))
+    more: list[Route] = [*supervision.pausing.routes, *reloading(reload)]
     if watch is not None:
         outlets.sinks.append(watch)
         more += Watched(watch, supervision.status, outlets.deliveries, outlets.outbox, stop).routes()
@@ -121,12 +135,15 @@ async def open_live_page(
     outlets: Outlets,
     supervision: Supervision,
     pause: Callable[[CallId, bool], bool],
+    parts: Parts,
     opened: AsyncExitStack,
 ) -> None:
     """The page, where one is asked for; `pause` is the switchboard's. Raises ConfigError."""
     if supervision.watch is not None and outlets.feed is not None:
         paged = Paged(supervision.watch, supervision.status, outlets.deliveries, pause)
-        await opened.enter_async_context(open_page(config, paged, outlets.feed))
+        page = await opened.enter_async_context(open_page(config, paged, outlets.feed))
+        if page is not None:
+            parts.add(page_part(page))
 
 
 def _check_outbox(config: Config, outbox: Outbox) -> None:
@@ -138,10 +155,14 @@ def _check_outbox(config: Config, outbox: Outbox) -> None:
         raise ConfigError([f"outbox.path: {fault}"])
 
 
-async def _open_deliveries(config: Config, outbox: Outbox, opened: AsyncExitStack) -> Deliveries:
+async def _open_deliveries(
+    config: Config, outbox: Outbox, opened: AsyncExitStack, parts: Parts
+) -> Deliveries:
     """To each endpoint of the YAML the events of its calls."""
-    rules = rules_of_webhooks(config) | rules_of_redis(config)
-    senders: list[Sender] = [await opened.enter_async_context(webhook) for webhook in build_webhooks(config)]
+    rules = rules_of_endpoints(config)
+    webhooks = build_webhooks(config)
+    senders: list[Sender] = [await opened.enter_async_context(webhook) for webhook in webhooks]
+    parts.add(webhooks_part(webhooks))
     if (redis := build_redis(config, outbox.rules)) is not None:
         senders.append(await opened.enter_async_context(redis))
     return Deliveries(outbox, [(sender, rules[sender.name]) for sender in senders])

@@ -46,6 +46,10 @@ class Pauses:
         self._unwritten: set[str] = set()
         """... or could not be."""
 
+    def adopt(self, consent: Collection[str]) -> None:
+        """Other rules, for calls that begin from now on."""
+        self._consent = consent
+
     def paused(self) -> frozenset[CallId]:
         """Calls of which no audio is to leave now."""
         return frozenset(call.id for call in self.calls.values() if call.paused)

@@ -81,6 +81,17 @@ class Governor(Generic[S]):
         self._told: dict[str, bool] = {}
 
     @property
+    def settings(self) -> QuotaSettings:
+        """What holds now."""
+        return self._settings
+
+    def adopt(self, settings: QuotaSettings) -> None:
+        """Other limits, from now on; sessions beyond them are not closed, only not followed by others."""
+        self._settings = settings
+        self._quota.adopt(settings)
+        self._step()
+
+    @property
     def counters(self) -> Counters:
         """How things stand now; to be read at once, for the numbers go on."""
         return self._quota.counters(self._clock())

@@ -133,6 +133,14 @@ class Switchboard:
             await asyncio.sleep(self._settings.reap_s)
             await self._reconcile()
 
+    def adopt(self, settings: SwitchboardSettings) -> None:
+        """Another YAML: for what begins from now on. How taps are made stays as it is."""
+        self._settings = settings
+        self._roster.selection.choose_by(settings.rules, settings.trunks)
+        self._admission.max_legs = settings.max_legs
+        self._bills.adopt(settings.prices)
+        self.pauses.adopt(settings.consent)
+
     def tapped(self, channel: str) -> bool | None:
         """As `visit.Host`."""
         live = self._live.get(channel)

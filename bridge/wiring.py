@@ -17,7 +17,8 @@ from rich.console import Console
 from bridge.call import LegSettings
 from bridge.config import Config, ConfigError
 from bridge.conversation import SessionSettings
-from bridge.desk import Desks, DeskSettings, LocalDesks
+from bridge.desk import Desks, LocalDesks
+from bridge.desksettings import DeskSettings
 from bridge.inlets import Inlets, Ports
 from bridge.net.ami import Ami
 from bridge.net.ari import Ari
@@ -118,14 +119,18 @@ def build_files(config: Config, tokens: Tokens) -> FileStt:
 
 def build_governor(config: Config, speech: Rtzr) -> Governor[Session]:
     """What all legs get their sessions from."""
+    return Governor(speech, quota_settings(config), clock=asyncio.get_running_loop().time, random01=random)
+
+
+def quota_settings(config: Config) -> QuotaSettings:
+    """What is known of the account's channels."""
     quota = config.quota
-    settings = QuotaSettings(
+    return QuotaSettings(
         max_sessions=quota.max_sessions,
         reserve=quota.reserve,
         on_full=OnFull(quota.on_full),
         alarm=quota.alarm,
     )
-    return Governor(speech, settings, clock=asyncio.get_running_loop().time, random01=random)
 
 
 _QUERY = (
@@ -286,9 +291,8 @@ def build_desks(
     """Desks in this process, which has the UDP `ports` and is the daemon or one of its workers; `tell`: what
     they have to say to who watches."""
     media = config.media
-    settings = DeskSettings(media.encoding, media.ring_s * 1000, leg_settings(config), _by_rule(config))
     return LocalDesks(
-        settings,
+        desk_settings(config),
         Inlets(ports_for(config, ports, worker), media.reorder_ms, visits=media.audiosocket_calls),
         speech,
         publish,
@@ -298,6 +302,12 @@ def build_desks(
         unix=time.time,
         tell=tell,
     )
+
+
+def desk_settings(config: Config) -> DeskSettings:
+    """What holds for legs. All of RTZR's options are among it, so that a leg keeps them through a reload."""
+    legs = leg_settings(config, options=stream_options(config))
+    return DeskSettings(config.media.encoding, config.media.ring_s * 1000, legs, _by_rule(config))
 
 
 def ports_for(config: Config, rtp: range, worker: int) -> Ports:
@@ -358,6 +368,11 @@ def build_switchboard(
     mix_when: Callable[[int], bool] | None = None,
     notes: PbxNotes | None = None,
 ) -> Switchboard:
+    return Switchboard(pbx, desks, switchboard_settings(config), publish, mix_when, notes)
+
+
+def switchboard_settings(config: Config) -> SwitchboardSettings:
+    """Which calls are taken, and how they are tapped."""
     media, asterisk = config.media, config.asterisk
     freeswitch = config.pbx == "freeswitch"
     in_dialplan = not freeswitch and asterisk.via == "ari" and asterisk.tap != "external"
@@ -368,7 +383,7 @@ def build_switchboard(
         media_url=asterisk.media_url,
         client=asterisk.websocket_client,
     )
-    settings = SwitchboardSettings(
+    return SwitchboardSettings(
         taps=taps,
         ways=way_settings(config),
         user_event=ANNOUNCED if freeswitch else asterisk.user_event,
@@ -382,4 +397,3 @@ def build_switchboard(
         consent=frozenset(rule.name for rule in config.rules if rule.consent),
         rtp=None if freeswitch or asterisk.rtp_range is None else RtpBudget.of(*asterisk.rtp_range),
     )
-    return Switchboard(pbx, desks, settings, publish, mix_when, notes)

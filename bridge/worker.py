@@ -26,7 +26,7 @@ from bridge.spool.spool import Spool
 from bridge.types import Event, LegId, NewLeg
 from bridge.wire import link as wire
 from bridge.wire.watched import Note
-from bridge.wiring import build_desks, build_rtzr, build_spool, ports_of
+from bridge.wiring import build_desks, build_rtzr, build_spool, desk_settings, ports_of
 
 _log = structlog.get_logger()
 
@@ -65,6 +65,10 @@ class _Staff:
             await desk.run()
         finally:
             self._link.tell(wire.Ended(leg, desk.report))
+
+    def adopt(self, config: Config) -> None:
+        self.desks.adopt(desk_settings(config), config.overload.full_at)
+        logs.change(config.log.level, config.log.format)
 
     def stop(self, leg: LegId) -> None:
         if (task := self._legs.get(leg)) is not None:
@@ -145,6 +149,9 @@ class Worker:
         match question:
             case wire.Ready():
                 return None
+            case wire.Weigh(config):
+                desk_settings(config)
+                return None
             case wire.OpenInlet(leg, transport, key):
                 return await _desk(self._staff, leg).open_inlet(transport, key)
             case wire.CloseInlet(leg):
@@ -183,6 +190,8 @@ def _tell(staff: _Staff, message: Any) -> None:
             staff.desks.pause(call, paused)
         case wire.Evict(session):
             staff.speech.evict(session)
+        case wire.Adopt(config):
+            staff.adopt(config)
         case _:
             desk = staff.desks.find(message.leg)
             if desk is not None:  # else the leg is over, and this crossed its end
@@ -205,7 +214,7 @@ def _tell_desk(desk: LocalDesk, message: Any) -> None:
 
 def main(arguments: Sequence[str]) -> None:
     """The process. Its number is for who looks at a list of them; signals are the daemon's to act on."""
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     with asyncio.Runner(loop_factory=new_loop) as runner:
         runner.run(Worker().run(socket.socket(fileno=int(arguments[0]))))

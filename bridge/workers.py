@@ -44,6 +44,8 @@ _PATIENCE_S = 1.0
 """A worker whose link is gone ends by itself: what it had has gone elsewhere already."""
 _START_S = 10.0
 """How long the first calls may have to wait for workers that do not come."""
+_ANSWER_S = 5.0
+"""How long a worker has to say what it thinks of another configuration."""
 _SETTLED_S = 10.0
 _AGAIN_S = (0.1, 10.0)
 """Base and cap of the pause before a worker that did not live long is put back."""
@@ -233,6 +235,17 @@ class _Worker:
         """As `Desks.admit`."""
         return self.door.admit(call, len(self._desks), legs, asyncio.get_running_loop().time())
 
+    async def weigh(self, config: Config) -> None:
+        """Whether it could take this configuration; one that is not there is given it at its start."""
+        with suppress(LinkLost):
+            if self._up.is_set():
+                await self._living().ask(wire.Weigh(config))
+
+    def adopt(self, config: Config) -> None:
+        self.door.full_at = config.overload.full_at
+        if self._up.is_set():
+            self._living().tell(wire.Adopt(config))
+
     def _living(self) -> Link:
         if self._link is None:
             raise LinkLost
@@ -327,6 +340,20 @@ class Workers:
         for task in self._running:
             task.cancel()
         await asyncio.wait(self._running)
+
+    async def weigh(self, config: Config) -> Callable[[], None]:
+        """What has all workers take another configuration, as `LocalDesks.adopt`. Raises what any of them
+        has against it, and TimeoutError."""
+        config = config.with_secrets(Secrets())
+        async with asyncio.timeout(_ANSWER_S), asyncio.TaskGroup() as asking:
+            for worker in self._workers.values():
+                asking.create_task(worker.weigh(config))
+        return lambda: self._adopt(config)
+
+    def _adopt(self, config: Config) -> None:
+        self.config = config
+        for worker in self._workers.values():
+            worker.adopt(config)
 
     async def begin(self, new: NewLeg) -> DistantDesk:
         """At the call's worker; waits while that one is being started."""

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from bridge.credentials import VARIABLES, Secrets, looks_secret, read, read_named
+from bridge.credentials import VARIABLES, Secrets, given, looks_secret, read, read_named
 
 
 def one(environ: dict[str, str]) -> tuple[str, list[str]]:
@@ -141,3 +141,11 @@ def test_keys_that_look_secret(key: str) -> None:
 @pytest.mark.parametrize("key", ["tokens_issued", "keywords", "username", "passed", "client", "key", ""])
 def test_keys_that_do_not(key: str) -> None:
     assert not looks_secret(key)
+
+
+def test_a_file_that_is_not_there_gives_nothing(tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    environ = {"A": "one", "B": "", "C_FILE": str(file), "D_FILE": ""}
+    assert [name for name in "ABCD" if given(environ, name)] == ["A"]
+    file.write_text("two")
+    assert given(environ, "C")

@@ -4,7 +4,6 @@ What a request means and how the answer is written; what is done then is `bridge
 is asked by supervisors too is in `bridge.admin.probes`.
 """
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
@@ -15,11 +14,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from bridge.admin.body import body_of
 from bridge.admin.probes import probes
 from bridge.delivery.deliveries import EndpointReport
 from bridge.outbox.outbox import NotDropped
-
-_LONGEST = 4096
 
 
 class Asked(Protocol):
@@ -103,18 +101,10 @@ def _shown(report: EndpointReport) -> dict[str, Any]:
 
 async def _name(request: Request) -> str | None:
     """The `name` of the body, "" where none is given, for all; None for an empty one or no object."""
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > _LONGEST:
-            return None
-    try:
-        document = json.loads(body)
-    except ValueError:
-        return None
-    if document == {}:
-        return ""
-    name = document.get("name") if isinstance(document, dict) else None
+    document = await body_of(request)
+    if not document:
+        return None if document is None else ""
+    name = document.get("name")
     return name if isinstance(name, str) and name else None
 
 

@@ -47,6 +47,10 @@ class Feed:
         self._origins = origins
         self.abort: Abort = lambda _client: None
 
+    def adopt(self, token: str) -> None:
+        """Another token: who reads goes on, who comes has to show this one."""
+        self._token = token.encode()
+
     def app(self) -> Starlette:
         events = Route("/events", self._events, methods=["GET", "OPTIONS"])
         return Starlette(routes=[events, WebSocketRoute("/ws", self._socket)])

@@ -23,26 +23,31 @@ def build_feed(config: Config, past: Past | None = None) -> FeedSink | None:
     readers that come back."""
     if not config.sinks.feed.port and not config.page.port:
         return None
-    hidden = {rule for rule, names in config.sinks_of_rules.items() if "feed" not in names}
-    forgotten = config.rules_without_outbox - hidden
-    return FeedSink(past, hidden=frozenset(hidden), forgotten=forgotten)
+    hidden, forgotten = rules_of_feed(config)
+    return FeedSink(past, hidden=hidden, forgotten=forgotten)
+
+
+def rules_of_feed(config: Config) -> tuple[frozenset[str], frozenset[str]]:
+    """`hidden` and `forgotten` as of `FeedSink`."""
+    hidden = frozenset(rule for rule, names in config.sinks_of_rules.items() if "feed" not in names)
+    return hidden, config.rules_without_outbox - hidden
 
 
 @asynccontextmanager
-async def open_feed(config: Config, sink: FeedSink) -> AsyncIterator[None]:
+async def open_feed(config: Config, sink: FeedSink) -> AsyncIterator[Feed | None]:
     """Where it is read, if anywhere but on the page. Raises ConfigError when the port cannot be had.
 
     The sink is to be closed before this is left: then its readers have had all there was.
     """
     settings = config.sinks.feed
     if not settings.port:
-        yield
+        yield None
         return
     listener = listener_of(settings.bind, settings.port, "sinks.feed.port")
     feed = Feed(sink, config.secrets.feed_token, frozenset(settings.origins))
     async with Serving(guarded(feed.app()), listener) as serving:
         feed.abort = serving.abort
-        yield
+        yield feed
 
 
 def listener_of(bind: str, port: int, key: str) -> socket.socket:

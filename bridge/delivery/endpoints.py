@@ -17,9 +17,9 @@ def build_webhooks(config: Config) -> list[WebhookSender]:
     """An endpoint for each webhook, not entered."""
     return [
         WebhookSender(
-            _endpoint(webhook),
+            endpoint_of(webhook),
             webhook.called(config.secrets.named),
-            [key(config.secrets.named[variable]) for variable in webhook.secret_env],
+            keys_of(webhook, config),
             batch=webhook.batch,
             timeout_s=webhook.timeout_s,
             reach=webhook.reach,
@@ -29,15 +29,26 @@ def build_webhooks(config: Config) -> list[WebhookSender]:
     ]
 
 
+def keys_of(webhook: Webhook, config: Config) -> list[bytes]:
+    """With which it is signed."""
+    return [key(config.secrets.named[variable]) for variable in webhook.secret_env]
+
+
+def rules_of_endpoints(config: Config) -> dict[str, frozenset[str] | None]:
+    """Of which rules' calls each endpoint is told, by its name; None for every call's."""
+    return rules_of_webhooks(config) | rules_of_redis(config)
+
+
 def rules_of_webhooks(config: Config) -> dict[str, frozenset[str] | None]:
     """Of which rules' calls each webhook is told, by its endpoint's name; None for every call's."""
     return {
-        _endpoint(webhook): None if webhook.rules is None else frozenset(webhook.rules)
+        endpoint_of(webhook): None if webhook.rules is None else frozenset(webhook.rules)
         for webhook in config.sinks.webhooks
     }
 
 
-def _endpoint(webhook: Webhook) -> str:
+def endpoint_of(webhook: Webhook) -> str:
+    """Its endpoint's name."""
     return f"webhook:{webhook.name}"
 
 

@@ -110,6 +110,10 @@ class Ami:
         """Rights of the account that are of no use to us."""
         self._actions: frozenset[str] = frozenset()
 
+    def adopt(self, secret: str) -> None:
+        """Another secret, for the next login."""
+        self._secret = secret
+
     async def __aenter__(self) -> Self:
         return self
 

@@ -5,7 +5,6 @@ reconciles on every `Connected`, because Asterisk keeps no events for a client t
 """
 
 import asyncio
-import base64
 import logging
 import random
 import ssl
@@ -126,8 +125,8 @@ class Ari:
         self._taps = AriTaps(self._request, app, tap_context, timeout_s)
         self._tells = tells
         self._tls = tls if tls is not None else ssl.create_default_context()
-        credentials = base64.b64encode(f"{username}:{password}".encode()).decode()
-        self._headers = {"Authorization": f"Basic {credentials}"}
+        self._username = username
+        self._headers = arirequest.proof(username, password)
         self._http = httpx.AsyncClient(
             base_url=f"{self._url}/",
             headers=self._headers,
@@ -138,6 +137,11 @@ class Ari:
                 max_connections=32, max_keepalive_connections=8, keepalive_expiry=_KEEPALIVE_S
             ),
         )
+
+    def adopt(self, password: str) -> None:
+        """Another password, from the next request and the next connection on."""
+        self._headers = arirequest.proof(self._username, password)
+        self._http.headers.update(self._headers)
 
     async def __aenter__(self) -> Self:
         return self

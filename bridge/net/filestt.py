@@ -51,6 +51,10 @@ class FileStt:
             verify=tls if tls is not None else True, proxy=proxy, timeout=timeout_s, trust_env=False
         )
 
+    def adopt(self, stream_options: Mapping[str, str]) -> None:
+        """Other options, for files that are sent from now on."""
+        self._config = filestt.request_config(stream_options)
+
     async def __aenter__(self) -> Self:
         return self
 

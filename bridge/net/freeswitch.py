@@ -99,6 +99,10 @@ class FreeSwitch:
         """The PBX's time of its latest event."""
         self._telling = Telling("freeswitch", f"{host}:{port}")
 
+    def adopt(self, password: str) -> None:
+        """Another password, for the next connection."""
+        self._password = password
+
     async def __aenter__(self) -> Self:
         return self
 

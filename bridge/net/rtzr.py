@@ -89,6 +89,10 @@ class Tokens:
     async def __aexit__(self, *_: object) -> None:
         await self._http.aclose()
 
+    def adopt(self, client_id: str, client_secret: str) -> None:
+        """Other credentials: for the next token. The present one is used as long as RTZR takes it."""
+        self._form = {"client_id": client_id, "client_secret": client_secret}
+
     @property
     def failing(self) -> str:
         """Why there is no token that could be used now; "" if there is one."""

@@ -84,6 +84,10 @@ class WebhookSender:
             network_backend=self._pinned,
         )
 
+    def adopt(self, keys: Sequence[bytes]) -> None:
+        """Other keys, for what is sent from now on."""
+        self._keys = tuple(keys)
+
     async def __aenter__(self) -> Self:
         return self
 

@@ -34,6 +34,8 @@ _MOST_JOBS = 256
 """In one commit."""
 
 _Asked = tuple[Job, "asyncio.Future[Any]"]
+_Wishes = tuple[Rules, frozenset[str]]
+"""Who gets what, and the rules that are left out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,9 @@ class Outbox:
         self._writer = OutboxWriter(path, settings, self.counters, unix=unix, clock=clock)
         self._rules: Rules = {}
         self._left_out: frozenset[str] = frozenset()
+        self._live: set[CallId] = set()
+        self._former: dict[CallId, _Wishes] = {}
+        """What holds for calls that were live when it was changed."""
         self._errors: dict[str, str] = {}
         self._news: dict[str, asyncio.Event] = {}
         self._told_blank: Callable[[Collection[str]], None] = lambda _: None
@@ -129,6 +134,14 @@ class Outbox:
         it after a restart is known by that."""
         self._left_out = frozenset(map(clean, rules))
 
+    def adopt(self, names: Mapping[str, frozenset[str] | None], left_out: frozenset[str]) -> None:
+        """As `endpoints` and `leave_out`, for calls that begin from now on: those that are live, as far as
+        they were added, keep what they began with."""
+        before = self._rules, self._left_out
+        self._former = {call: self._former.get(call, before) for call in self._live}
+        self.endpoints(names)
+        self.leave_out(left_out)
+
     def news(self, endpoint: str) -> asyncio.Event:
         """Set when something was added for an endpoint; to be cleared by whoever waits for it."""
         return self._news.setdefault(endpoint, asyncio.Event())
@@ -142,20 +155,46 @@ class Outbox:
 
         One that cannot be stored, whatever the disk has to say, is told, counted and left out.
         """
-        rules, left_out, at = self._rules, self._left_out, self._unix()
+        at, parts = self._unix(), self._by_wishes(events)
 
-        def write(file: OutboxFile) -> dict[str, int]:
-            news = [new for event in events if (new := self._new(event)) is not None]
-            file.unstored += len(events) - len(news)
-            return file.add(file.without(left_out, news) if left_out else news, rules, at)
+        def write(file: OutboxFile) -> Counter[str]:
+            got = Counter[str]()
+            for (rules, left_out), part in parts:
+                news = [new for event in part if (new := self._new(event)) is not None]
+                file.unstored += len(part) - len(news)
+                got.update(file.add(file.without(left_out, news) if left_out else news, rules, at))
+            return got
 
-        got: dict[str, int] | None = await self._ask(Job(write, None, writes=True))
+        got: Counter[str] | None = await self._ask(Job(write, None, writes=True))
         if got is None:
             return False
+        self._follow(events)
         for name, number in got.items():
             if number:
                 self.news(name).set()
         return True
+
+    def _by_wishes(self, events: Sequence[Event]) -> list[tuple[_Wishes, list[Event]]]:
+        """The events in order, in pieces for which the same holds: one piece, but after a reload."""
+        now, former = (self._rules, self._left_out), self._former
+        if not former:
+            return [(now, list(events))]
+        pieces: list[tuple[_Wishes, list[Event]]] = []
+        for event in events:
+            wishes = former.get(event.subject, now)
+            if not pieces or pieces[-1][0] is not wishes:
+                pieces.append((wishes, []))
+            pieces[-1][1].append(event)
+        return pieces
+
+    def _follow(self, events: Sequence[Event]) -> None:
+        """Which calls are live."""
+        for event in events:
+            if event.type == "rtzr.call.started":
+                self._live.add(event.subject)
+            elif event.type == "rtzr.call.ended":
+                self._live.discard(event.subject)
+                self._former.pop(event.subject, None)
 
     def _new(self, event: Event) -> NewEvent | None:
         try:

@@ -50,6 +50,11 @@ class Page:
         self._pulse = Pulse(watched, hidden, clock=time.monotonic)
         self.abort: Abort = lambda _client: None
 
+    def adopt(self, token: str, hidden: Set[str]) -> None:
+        """Another token, and other rules: from now on."""
+        self._door.adopt(token)
+        self._pulse.adopt(hidden)
+
     def app(self) -> ASGIApp:
         """An id may hold anything, a slash too."""
         static = _static()

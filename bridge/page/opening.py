@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from bridge.admin.opening import listener_of
+from bridge.admin.opening import listener_of, rules_of_feed
 from bridge.config import Config
 from bridge.page.app import Page
 from bridge.page.door import Door
@@ -13,14 +13,14 @@ from bridge.sinks.feed import FeedSink
 
 
 @asynccontextmanager
-async def open_page(config: Config, watched: Watched, sink: FeedSink) -> AsyncIterator[None]:
+async def open_page(config: Config, watched: Watched, sink: FeedSink) -> AsyncIterator[Page | None]:
     """Where the page is, if it is to be anywhere. Raises ConfigError when the port cannot be had.
 
     The sink is to be closed before this is left: then whoever reads has had all there was.
     """
     settings = config.page
     if not settings.port:
-        yield
+        yield None
         return
     listener = listener_of(settings.bind, settings.port, "page.port")
     door = Door(
@@ -29,8 +29,8 @@ async def open_page(config: Config, watched: Watched, sink: FeedSink) -> AsyncIt
         proxies=settings.networks,
         origins=frozenset(settings.origins),
     )
-    hidden = {rule for rule, names in config.sinks_of_rules.items() if "feed" not in names}
-    page = Page(watched, sink, door, frozenset(hidden))
+    hidden, _ = rules_of_feed(config)
+    page = Page(watched, sink, door, hidden)
     async with Serving(guarded(page.app()), listener) as serving:
         page.abort = serving.abort
-        yield
+        yield page

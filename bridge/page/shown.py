@@ -73,6 +73,12 @@ class Pulse:
         self._status = "{}"
         self._working = asyncio.Lock()
 
+    def adopt(self, hidden: Set[str]) -> None:
+        """Other rules: all calls are written out anew."""
+        self._hidden = hidden
+        self._calls.clear()
+        self._at = float("-inf")
+
     def shown(self, call: Told) -> Told:
         """A call as a page may see it."""
         return without_text(call) if call["rule"] in self._hidden else call

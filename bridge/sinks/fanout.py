@@ -19,16 +19,21 @@ class FanOut:
         nobody knows, go to every one. A sink that is for every call gets them all, but for what says its rule
         itself, because it comes late: that goes by its rule alone."""
         self._sinks = sinks
-        self._late = {
-            rule: tuple(sink for sink in sinks if sink.name in names)
-            for rule, names in (by_rule or {}).items()
-        }
-        self._by_rule = {
-            rule: tuple(sink for sink in sinks if sink.for_every_call or sink.name in names)
-            for rule, names in (by_rule or {}).items()
-        }
+        self._by_rule: dict[str, Sinks] = {}
+        self._late: dict[str, Sinks] = {}
+        self.adopt(by_rule or {})
         self._live: dict[CallId, Sinks] = {}
         self._ended: dict[CallId, Sinks] = {}
+
+    def adopt(self, by_rule: Mapping[str, frozenset[str]]) -> None:
+        """Other names, for calls that begin from now on, and for what comes late."""
+        self._by_rule = {
+            rule: tuple(sink for sink in self._sinks if sink.for_every_call or sink.name in names)
+            for rule, names in by_rule.items()
+        }
+        self._late = {
+            rule: tuple(sink for sink in self._sinks if sink.name in names) for rule, names in by_rule.items()
+        }
 
     @property
     def remembered(self) -> int:

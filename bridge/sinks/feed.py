@@ -198,6 +198,10 @@ class FeedSink(QueuedSink):
         if past is not None:
             past.on_blank(self.blank)
 
+    def adopt(self, hidden: frozenset[str], forgotten: frozenset[str]) -> None:
+        """Other rules: for what is told again from now on."""
+        self._hidden, self._forgotten = hidden, forgotten
+
     @property
     def readers(self) -> int:
         return len(self._readers)

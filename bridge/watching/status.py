@@ -20,16 +20,11 @@ _NO_PBX = {"connected": False, "why": "the bridge is starting", "version": ""}
 class Status:
     """`begin` tells it of the parts that are open last."""
 
-    def __init__(
-        self,
-        reasons: Callable[[], list[str]],
-        most_sessions: int = 0,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        """`reasons`: why the daemon is not ready. `most_sessions`: those that the account may have; 0: nobody
-        has said."""
+    def __init__(self, reasons: Callable[[], list[str]], clock: Callable[[], float] = time.monotonic) -> None:
+        """`reasons`: why the daemon is not ready."""
         self._reasons = reasons
-        self._most = most_sessions
+        self._most: Callable[[], int] = int
+        """How many sessions the account may have; 0: nobody has said."""
         self._clock = clock
         self._began_s = clock()
         self._lag_ms = 0.0
@@ -41,6 +36,7 @@ class Status:
         """All is open."""
         self._pbx = lambda: _of_pbx(pbx, notes)
         self._sessions = lambda: governor.counters.held
+        self._most = lambda: governor.settings.max_sessions
 
     def beside(self, observe: Observe) -> Observe:
         """What `load.watch_load` tells goes there, and is kept here."""
@@ -67,7 +63,7 @@ class Status:
             "calls": len(live),
             "legs": sum(leg.state is not LegState.ENDED for call in live for leg in call.legs.values()),
             "sessions_open": self._sessions(),
-            "sessions_quota": self._most or None,
+            "sessions_quota": self._most() or None,
             "won_today": round(book.won, 2),
             "lost_ms_today": book.lost_ms,
             "deliveries_waiting": deliveries_waiting,

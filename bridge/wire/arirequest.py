@@ -4,6 +4,7 @@ Pure. Sources: rest-api/api-docs/{channels,applications}.json of Asterisk 22. Wh
 `bridge.net.ari`.
 """
 
+import base64
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -27,6 +28,12 @@ class Request:
     path: str
     query: dict[str, str] = field(default_factory=dict)
     body: dict[str, Any] | None = field(default=None, repr=False)
+
+
+def proof(username: str, password: str) -> dict[str, str]:
+    """The header that every request has. Source: RFC 7617."""
+    credentials = base64.b64encode(f"{username}:{password}".encode()).decode()
+    return {"Authorization": f"Basic {credentials}"}
 
 
 def subscription(app: str) -> Request:

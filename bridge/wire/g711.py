@@ -79,6 +79,16 @@ def thirds(pcm: bytes) -> bytes:
     return audioop.add(audioop.add(one, two, _WIDTH), three, _WIDTH)
 
 
+def halves(pcm: bytes) -> bytes:
+    """Half of the rate, by a plain average of two samples, as a telephone line would have it, or nearly.
+
+    The size is a multiple of 4.
+    """
+    samples = memoryview(pcm).cast("h")
+    one, two = (audioop.mul(samples[at::2].tobytes(), _WIDTH, 1 / 2) for at in range(2))
+    return audioop.add(one, two, _WIDTH)
+
+
 def rms(pcm: bytes) -> int:
     """The root mean square of the samples, 0 to 32768; 0 for none. Raises G711Error for half a sample."""
     return audioop.rms(_whole(pcm), _WIDTH)

@@ -61,6 +61,20 @@ class Ready:
 
 
 @dataclass(frozen=True, slots=True)
+class Weigh:
+    """Asked; the answer is None, if it could take this configuration, without secrets; nothing is taken."""
+
+    config: Any = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Adopt:
+    """Calls that begin from now on are heard by this configuration, without secrets."""
+
+    config: Any = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Begin:
     new: NewLeg
 

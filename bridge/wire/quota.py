@@ -105,6 +105,13 @@ class Quota:
         """Whether the last answer was a failure that has nothing to do with the number of sessions."""
         self._pace = Bucket(settings.rate, settings.burst)
 
+    def adopt(self, settings: QuotaSettings) -> None:
+        """Other limits: at the next `step`. What RTZR's refusals have taught stays known."""
+        self._settings = settings
+        self._most = settings.max_sessions or math.inf
+        self._counters.alarm &= settings.max_sessions > 0
+        self._watch()
+
     # What happens.
 
     def ask(self, priority: int, now_s: float, since_s: float | None = None) -> Ticket:

@@ -147,7 +147,7 @@ class Roster:
         if self._seen.own(caller.id):  # a snoop of ours dials us
             self._seen.speaking.discard(peer.id)
             return []
-        if self.rules:
+        if self.selection.rules:
             self._seen.called.add(peer.id)
         if peer.local:
             self._locals.dial(peer, caller)

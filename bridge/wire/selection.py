@@ -35,6 +35,10 @@ class Selection:
     """Of channels that no rule has chosen yet."""
     _decided: dict[str, Choice] = field(default_factory=dict)
 
+    def choose_by(self, rules: tuple[CallRule, ...], trunks: tuple[str, ...]) -> None:
+        """Other rules from now on; what the former ones have chosen stays chosen."""
+        self.rules, self.trunks = rules, trunks
+
     def open(self, channel: str) -> bool:
         """Whether it was asked about, and no rule has chosen it yet."""
         return channel in self._facts

@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import httpx
 import pytest
@@ -18,10 +20,15 @@ from bridge.admin.control import Control
 from bridge.admin.unix import unix_listener
 from bridge.admin.watched import Watched
 from bridge.delivery.deliveries import EndpointReport
+from bridge.net.rtzr import Session
 from bridge.outbox.outbox import Outbox, OutboxSettings
+from bridge.pbx import Pbx
+from bridge.quota import Governor
 from bridge.serving import Serving, guarded
+from bridge.watching.pbxnotes import PbxNotes
 from bridge.watching.status import Status
 from bridge.watching.watch import Watch
+from bridge.wire.channels import QuotaSettings
 from tests.admin.test_control import Book, got
 from tests.watching.calls import Told, now_s
 
@@ -43,7 +50,10 @@ class Daemon:
 
     @asynccontextmanager
     async def served(self) -> AsyncIterator[None]:
-        status = Status(lambda: self.reasons, 20)
+        status = Status(lambda: self.reasons)
+        pbx = SimpleNamespace(counters=SimpleNamespace(connected=1, disconnected=0))
+        governor = SimpleNamespace(counters=SimpleNamespace(held=0), settings=QuotaSettings(max_sessions=20))
+        status.begin(cast("Pbx", pbx), cast("Governor[Session]", governor), PbxNotes())
         deliveries = None if self.outbox is None else Book([CRM])
         routes = Watched(self.watch, status, deliveries, self.outbox, self.stop).routes()
         with unix_listener(self.path) as listener:

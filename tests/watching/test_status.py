@@ -9,6 +9,7 @@ from bridge.quota import Governor
 from bridge.watching.book import Book
 from bridge.watching.pbxnotes import PbxNotes
 from bridge.watching.status import Status
+from bridge.wire.channels import QuotaSettings
 from bridge.wire.watched import NoteKind
 from tests.watching.calls import Told
 
@@ -26,11 +27,12 @@ class Part:
 
     counters: Counters = field(default_factory=Counters)
     why: str = ""
+    settings: QuotaSettings = field(default_factory=lambda: QuotaSettings(max_sessions=7))
 
 
 def test_all_is_told_from_the_first_moment_on() -> None:
     now_s, reasons = [100.0], ["the bridge is starting"]
-    status = Status(lambda: reasons, 0, lambda: now_s[0])
+    status = Status(lambda: reasons, lambda: now_s[0])
     told = status.as_json(Book(), 0)
     assert (told["ready"], told["reasons"], told["pbx"]["connected"]) == (False, reasons, False)
     assert (told["sessions_open"], told["sessions_quota"], told["uptime_s"]) == (0, None, 0)
@@ -43,7 +45,7 @@ def test_all_is_told_from_the_first_moment_on() -> None:
     told = status.as_json(Book(), 4)
     assert told["pbx"] == {"connected": True, "why": "", "version": "22.10.1"}
     assert (told["ready"], told["uptime_s"], told["deliveries_waiting"]) == (True, 65, 4)
-    assert told["sessions_open"] == 3
+    assert (told["sessions_open"], told["sessions_quota"]) == (3, 7)
     part.counters.disconnected, part.why = 1, "refused"
     assert status.as_json(Book(), 0)["pbx"]["why"] == "the PBX is not connected: refused"
 

@@ -11,6 +11,7 @@ from bridge.types import Codec
 from bridge.wire.g711 import (
     G711Error,
     from_pcm,
+    halves,
     loudness,
     pcm_to_alaw,
     pcm_to_ulaw,
@@ -75,6 +76,11 @@ def test_a_third_of_the_rate_is_the_average_of_three() -> None:
     assert samples(thirds(pcm(3, 30, 300, -32_768, -32_768, -32_768, 32_767, 32_767, 32_767))) == (
         pytest.approx((111, -32_768, 32_767), abs=3)
     )
+
+
+def test_half_of_the_rate_is_the_average_of_two() -> None:
+    found = samples(halves(pcm(3, 30, -32_768, -32_768, 32_767, 32_767)))
+    assert found == pytest.approx((16, -32_768, 32_767), abs=2)
 
 
 @given(st.binary(max_size=99))

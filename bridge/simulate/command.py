@@ -1,0 +1,149 @@
+"""`rtzr-bridge simulate`: what is read from the command line, and the table of what came of it."""
+
+import json
+import os
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from bridge import logs, loops
+from bridge.config import DEFAULT_CONFIG, Config, ConfigError, load
+from bridge.emulator.knobs import DEFAULTS, turned
+from bridge.simulate import simulation
+from bridge.simulate.outcome import CallOutcome, Outcome
+from bridge.simulate.recording import SimulateError, read
+from bridge.simulate.trouble import Fault
+from bridge.sinks.console import terminal
+from bridge.transcribe import defaults
+
+_MOST_ROWS = 30
+
+
+def command(
+    files: Annotated[
+        list[Path], typer.Argument(help="WAV (8 or 16 kHz, left: caller) or pcap files.", show_default=False)
+    ],
+    calls: Annotated[
+        int | None, typer.Option(min=1, max=10_000, help="How many calls; one for each recording.")
+    ] = None,
+    rate: Annotated[float, typer.Option(min=0.01, max=100, help="Calls begun in a second.")] = 1.0,
+    config: Annotated[
+        Path | None, typer.Option("--config", "-c", help=f"The YAML file; {DEFAULT_CONFIG}, if it is there.")
+    ] = None,
+    emulated: Annotated[bool, typer.Option("--emulator", help="Use an emulated RTZR, no account.")] = False,
+    fault: Annotated[
+        list[Fault] | None, typer.Option(help="What goes wrong with the emulated RTZR; repeat it.")
+    ] = None,
+    knob: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="Any knob, such as recognition_ms=300; repeat it."),
+    ] = None,
+    json_: Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")] = False,
+) -> None:
+    """Play recordings as calls, over RTP through the path of real calls, and count what is lost.
+
+    With --emulator nothing leaves this machine and nothing is billed; it hears code-book tones, no real
+    speech, so of real speech only its milliseconds are accounted for. Exits with 1 if words were lost.
+    """
+    if (fault or knob) and not emulated:
+        _fail("simulate: --fault and --knob are for the emulated RTZR; add --emulator", 2)
+    try:
+        recordings = [recording for file in files for recording in read(file)]
+        loaded = _config(config, emulated=emulated)
+        plan = simulation.Plan(
+            recordings,
+            calls or len(recordings),
+            rate,
+            emulated,
+            frozenset(fault or ()),
+            turned(DEFAULTS, knob or []),
+        )
+    except (SimulateError, ConfigError) as error:
+        _fail(str(error), 2)
+    except ValueError as error:
+        _fail(f"--knob: {error}", 2)
+    logs.set_up("error", "brief")
+    outcome = _played(plan, loaded, quiet=json_)
+    if json_:
+        typer.echo(json.dumps(outcome.as_json(), ensure_ascii=False, indent=2))
+    else:
+        _show(terminal(), outcome)
+    raise typer.Exit(1 if outcome.failed else 0)
+
+
+def _config(file: Path | None, *, emulated: bool) -> Config:
+    """What the YAML says; all defaults where none was named and none is there. Raises ConfigError."""
+    if file is None and (emulated or not DEFAULT_CONFIG.exists()):
+        return Config() if emulated else defaults(os.environ)
+    return load(file or DEFAULT_CONFIG, os.environ, pbx=False, rtzr=not emulated)
+
+
+def _played(plan: simulation.Plan, config: Config, *, quiet: bool) -> Outcome:
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+    bar = Progress(*columns, console=Console(stderr=True), transient=True, disable=quiet)
+    try:
+        with bar:
+            task = bar.add_task("calls", total=plan.calls)
+
+            def progress(begun: int, over: int) -> None:
+                bar.update(task, completed=over, description=f"calls: {begun} begun, over")
+
+            return loops.run(simulation.run(plan, config, progress))
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+    except OSError as error:
+        _fail(f"simulate: {error.strerror or error}; it needs UDP and TCP on loopback", 1)
+
+
+def _show(console: Console, outcome: Outcome) -> None:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column("call", no_wrap=True)
+    table.add_column("recording", overflow="ellipsis", no_wrap=True, max_width=24)
+    for column in ("words", "missing", "lost ms", "p50 ms", "p99 ms", "won"):
+        table.add_column(column, justify="right")
+    table.add_column("verdict")
+    worst = sorted(outcome.calls, key=lambda call: not call.failed)[:_MOST_ROWS]
+    for call in worst:
+        table.add_row(*_row(call), style="red" if call.failed else "")
+    console.print(table)
+    if len(outcome.calls) > _MOST_ROWS:
+        console.print(f"... and {len(outcome.calls) - _MOST_ROWS} more")
+    for line in _summary(outcome):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _row(call: CallOutcome) -> Iterator[str]:
+    shown = call.as_json()
+    yield from (call.id, call.recording)
+    for key in ("words", "words_missing", "lost_ms", "latency_p50_ms", "latency_p99_ms", "won"):
+        yield "-" if shown[key] is None else str(shown[key])
+    yield str(shown["verdict"])
+
+
+def _summary(outcome: Outcome) -> Iterator[str]:
+    shown = outcome.as_json()
+    lost = ", ".join(f"{reason} {ms} ms" for reason, ms in shown["lost"].items()) or "nothing"
+    yield ""
+    yield f"{shown['calls']} calls, {shown['partial']} of them partial; audio lost: {lost}"
+    yield f"{shown['words']} words came, {shown['words_missing']} missing, {shown['words_doubled']} twice"
+    why = Counter(reason for call in outcome.calls for reason in call.reasons)
+    if why:
+        yield "not complete: " + ", ".join(f"{reason} ({number})" for reason, number in why.most_common())
+    if shown["latency_p50_ms"] is not None:
+        yield f"final after: p50 {shown['latency_p50_ms']} ms, p99 {shown['latency_p99_ms']} ms"
+    bill = "RTZR would bill" if outcome.emulated else "RTZR bills"
+    yield f"{shown['sessions']} sessions; {bill} {shown['won']} won, without VAT"
+    if outcome.emulated:
+        trouble = f", with {', '.join(outcome.faults)}" if outcome.faults else ""
+        yield f"RTZR was emulated{trouble}: it hears code-book tones, no real speech, and nothing was billed"
+
+
+def _fail(text: str, code: int) -> NoReturn:
+    typer.echo(text, err=True)
+    raise typer.Exit(code) from None
