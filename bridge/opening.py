@@ -10,7 +10,7 @@ import socket
 import ssl
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from rich.console import Console
 from starlette.routing import Route
@@ -49,7 +49,7 @@ class Supervision:
     watch: Watch | None
     """Nobody, if nobody can ask."""
     status: Status
-    pausing: Pausing = field(default_factory=Pausing)
+    pausing: Pausing
     """What pauses calls on request; it waits for its switchboard."""
 
     @property
@@ -120,8 +120,9 @@ async def open_watch(
     """Who watches the calls, if anybody can ask it, and the control channel, where `stop` ends the daemon.
     Raises ConfigError."""
     watch = None if config.admin.socket is None and not config.page.port else Watch()
-    supervision = Supervision(watch, Status(lambda: readiness.reasons))
-    more: list[Route] = [*supervision.pausing.routes, *reloading(reload)]
+    pausing = Pausing() if watch is None else Pausing(watch.shown)
+    supervision = Supervision(watch, Status(lambda: readiness.reasons), pausing)
+    more: list[Route] = [*pausing.routes, *reloading(reload)]
     if watch is not None:
         outlets.sinks.append(watch)
         more += Watched(watch, supervision.status, outlets.deliveries, outlets.outbox, stop).routes()

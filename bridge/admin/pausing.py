@@ -3,8 +3,8 @@
 Which call is meant, and the answer; what a pause does is `bridge.pauses`' concern.
 """
 
-from collections.abc import Collection
-from typing import Protocol
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, Protocol
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -26,10 +26,16 @@ class Board(Protocol):
     def pause(self, call: CallId, paused: bool) -> bool: ...
 
 
+Shown = Callable[[CallId], Mapping[str, Any]]
+"""What is known of a call, as JSON."""
+
+
 class Pausing:
     """The routes; set `board` once there is one."""
 
-    def __init__(self) -> None:
+    def __init__(self, shown: Shown = lambda _call: {}) -> None:
+        """`shown`: what else is told of a call in the answer."""
+        self._shown = shown
         self.board: Board | None = None
 
     @property
@@ -54,7 +60,7 @@ class Pausing:
             return JSONResponse({"error": f"{id_[:_SHOWN]}: {len(calls)} calls begin so: {there}"}, 409)
         if not calls or not self.board.pause(calls[0], paused):
             return JSONResponse({"error": f"{id_[:_SHOWN]}: no such call is live"}, 404)
-        return JSONResponse({"id": calls[0], "paused": paused})
+        return JSONResponse({**self._shown(calls[0]), "id": calls[0], "paused": paused})
 
 
 def calls_of(id_: str, leg_ids: Collection[str]) -> list[CallId]:

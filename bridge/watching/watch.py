@@ -9,6 +9,7 @@ import time
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import structlog
 
@@ -16,6 +17,7 @@ from bridge.logs import masked
 from bridge.sinks.queued import QueuedSink
 from bridge.types import CallId, Event
 from bridge.watching.book import Book, WatchedCall
+from bridge.watching.shown import call_json
 from bridge.wire.watched import LegSnapshot, Note
 
 _log = structlog.get_logger()
@@ -93,6 +95,12 @@ class Watch(QueuedSink):
             self.catch_up()
             self.book.stand(snapshots(), self._unix())
             await asyncio.sleep(_TICK_S)
+
+    def shown(self, id_: CallId) -> dict[str, Any]:
+        """A call's JSON, as far as is known by now; empty if none of this id is."""
+        self.catch_up()
+        call = self.book.get(id_)
+        return {} if call is None else call_json(call, self._unix())
 
     def catch_up(self) -> None:
         """Notes are taken in behind the events that came before: what they are about is known by then."""

@@ -14,6 +14,8 @@ from bridge.admin.control import Control
 from bridge.admin.pausing import Pausing, calls_of
 from bridge.admin.unix import unix_listener
 from bridge.serving import Serving, guarded
+from bridge.watching.watch import Watch
+from tests.watching.calls import Told
 
 LEGS = ["1795.10/1795.10", "1795.10/1795.11", "1795.20/1795.20", "abc d/e"]
 
@@ -31,8 +33,8 @@ class Book:
 
 
 @asynccontextmanager
-async def served(path: Path, board: Book | None) -> AsyncIterator[None]:
-    pausing = Pausing()
+async def served(path: Path, board: Book | None, watch: Watch | None = None) -> AsyncIterator[None]:
+    pausing = Pausing() if watch is None else Pausing(watch.shown)
     pausing.board = board
     with unix_listener(path) as listener:
         async with Serving(guarded(Control(None, more=pausing.routes).app()), listener):
@@ -68,6 +70,17 @@ async def test_a_call_is_paused_and_resumed_by_command(tmp_path: Path) -> None:
         resumed = await run(path, "resume", "abc d")
         assert (resumed.exit_code, resumed.stdout) == (0, "abc d: is heard\n")
     assert book.ordered == [("1795.10", True), ("abc d", False)]
+
+
+async def test_the_answer_is_the_call_as_it_is_from_now_on(tmp_path: Path) -> None:
+    path, call, watch = tmp_path / "a.sock", Told("1795.10"), Watch()
+    await watch.put(call.begins())
+    async with served(path, Book(), watch):
+        known = json.loads((await run(path, "pause", "1795.10", "--json")).stdout)
+        unknown = json.loads((await run(path, "pause", "1795.2", "--json")).stdout)
+    assert (known["id"], known["state"], known["rule"], known["paused"]) == ("1795.10", "live", "sales", True)
+    assert [leg["number"] for leg in known["legs"]] == ["***5678"]
+    assert unknown == {"id": "1795.20", "paused": True}
 
 
 async def test_what_stands_in_the_way_is_a_line(tmp_path: Path) -> None:
