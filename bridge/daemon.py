@@ -19,7 +19,7 @@ from bridge.load import collect_seldom, raise_file_limit, watch_load
 from bridge.meter import Meter
 from bridge.net.filestt import FileStt
 from bridge.net.rtzr import Session
-from bridge.opening import Outlets, check_bind, open_door, open_outlets, open_spool
+from bridge.opening import Outlets, check_bind, check_streams, open_door, open_outlets, open_spool
 from bridge.quota import Governor
 from bridge.readiness import Readiness
 from bridge.sinks.fanout import FanOut
@@ -100,6 +100,8 @@ async def _run(config: Config, console: Console | None) -> int:
                 lobby = await open_door(config, local, opened)
                 works += [watch_load(local.observe), collect_seldom(local.__len__)]
             else:
+                if config.pbx == "freeswitch":
+                    check_streams(config)
                 desks = await opened.enter_async_context(Workers(config, number, tokens, governor, publish))
             switchboard = build_switchboard(config, pbx, desks, publish, _mix_when(config, governor))
             meter = Meter(switchboard, desks, pbx, tokens, governor, outlets.sinks)

@@ -23,10 +23,11 @@ from bridge.inlets import Inlets
 from bridge.outbox.outbox import Outbox
 from bridge.outbox.stored import Sender
 from bridge.readiness import Readiness
+from bridge.serving import tcp_listener
 from bridge.sinks.outbox import OutboxSink
 from bridge.sinks.queued import QueuedSink
 from bridge.spool.spool import Spool
-from bridge.wiring import build_outbox, build_sinks, build_spool
+from bridge.wiring import build_outbox, build_sinks, build_spool, workers_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +96,19 @@ def check_bind(address: str) -> None:
             fault = (
                 f"media.bind: {address} is not to be had ({error.strerror}); give an address of this machine"
             )
+            raise ConfigError([fault]) from None
+
+
+def check_streams(config: Config) -> None:
+    """Raises ConfigError when a worker could not be reached by FreeSWITCH's streams: now, not at its first
+    call."""
+    media = config.media
+    for port in range(media.websocket_port, media.websocket_port + workers_of(config)):
+        try:
+            tcp_listener(media.bind, port).close()
+        except OSError as error:
+            why = os.strerror(error.errno or 0)
+            fault = f"media.websocket_port: {port} is not to be had ({why}); give another one"
             raise ConfigError([fault]) from None
 
 

@@ -38,6 +38,13 @@ async def test_a_port_that_another_program_has_is_named() -> None:
     assert line == "media.websocket_port: is not to be had (Address already in use); give another one"
 
 
+async def test_a_port_of_a_worker_that_another_program_has_is_named_at_the_start() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        (line,) = await refused(pbx="freeswitch", media={"websocket_port": port - 1}, workers=2)
+    assert line.startswith(f"media.websocket_port: {port}")
+
+
 async def test_files_that_are_no_certificate_are_named(tmp_path: Path) -> None:
     file = tmp_path / "cert.pem"
     for text, reason in ((None, "No such file or directory"), ("no certificate", "is no PEM certificate")):
