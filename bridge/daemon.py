@@ -25,6 +25,7 @@ from bridge.opening import (
     Outlets,
     Supervision,
     check_bind,
+    check_streams,
     open_door,
     open_live_page,
     open_outlets,
@@ -212,6 +213,8 @@ async def _open_desks(
         lobby = await open_door(config, desks, base.opened)
         own = watch_load(watched(status.beside(desks.observe)))
         return _Hearing(desks, lobby, [own, collect_seldom(desks.__len__)])
+    if config.pbx == "freeswitch":
+        check_streams(config)
     workers = Workers(config, number, lines.tokens, lines.governor, publish, tell)
     await base.opened.enter_async_context(workers)
     status.ask_lag(lambda: workers.lag_ms)

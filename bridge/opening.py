@@ -30,6 +30,7 @@ from bridge.page.opening import open_page
 from bridge.readiness import Readiness
 from bridge.reload.outlets import feed_part, outbox_part, page_part, webhooks_part
 from bridge.reload.parts import Parts
+from bridge.serving import tcp_listener
 from bridge.sinks.feed import FeedSink
 from bridge.sinks.outbox import OutboxSink
 from bridge.sinks.queued import QueuedSink
@@ -39,7 +40,7 @@ from bridge.watching.paged import Paged
 from bridge.watching.status import Status
 from bridge.watching.watch import Snapshots, Watch
 from bridge.wire.watched import Tell, unheard
-from bridge.wiring import build_outbox, build_sinks, build_spool
+from bridge.wiring import build_outbox, build_sinks, build_spool, workers_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +180,19 @@ def check_bind(address: str) -> None:
             fault = (
                 f"media.bind: {address} is not to be had ({error.strerror}); give an address of this machine"
             )
+            raise ConfigError([fault]) from None
+
+
+def check_streams(config: Config) -> None:
+    """Raises ConfigError when a worker could not be reached by FreeSWITCH's streams: now, not at its first
+    call."""
+    media = config.media
+    for port in range(media.websocket_port, media.websocket_port + workers_of(config)):
+        try:
+            tcp_listener(media.bind, port).close()
+        except OSError as error:
+            why = os.strerror(error.errno or 0)
+            fault = f"media.websocket_port: {port} is not to be had ({why}); give another one"
             raise ConfigError([fault]) from None
 
 

@@ -16,6 +16,7 @@ from bridge.opening import Outlets
 from bridge.outbox.outbox import Outbox, OutboxSettings
 from bridge.sinks.outbox import OutboxSink
 from bridge.switchboard import Switchboard
+from tests.checks.test_freeswitch import behind_a_free_one
 from tests.outboxes import event, opened
 
 
@@ -36,6 +37,13 @@ async def test_a_port_that_another_program_has_is_named() -> None:
         port = taken.getsockname()[1]
         (line,) = await refused(pbx="freeswitch", media={"websocket_port": port})
     assert line == "media.websocket_port: is not to be had (Address already in use); give another one"
+
+
+async def test_a_port_of_a_worker_that_another_program_has_is_named_at_the_start() -> None:
+    with behind_a_free_one() as taken:
+        port = taken.getsockname()[1]
+        (line,) = await refused(pbx="freeswitch", media={"websocket_port": port - 1}, workers=2)
+    assert line.startswith(f"media.websocket_port: {port}")
 
 
 async def test_files_that_are_no_certificate_are_named(tmp_path: Path) -> None:

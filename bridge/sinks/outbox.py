@@ -66,10 +66,13 @@ class OutboxSink(QueuedSink):
             self._progress.notify_all()
 
     async def put(self, events: Sequence[Event]) -> bool:
+        """At the end it is tried once more: what refused a moment ago may have been mended since."""
+        last = self._ending.is_set()
         while not await self._outbox.add(events):
-            if self._ending.is_set():
+            if last:
                 raise OSError(self._outbox.degraded)
             with suppress(TimeoutError):
                 async with asyncio.timeout(_AGAIN_S):
                     await self._ending.wait()
+            last = self._ending.is_set()
         return bool(events)

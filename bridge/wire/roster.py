@@ -351,6 +351,7 @@ class Roster:
         for gone in known.legs - here.keys():
             decisions += self._destroyed(gone, "gone")
         decisions += [EndTap(tap) for tap in known.taps - {tap_of(id_) for id_ in here}]
+        self.selection.announced(here, census.marks.values())
         for channel in here.values():
             decisions += self._found(channel, census.marks.get(channel.id), known.taps | taps)
         decisions += self._unmarked(here, census.families)
@@ -365,12 +366,12 @@ class Roster:
             return [AnswerLeg(channel.id, self._missed_since_s)] if channel.up else []
         if self.guests.stays(channel):
             return self._sent(channel, late=True)
-        if mark is None or self._locals.leads_on(channel):
+        if mark is None or self._locals.leads_on(channel) or self.selection.forbids(mark.announcer):
             return []
         if channel.name.endswith(";2") and mark.announcer != channel.id:
             return []  # the far half of a dialed Local channel carries the mark too, but no party's voice
         role = Role.CALLER if mark.announcer == channel.id else Role.CALLEE
-        return self.start(channel, mark.call, role, found=True)
+        return self.start(channel, mark.call, role, found=True, rule=self.selection.rule(mark.announcer))
 
     def _unmarked(self, here: Mapping[str, pbx.Channel], families: Mapping[str, CallId]) -> list[Decision]:
         """Calls that nobody announced and that were there before us: the rules choose by what they do now."""

@@ -4,10 +4,11 @@ one has chosen.
 Pure. What a rule is, is in `rules`; what becomes of a chosen call is the roster's business.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from bridge.types import CallId
+from bridge.wire.census import Mark
 from bridge.wire.pbxevents import Channel
 from bridge.wire.rules import CallRule, Choice, Direction, Facts, choose, matches
 
@@ -46,6 +47,11 @@ class Selection:
     def decided(self, channel: str) -> Choice | None:
         return self._decided.get(channel)
 
+    def rule(self, channel: str) -> str:
+        """The name of the rule that has chosen it; "" for none."""
+        choice = self._decided.get(channel)
+        return "" if choice is None else choice.rule
+
     def forbids(self, channel: str) -> bool:
         """Whether a rule has chosen it not to be heard."""
         choice = self._decided.get(channel)
@@ -68,6 +74,12 @@ class Selection:
             self._decided[channel.id] = choice
             del self._facts[channel.id]
         return choice
+
+    def announced(self, here: Mapping[str, Channel], marks: Iterable[Mark]) -> None:
+        """Ask about those who announced calls before us: the dialplan's line is on calls, too, that a rule
+        forbids."""
+        for announcer in {mark.announcer for mark in marks} & here.keys():
+            self.choice(here[announcer], None)
 
     def set(self, channel: Channel, name: str, value: str) -> bool:
         """A variable is one more fact of a channel that calls; whether anybody wants to know."""

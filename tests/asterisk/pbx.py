@@ -37,7 +37,8 @@ _spawner = ThreadPoolExecutor(max_workers=1)
 """`--pdeathsig` strikes when the thread that started the process ends, so that must be one that stays."""
 _serial = itertools.count(1)
 _FIRST_TCP = 10_000 + WORKER % 4 * 500
-_tcp_ports = itertools.cycle(random.sample(range(_FIRST_TCP, _FIRST_TCP + 500), 500))
+_tcp_ports = itertools.cycle(random.sample(range(_FIRST_TCP, _FIRST_TCP + 500, 4), 125))
+"""The three after each are nobody's: a daemon with workers has a port for each, in a row."""
 _FIRST_RTP = 12_000 + WORKER % 4 * 5000
 _RTP_PORTS = itertools.cycle(random.sample(range(_FIRST_RTP, _FIRST_RTP + 5000, 1000), 5))
 """The first of each PBX's, whichever else runs beside it. They are below the ports that the kernel gives to
@@ -335,7 +336,7 @@ def wait_for(condition: Callable[[], bool], timeout_s: float, complaint: Callabl
 
 def free_tcp_port() -> int:
     """For a server that starts soon. The kernel gives it to nobody meanwhile, nor does a worker beside us."""
-    for port in itertools.islice(_tcp_ports, 500):
+    for port in itertools.islice(_tcp_ports, 125):
         with socket.socket() as probe, suppress(OSError):
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do
             probe.bind(("127.0.0.1", port))

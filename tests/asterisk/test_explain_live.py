@@ -56,7 +56,7 @@ def test_a_live_channel_is_explained_by_what_the_pbx_says(pbx: Asterisk, tmp_pat
         wait_for(partial(_talks, pbx, call.caller), 5, lambda: pbx.cli("core show channels"))
         arguments = ["explain", "-c", str(file), "--channel", call.caller, "--json"]
         result = CliRunner().invoke(app, arguments, env=environ)
-        assert json.loads(result.output)["rule"] == rule, (context, result.output)
+        assert json.loads(result.stdout)["rule"] == rule, (context, result.output)
         pbx.hangup_all()
     result = CliRunner().invoke(app, ["explain", "-c", str(file), "--channel", "not-there"], env=environ)
     assert (result.exit_code, "core show channels concise" in result.output) == (2, True)

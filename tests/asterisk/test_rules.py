@@ -73,6 +73,20 @@ def test_a_rule_that_forbids_holds_for_announced_calls_too(
         assert '"call passed"' in bridge.printed() or '"rule": "never"' in bridge.printed()
 
 
+def test_a_bridge_that_comes_later_does_not_hear_who_is_forbidden(
+    pbx: Asterisk, emulator: EmulatorProcess, tmp_path: Path
+) -> None:
+    """The dialplan has announced the call, and its mark is on the channels."""
+    never = {"name": "never", "match": {"caller": "_0199."}, "tap": False}
+    silent = pbx.two_party_call([(0, "s0"), (30, HANGUP)], [], caller_number="019912345", ring_s=0.1)
+    wait_for(lambda: len(pbx.channels()) >= 4, 10, lambda: pbx.cli("core show channels"))
+    with ruled(pbx, emulator, tmp_path, never) as bridge:
+        call = pbx.two_party_call(*dialogue(3, 9), caller_number="0212345678")
+        assert_both_heard(bridge, call.id, 3, 9)
+        assert bridge.events(call=silent.id) == []
+    pbx.hangup_all()
+
+
 def test_a_rules_settings_hold_for_its_calls(
     pbx: Asterisk, emulator: EmulatorProcess, tmp_path: Path
 ) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from bridge.types import Role
 from bridge.wire import pbxevents
-from bridge.wire.census import Census, Known
+from bridge.wire.census import Census, Known, Mark
 from bridge.wire.decisions import AnswerLeg, Decision, EndLeg, LookUp, Merge, Pass, StartLeg
 from bridge.wire.roster import Roster
 from bridge.wire.rules import CallRule, Choice, Condition
@@ -343,3 +343,21 @@ def test_a_half_ends_with_the_other_one_though_the_pbx_forgets_it() -> None:
     assert starts(one.take(replace(dials(a, near), status="RINGING"))) == [("l11", "a", Role.CALLEE, "")]
     assert one.take(pbxevents.ChannelDestroyed(9.0, far, 16)) == [EndLeg("l11", "cause 16")]
     assert one.take(pbxevents.ChannelDestroyed(9.5, near, 16)) == []
+
+
+def test_a_restart_does_not_hear_an_announced_call_that_a_rule_forbids() -> None:
+    """The dialplan's line is on its channels all the same."""
+    never = rule("never", channel="PJSIP/f", tap=False)
+    forbidden, callee = channel("f", "Up"), channel("b", "Up", "phones", runs="AppDial")
+    marks = {name: Mark("f", "f") for name in ("f", "b")}
+    for order in ([forbidden, callee], [callee, forbidden]):
+        assert compared(roster(never, rule("all")), order, marks, NOTHING) == []
+
+
+def test_an_announced_call_has_its_rule_after_a_restart_too() -> None:
+    caller, callee = channel("a", "Up"), channel("b", "Up", "phones", runs="AppDial")
+    marks = {name: Mark("a", "a") for name in ("a", "b")}
+    for order in ([caller, callee], [callee, caller]):
+        decisions = compared(roster(rule("line", did="100")), order, marks, NOTHING)
+        assert {rule for *_, rule in starts(decisions)} == {"line"}
+        assert len(starts(decisions)) == 2
