@@ -9,8 +9,8 @@ from xdist.workermanage import WorkerController
 
 LONG_S = {
     "tests/asterisk/test_calls.py": 220,
+    "tests/docker/test_engine.py": 200,
     "tests/asterisk/test_taps.py": 165,
-    "tests/docker/test_engine.py": 150,
     "tests/freeswitch/test_calls.py": 135,
     "tests/asterisk/test_stasis.py": 110,
     "tests/asterisk/test_endurance.py": 105,

@@ -2,7 +2,7 @@
 
 Nothing is pulled: what docker/ builds upon is made here by debootstrap and imported under the names that the
 Dockerfiles have. What is built stays in the cache folder, so that the next run builds what has changed. The
-first one takes two minutes and 2 GB more. Everything blocks.
+first one takes minutes more and 1.2 GB. Everything blocks.
 """
 
 import fcntl
