@@ -31,8 +31,7 @@ async def open_feed(config: Config, sink: FeedSink) -> AsyncIterator[None]:
     try:
         listener = tcp_listener(settings.bind, settings.port)
     except OSError as error:
-        why = str(error.strerror).partition(" (while")[0]
-        fault = f"{settings.bind}:{settings.port} is not to be had ({why}); give another one"
+        fault = f"{settings.bind}:{settings.port} is not to be had ({error.strerror}); give another one"
         raise ConfigError([f"sinks.feed.port: {fault}"]) from None
     feed = Feed(sink, config.secrets.feed_token, frozenset(settings.origins))
     async with Serving(guarded(feed.app()), listener) as serving:
