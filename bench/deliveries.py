@@ -21,6 +21,7 @@ from redis.exceptions import RedisError
 
 from bench.hook import MADE, Got, Hook
 from bench.outcome import Advance, Outcome, percentile
+from bridge.checks.deliveries import file_system
 from bridge.delivery.deliveries import Deliveries
 from bridge.emulator.codebook import SENTENCES
 from bridge.events import LegEvents
@@ -31,7 +32,6 @@ from bridge.outbox.stored import Sender
 from bridge.sinks.outbox import OutboxSink
 from bridge.types import Event, LegId, Party, Role, Transcript, Word
 from bridge.wire.address import Reach
-from bridge.wire.mounts import kind_at
 from bridge.wire.webhook import MOST_IN_BATCH
 
 EVENTS_PER_S = 2000
@@ -48,7 +48,6 @@ _PATIENCE_S = 60.0
 _LATE_S = 1.0
 """What comes later than this after the last was made had to wait: the pace is not kept."""
 _REDIS = "redis-server"
-_MOUNTS = Path("/proc/mounts")
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,12 +239,7 @@ async def run(advance: Advance, size: Size = Size()) -> Outcome:
                 batched = await bench.posted(hook, MOST_IN_BATCH, size.batched)
                 single = await bench.posted(hook, 1, size.single)
                 redis = None if url is None else await bench.redis(url, size.redis)
-        return outcome(paced, batched, single, redis, _disk_of(folder))
-
-
-def _disk_of(folder: Path) -> str:
-    """The kind of its file system; "" where that is not known."""
-    return kind_at(_MOUNTS.read_text(), str(folder.resolve())) if _MOUNTS.exists() else ""
+        return outcome(paced, batched, single, redis, file_system(folder))
 
 
 def outcome(paced: Paced, batched: float, single: float, redis: float | None, disk: str = "") -> Outcome:

@@ -255,8 +255,7 @@ def emulator(
     except OSError as error:
         if error.errno in _FULL:  # it listens, but cannot say so
             raise
-        why = str(error.strerror).partition(" (while")[0]
-        _fail(f"cannot listen on {host}:{port}: {why}; give another --host or --port", 2)
+        _fail(f"cannot listen on {host}:{port}: {error.strerror}; give another --host or --port", 2)
 
 
 async def _emulate(knobs: Knobs, host: str, port: int, *, as_json: bool) -> None:

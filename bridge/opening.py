@@ -187,12 +187,11 @@ def check_streams(config: Config) -> None:
     """Raises ConfigError when a worker could not be reached by FreeSWITCH's streams: now, not at its first
     call."""
     media = config.media
-    for port in range(media.websocket_port, media.websocket_port + workers_of(config)):
+    for port in media.websocket_ports(workers_of(config)):
         try:
             tcp_listener(media.bind, port).close()
         except OSError as error:
-            why = os.strerror(error.errno or 0)
-            fault = f"media.websocket_port: {port} is not to be had ({why}); give another one"
+            fault = f"media.websocket_port: {port} is not to be had ({error.strerror}); give another one"
             raise ConfigError([fault]) from None
 
 

@@ -92,10 +92,18 @@ class Serving:
             await listener.wait_closed()
 
 
-def tcp_listener(host: str, port: int) -> socket.socket:
-    """A listener for few, long connections. Raises OSError."""
+def listener_at(host: str, port: int, backlog: int | None = None) -> socket.socket:
+    """A listener. Raises OSError whose `strerror` is the system's alone: `create_server` adds the address."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.create_server((host, port), family=family)
+    try:
+        return socket.create_server((host, port), family=family, backlog=backlog)
+    except OSError as error:
+        raise type(error)(error.errno, str(error.strerror).partition(" (while")[0]) from None
+
+
+def tcp_listener(host: str, port: int) -> socket.socket:
+    """A listener for few, long connections. Raises OSError, as `listener_at`."""
+    listener = listener_at(host, port)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)  # connections inherit it
     return listener
 

@@ -8,7 +8,6 @@ system is started or touched. The fixture `redis` is in tests/conftest.py.
 
 import fcntl
 import os
-import random
 import shutil
 import signal
 import socket
@@ -16,10 +15,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+
+from tests.asterisk.pbx import free_tcp_port
 
 BINARY = "redis-server"
 PATIENCE_S = 20.0
@@ -60,7 +60,7 @@ class RedisServer:
         self._folder = folder
         self._options = options
         self._running: subprocess.Popen[bytes] | None = None
-        self.port = _free_port()
+        self.port = free_tcp_port()
 
     def __enter__(self) -> Self:
         self.start()
@@ -108,15 +108,6 @@ class RedisServer:
                 return probe.recv(64).startswith((b"+PONG", b"-NOAUTH"))
         except OSError:
             return False
-
-
-def _free_port() -> int:
-    """None that the system gives out by itself: who knocks at a closed one of these may meet himself."""
-    for port in random.sample(range(20_000, 32_000), 100):
-        with socket.socket() as probe, suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port
-    raise RuntimeError("no free port from 20000 to 32000")
 
 
 def main() -> int:

@@ -55,8 +55,8 @@ def listener_of(bind: str, port: int, key: str) -> socket.socket:
     try:
         return tcp_listener(bind, port)
     except OSError as error:
-        why = str(error.strerror).partition(" (while")[0]
-        raise ConfigError([f"{key}: {bind}:{port} is not to be had ({why}); give another one"]) from None
+        fault = f"{key}: {bind}:{port} is not to be had ({error.strerror}); give another one"
+        raise ConfigError([fault]) from None
 
 
 @asynccontextmanager

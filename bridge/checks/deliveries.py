@@ -79,7 +79,7 @@ def _outbox(path: Path, most: int) -> Finding:
     if not _ours(folder) or (path.exists() and not os.access(path, os.R_OK | os.W_OK)):
         mend = f'sudo install -d -m 750 -o "$(id -un)" {path.parent}, and run check as the daemon\'s user'
         return Finding(name, Verdict.FAULT, f"{path} cannot be written by this user", mend)
-    kind = _kind(folder)
+    kind = file_system(folder)
     if kind.startswith(_DISTANT):
         mend = "give outbox.path a file on a disk of this machine"
         return Finding(name, Verdict.FAULT, f"{folder} is {kind}, where SQLite's locks do not hold", mend)
@@ -112,7 +112,7 @@ def _ours(folder: Path) -> bool:
     return folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)
 
 
-def _kind(folder: Path) -> str:
+def file_system(folder: Path) -> str:
     """The kind of its file system; "" where that is not known."""
     try:
         return kind_at(MOUNTS.read_text(errors="replace"), str(folder.resolve()))
@@ -164,8 +164,7 @@ async def _port(name: str, key: str, bind: str, port: int, path: str, *, runs: b
     except OSError as error:
         if runs or await _is_ours(bind, port, path):
             return Finding(name, Verdict.OK, f"{where} is the daemon's that runs")
-        why = str(error.strerror).partition(" (while")[0]
-        return Finding(name, Verdict.FAULT, f"{where} is not to be had ({why})", f"give another {key}")
+        return Finding(name, Verdict.FAULT, f"{where} is not to be had ({error.strerror})", f"give another {key}")
     return Finding(name, Verdict.OK, f"{where} is free")
 
 

@@ -1,4 +1,4 @@
-"""What `rtzr-bridge check` says of one thing. A value; the modules `check*` find it out."""
+"""What `rtzr-bridge check` says of one thing. A value; the modules beside it find it out."""
 
 from dataclasses import dataclass
 from enum import StrEnum

@@ -63,7 +63,7 @@ def _media(config: Config) -> list[Finding]:
 
 def _ports(config: Config) -> Finding:
     name, media = "media ports", config.media
-    ports = range(media.websocket_port, media.websocket_port + workers_of(config))
+    ports = media.websocket_ports(workers_of(config))
     where = f"TCP {ports[0]}" + (f" to {ports[-1]}" if len(ports) > 1 else "") + f" of {media.bind}"
     if ports[-1] > _HIGHEST_PORT:
         mend = "give a lower media.websocket_port, or fewer workers: each has one port"

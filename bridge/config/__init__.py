@@ -148,7 +148,7 @@ class Config(Section):
             ("media.audiosocket_calls", "pbx"),
             "is for Asterisk's AudioSocket application; leave it out",
         )
-        last = self.media.websocket_port + (1 if self.workers == "auto" else self.workers) - 1
+        last = self.media.websocket_ports(1 if self.workers == "auto" else self.workers)[-1]
         yield Rule(
             asterisk or last <= _LAST_PORT,
             ("media.websocket_port", "workers"),

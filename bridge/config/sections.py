@@ -199,6 +199,10 @@ class Media(Section):
         """One for each worker."""
         return range(self.audiosocket_port, self.audiosocket_port + workers)
 
+    def websocket_ports(self, workers: int) -> range:
+        """One for each worker."""
+        return range(self.websocket_port, self.websocket_port + workers)
+
     @property
     def advertised(self) -> str:
         """The address that the PBX is told to send to."""

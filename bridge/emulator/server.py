@@ -7,7 +7,6 @@ is served in `stream`; what a dial may ask for is in `query`; what becomes of a 
 
 import asyncio
 import secrets
-import socket
 import time
 from contextlib import suppress
 from dataclasses import dataclass
@@ -26,7 +25,7 @@ from bridge.emulator.files import Files
 from bridge.emulator.knobs import DEFAULTS, Knobs, Stats
 from bridge.emulator.query import QueryError, StreamQuery, parse
 from bridge.emulator.stream import Heard, Stream
-from bridge.serving import Serving, plain
+from bridge.serving import Serving, listener_at, plain
 
 __all__ = ["Emulator", "Knobs", "Stats", "serve"]
 
@@ -117,8 +116,7 @@ class Emulator:
         )
 
     async def __aenter__(self) -> Self:
-        family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
-        listener = socket.create_server((self._host, self._port), family=family, backlog=1024)
+        listener = listener_at(self._host, self._port, backlog=1024)
         self._port = listener.getsockname()[1]
         self._serving = Serving(plain(self._app(), http="h11", ws_ping_interval=None), listener)
         await self._serving.__aenter__()

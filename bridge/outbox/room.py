@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 BALLAST = 2_000_000
-"""Bytes. More than the log grows to before it is copied into the file (`outboxfile`): given up, it is enough
+"""Bytes. More than the log grows to before it is copied into the file (`outbox.file`): given up, it is enough
 to copy all of the log, whose own room can then be written to again."""
 LOG_LIMIT = BALLAST
 """Bytes to which a log is cut that one large commit made longer."""

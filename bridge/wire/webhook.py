@@ -15,6 +15,7 @@ from email.utils import parsedate_to_datetime
 from standardwebhooks import Webhook
 
 from bridge.outbox.stored import Rejected, Stored
+from bridge.wire.eventjson import utf8
 
 SINGLE = "application/cloudevents+json"
 BATCH = "application/cloudevents-batch+json"
@@ -93,7 +94,7 @@ def webhook_id(ids: Sequence[str]) -> str:
     An event's own id will not do: it holds the PBX's names, and a full stop in it would let what is signed be
     cut in another place (Standard Webhooks, signature scheme).
     """
-    digest = hashlib.sha256("\n".join(ids).encode("utf-8", "backslashreplace")).hexdigest()
+    digest = hashlib.sha256(utf8("\n".join(ids))).hexdigest()
     return f"{'msg' if len(ids) == 1 else 'batch'}_{digest[:32]}"
 
 

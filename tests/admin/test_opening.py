@@ -8,15 +8,11 @@ import pytest
 
 from bridge.admin.opening import build_feed, open_control, open_feed, open_metrics
 from bridge.config import Config, ConfigError, load
+from tests.asterisk.pbx import free_tcp_port
 from tests.sinks.test_feed import final
 
 TOKEN = "t0ken-of-16-characters"
 ENVIRON = {"RTZR_CLIENT_ID": "i", "RTZR_CLIENT_SECRET": "s", "ARI_PASSWORD": "p", "RTZR_FEED_TOKEN": TOKEN}
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        return int(taken.getsockname()[1])
 
 
 def config(tmp_path: Path, text: str) -> Config:
@@ -26,7 +22,7 @@ def config(tmp_path: Path, text: str) -> Config:
 
 
 async def test_the_feed_is_read_with_the_token_of_the_environment(tmp_path: Path) -> None:
-    port = free_port()
+    port = free_tcp_port()
     given = config(tmp_path, f"sinks: {{feed: {{port: {port}}}}}")
     sink = build_feed(given)
     assert sink is not None
@@ -47,7 +43,7 @@ async def test_the_feed_is_read_with_the_token_of_the_environment(tmp_path: Path
 
 async def test_calls_whose_rule_names_other_sinks_are_not_for_the_feed(tmp_path: Path) -> None:
     text = f"""
-sinks: {{feed: {{port: {free_port()}}}}}
+sinks: {{feed: {{port: {free_tcp_port()}}}}}
 rules: [{{name: a, sinks: [console]}}, {{name: b, sinks: [feed]}}, {{name: c}}]
 """
     sink = build_feed(config(tmp_path, text))

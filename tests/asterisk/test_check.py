@@ -12,7 +12,7 @@ import pytest
 import structlog
 from typer.testing import CliRunner
 
-from bridge.checks import asterisk as checks_of_asterisk
+from bridge.checks import asterisk as asterisk_checks
 from bridge.cli import app
 from tests.asterisk.daemon import BridgeProcess, EmulatorProcess
 from tests.asterisk.pbx import HANGUP, Asterisk, free_tcp_port, wait_for
@@ -220,7 +220,7 @@ def test_a_clock_that_is_wrong_is_told(
     ahead_s: float,
     told: str,
 ) -> None:
-    monkeypatch.setattr(checks_of_asterisk, "unix_s", lambda: time.time() + ahead_s)
+    monkeypatch.setattr(asterisk_checks, "unix_s", lambda: time.time() + ahead_s)
     code, found = checked(pbx, emulator.port, tmp_path, asterisk={"via": via})
     assert (code, found["pbx clock"]["verdict"]) == (0, "warn"), found
     seconds = re.search(rf"is (\d+) s {told}: ", found["pbx clock"]["text"])

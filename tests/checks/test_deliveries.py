@@ -13,7 +13,7 @@ import pytest
 
 from bridge.admin.opening import open_control, open_feed
 from bridge.admin.unix import unix_listener
-from bridge.checks import deliveries as checkdeliveries
+from bridge.checks import deliveries as delivery_checks
 from bridge.checks.finding import Finding, Verdict
 from bridge.config import Config, Secrets
 from bridge.outbox.file import OutboxFile
@@ -37,7 +37,7 @@ def _an_ordinary_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def mounted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
     table = tmp_path / "mounts"
     table.write_text(f"/dev/sda / {kind} rw 0 0\n")
-    monkeypatch.setattr(checkdeliveries, "MOUNTS", table)
+    monkeypatch.setattr(delivery_checks, "MOUNTS", table)
 
 
 def room(monkeypatch: pytest.MonkeyPatch, free: int, total: int = 10_000_000_000) -> None:
@@ -53,7 +53,7 @@ def config(**given: Any) -> Config:
 
 async def checked(**given: Any) -> dict[str, Finding]:
     """The findings by name; each that is not well has its mend."""
-    found = await checkdeliveries.findings(config(**given))
+    found = await delivery_checks.findings(config(**given))
     assert all(one.mend for one in found if one.verdict is not Verdict.OK), found
     return {one.name: one for one in found}
 

@@ -16,7 +16,7 @@ import structlog
 from typer.testing import CliRunner
 
 from bridge.admin.opening import open_control
-from bridge.checks import freeswitch as checkswitch
+from bridge.checks import freeswitch as freeswitch_checks
 from bridge.checks.finding import Finding, Verdict
 from bridge.cli import app
 from bridge.config import Config, Secrets
@@ -25,6 +25,7 @@ from bridge.emulator.freeswitch.switch import Switch
 from bridge.emulator.server import Emulator, Knobs
 from bridge.wire.pbxevents import ChannelCreated, Connected
 from bridge.wiring import build_freeswitch
+from tests.asterisk.pbx import free_tcp_port
 
 PASSWORD = "of-our-own"
 OWN = SwitchKnobs(password=PASSWORD)
@@ -43,12 +44,6 @@ def _logs_as_they_were() -> Iterator[None]:
     structlog.reset_defaults()
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-    return port
-
-
 def behind_a_free_one() -> socket.socket:
     """A port that is taken, while the one before it is free."""
     while True:
@@ -62,7 +57,7 @@ def settings(switch: Switch, *, media: dict[str, Any] | None = None, **freeswitc
     return {
         "pbx": "freeswitch",
         "freeswitch": {"esl_port": switch.port, "request_timeout_s": 2, "media_wait_s": 1, **freeswitch},
-        "media": {"websocket_port": free_port(), **(media or {})},
+        "media": {"websocket_port": free_tcp_port(), **(media or {})},
     }
 
 
@@ -71,7 +66,7 @@ async def checked(
 ) -> dict[str, Finding]:
     """The findings by name; each that is not well has its mend, and none the password."""
     config = Config.model_validate({**settings(switch, **given), "workers": workers})
-    found = await checkswitch.findings(
+    found = await freeswitch_checks.findings(
         config.with_secrets(Secrets(client_id="", client_secret="", esl_password=password)), call=call
     )
     assert all(one.mend for one in found if one.verdict is not Verdict.OK), found
@@ -217,7 +212,7 @@ async def test_the_password_that_all_know_is_warned_of() -> None:
     async with Switch() as switch:
         config = Config.model_validate(settings(switch))
         known = config.with_secrets(Secrets(client_id="", client_secret="", esl_password="ClueCon"))
-        found = {one.name: one for one in await checkswitch.findings(known, call=False)}
+        found = {one.name: one for one in await freeswitch_checks.findings(known, call=False)}
     assert bad(found) == {"password": Verdict.WARNING}
 
 
@@ -262,7 +257,7 @@ async def test_a_port_that_the_running_daemon_has_is_no_fault(switch: Switch, tm
             Secrets(client_id="", client_secret="", esl_password=PASSWORD)
         )
         async with open_control(config, None):
-            found = {one.name: one for one in await checkswitch.findings(config, call=False)}
+            found = {one.name: one for one in await freeswitch_checks.findings(config, call=False)}
     assert found["media ports"].verdict is Verdict.OK
     assert found["media ports"].text.endswith("the daemon's that runs")
 
