@@ -164,7 +164,8 @@ async def _port(name: str, key: str, bind: str, port: int, path: str, *, runs: b
     except OSError as error:
         if runs or await _is_ours(bind, port, path):
             return Finding(name, Verdict.OK, f"{where} is the daemon's that runs")
-        return Finding(name, Verdict.FAULT, f"{where} is not to be had ({error.strerror})", f"give another {key}")
+        text = f"{where} is not to be had ({error.strerror})"
+        return Finding(name, Verdict.FAULT, text, f"give another {key}")
     return Finding(name, Verdict.OK, f"{where} is free")
 
 

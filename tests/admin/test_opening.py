@@ -91,7 +91,7 @@ async def test_without_a_socket_there_is_no_control() -> None:
 
 
 async def test_metrics_and_probes_are_asked_on_a_port_of_their_own_and_nothing_else(tmp_path: Path) -> None:
-    port = free_port()
+    port = free_tcp_port()
     reasons = ["the bridge is starting"]
     given = config(tmp_path, f"metrics: {{port: {port}}}")
     async with open_metrics(given, lambda: reasons), httpx.AsyncClient() as http:
