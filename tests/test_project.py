@@ -67,7 +67,7 @@ def tap_context(name: str) -> list[str]:
     return list(itertools.takewhile(lambda line: line.startswith(("exten =>", "same =>")), after))
 
 
-@pytest.mark.parametrize("name", ["README.md", "dialplan/asterisk/freepbx/extensions_custom.conf"])
+@pytest.mark.parametrize("name", ["docs/asterisk.md", "dialplan/asterisk/freepbx/extensions_custom.conf"])
 def test_the_context_of_taps_is_the_same_wherever_it_is_shown(name: str) -> None:
     assert tap_context(name) == tap_context("dialplan/asterisk/extensions.conf")
     assert any(line.startswith("exten => snoop,1,") for line in tap_context(name))

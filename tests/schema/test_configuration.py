@@ -43,7 +43,7 @@ def test_the_files_that_are_shipped_pass(name: str) -> None:
 
 def examples() -> list[str]:
     """The YAML in the documentation."""
-    pages = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+    pages = [*ROOT.glob("README*.md"), *sorted((ROOT / "docs").glob("*.md"))]
     found = [block for page in pages for block in re.findall(r"```yaml\n(.*?)```", page.read_text(), re.S)]
     assert found
     return found
