@@ -13,13 +13,12 @@ import signal
 import sys
 from collections.abc import Callable, Coroutine
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, NoReturn, TypeVar
 
 import typer
 
-from bridge import daemon, logs, loops
+from bridge import VERSION, daemon, logs, loops
 from bridge import transcribe as transcription
 from bridge.admin import calls, pausecommand, tail
 from bridge.admin import command as deliveries
@@ -117,7 +116,7 @@ def _print_json(value: object) -> None:
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"rtzr-bridge {version('rtzr-bridge')}")
+        typer.echo(f"rtzr-bridge {VERSION}")
         raise typer.Exit
 
 

@@ -6,7 +6,6 @@ whose values are known begin at 0, so that the first of a kind is an increase to
 """
 
 from collections.abc import Mapping
-from importlib.metadata import version
 
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
@@ -20,6 +19,7 @@ from prometheus_client import (
     generate_latest,
 )
 
+from bridge import VERSION
 from bridge.types import GapReason
 
 disable_created_metrics()  # type: ignore[no-untyped-call]  # a series more for each, which nobody asks for
@@ -31,9 +31,7 @@ _OF_WAITS = (0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0
 _OF_LAG = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 
 ProcessCollector(registry=REGISTRY)  # the daemon's own CPU, memory and files, by their usual names
-Info("rtzr_bridge_build", "The version that runs", registry=REGISTRY).info(
-    {"version": version("rtzr-bridge")}
-)
+Info("rtzr_bridge_build", "The version that runs", registry=REGISTRY).info({"version": VERSION})
 
 READY = Gauge(
     "rtzr_bridge_ready", "1 while the daemon is ready for calls; /ready says why not", registry=REGISTRY

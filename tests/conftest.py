@@ -2,14 +2,17 @@
 Redis, promtool and Chromium, and the order of tests that run side by side.
 """
 
+import logging
 import os
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 from hypothesis import settings
 
+from bridge import logs
 from tests import promtool as prometheus
 from tests import redisserver
 from tests.browser import chromium
@@ -22,6 +25,19 @@ os.environ.setdefault("PYTHONASYNCIODEBUG", "1")
 # No deadline: a busy machine is no fault of the code.
 settings.register_profile("bridge", deadline=None, max_examples=scaled(1000), print_blob=True)
 settings.load_profile("bridge")
+
+
+@pytest.fixture(autouse=True)
+def log_as_it_was() -> Iterator[None]:
+    """A command that a test runs in this process sets up the log; the next test has its own."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    structlog.reset_defaults()
+    logs._set_up.clear()
+    structlog.contextvars.clear_contextvars()
+    root.handlers[:] = handlers
+    root.setLevel(level)
 
 
 def _unskip(report: pytest.TestReport | pytest.CollectReport) -> None:

@@ -4,9 +4,9 @@ What an event is, is in `shapes`. How each way works is its sender's own concern
 to know of it.
 """
 
-from importlib.metadata import version
 from typing import Any
 
+from bridge import VERSION
 from bridge.schema.shapes import PARTIAL, TYPES, Schema, definitions
 
 _JSON = "application/cloudevents+json"
@@ -27,7 +27,7 @@ def document() -> Schema:
         "id": "urn:rtzr-bridge",
         "info": {
             "title": "rtzr-bridge",
-            "version": version("rtzr-bridge"),
+            "version": VERSION,
             "description": "Live transcripts of telephone calls. " + _AGAIN,
             "license": {"name": "Apache-2.0"},
         },

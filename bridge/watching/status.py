@@ -2,9 +2,9 @@
 
 import time
 from collections.abc import Callable
-from importlib.metadata import version
 from typing import Any
 
+from bridge import VERSION
 from bridge.load import Observe
 from bridge.net.rtzr import Session
 from bridge.pbx import Pbx
@@ -55,7 +55,7 @@ class Status:
         live = book.live
         reasons = self._reasons()
         return {
-            "version": version("rtzr-bridge"),
+            "version": VERSION,
             "uptime_s": round(self._clock() - self._began_s),
             "ready": not reasons,
             "reasons": reasons,

@@ -47,10 +47,16 @@ class Asking:
         document: dict[str, Any] = json.loads(done.stdout)
         return document
 
+    def _connected(self) -> bool:
+        """Whether anybody has a connection to the socket; the state of one is unix(7)'s CONNECTED."""
+        lines = [line.split() for line in Path("/proc/net/unix").read_text().splitlines()]
+        return any(line[-1] == str(self._socket) and line[5] == "03" for line in lines)
+
     @contextmanager
     def tail(self) -> Iterator[subprocess.Popen[str]]:
         with subprocess.Popen(self.line("tail"), stdout=subprocess.PIPE, text=True) as running:
             try:
+                wait_for(self._connected, 20, lambda: "tail does not ask")
                 yield running
             finally:
                 running.kill()
