@@ -58,7 +58,7 @@ class Match(Section):
 
 
 class GateChanges(Section):
-    """What a rule changes of `gate`."""
+    """What a rule changes of `gate`; null leaves it as it is there."""
 
     mode: Literal["immediate", "vad", "hybrid"] | None = None
     silence_ms: Silence | None = None
@@ -70,7 +70,7 @@ class GateChanges(Section):
 
 
 class RtzrChanges(Section):
-    """What a rule changes of `rtzr`."""
+    """What a rule changes of `rtzr`; null leaves it as it is there."""
 
     model_name: Name | None = None
     domain: Literal["CALL", "MEETING"] | None = None
@@ -110,7 +110,7 @@ class Choosing(Section):
     consent: Literal["required"] | None = None
     """required: its calls begin paused, until consent is given: docs/pause.md."""
     sinks: SinkNames | None = None
-    """Where its events go; null for every sink that is on."""
+    """Where what is told of its calls goes; null for every sink that is on, [] for none."""
 
     def rule(self) -> CallRule:
         """As `wire.rules` wants it."""

@@ -17,8 +17,8 @@ def _network(value: str) -> str:
         raise refuse("is no address or network; write 127.0.0.1 or 172.18.0.0/16") from None
 
 
-_Network = Annotated[str, AfterValidator(_network)]
-_HeaderName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9-]{0,63}$")]
+_Network = Annotated[str, AfterValidator(_network), Field(title="network")]
+_HeaderName = Annotated[str, Field(title="name of a header", pattern=r"^[A-Za-z][A-Za-z0-9-]{0,63}$")]
 
 
 class Page(Section):

@@ -23,8 +23,7 @@ class Asterisk(Section):
     """How Asterisk is reached, and the names that the dialplan shares with us."""
 
     via: Literal["ari", "ami"] = "ari"
-    """How Asterisk is followed: by ari, or by ami, which needs no ARI and no dialplan of ours, only
-    manager.conf."""
+    """ari, or ami: then no ARI and no dialplan of ours is needed, only manager.conf."""
     ari_url: AnyHttp = "http://127.0.0.1:8088/ari"
     """The address in http.conf, and /ari."""
     ami_host: Host = "127.0.0.1"
@@ -38,10 +37,10 @@ class Asterisk(Section):
     app: Name = "rtzr-bridge"
     """Our name as a Stasis application."""
     tap: Literal["chanspy", "snoop", "external"] = "chanspy"
-    """How calls are tapped: chanspy or, over ARI, snoop (HD calls in HD; dearer for the PBX) or external (no
-    dialplan of ours): docs/taps.md."""
+    """chanspy; over ARI also snoop (HD calls in HD, dearer for the PBX) or external (no dialplan of ours):
+    docs/taps.md."""
     transport: Literal["auto", "rtp", "websocket", "websocket_client", "audiosocket"] = "auto"
-    """How their audio comes: auto for the safest that this Asterisk has: docs/taps.md."""
+    """Of the audio; auto for the safest that this Asterisk has: docs/taps.md."""
     tap_context: Name = "rtzr-tap"
     """The context of extensions.conf that our taps run in."""
     websocket_client: Name = "rtzr-bridge"
@@ -53,7 +52,7 @@ class Asterisk(Section):
     rtp_range: RtpRange | None = None
     """The [rtpstart, rtpend] of rtp.conf: a tap without a port crashes Asterisk; null: ask the PBX."""
     trunk_contexts: Patterns = ("from-trunk*", "from-pstn*", "from-did*", "from-sip-external", "from-dahdi*")
-    """Calls come in from outside in these contexts, * for any letters."""
+    """Contexts in which calls come in from outside."""
 
     @model_validator(mode="after")
     def _whole(self) -> Self:

@@ -61,15 +61,15 @@ class Rtzr(Section):
     max_utter_duration: Annotated[int, Field(ge=1, le=600)] = 12
     """Seconds after which RTZR splits an utterance that does not end."""
     noise_threshold: Threshold | None = None
-    """RTZR's own; null leaves it to RTZR."""
+    """RTZR's own, 0 to 1; null leaves it to RTZR."""
     active_threshold: Threshold | None = None
-    """RTZR's own; null leaves it to RTZR."""
+    """RTZR's own, 0 to 1; null leaves it to RTZR."""
     renew_before_s: Annotated[float, Field(ge=0, le=18000)] = 600
     """Get the next token this long before the present one expires (they live 6 h)."""
     connect_timeout_s: Seconds = 5
     """Give up a connection attempt after this long."""
     preopen: Literal["answer", "ring"] = "answer"
-    """Open a leg's socket when it is answered, or already when it rings: every socket is billed 10 s."""
+    """When a leg's socket is opened: at its answer, or already at its ring (each is billed 10 s)."""
     catch_up: Annotated[float, Field(ge=1, le=100)] = 2.0
     """How fast what waited follows, in times real time; what RTZR bears is not documented."""
     keepalive_s: Annotated[float, Field(ge=0, le=3600)] = 10
@@ -106,13 +106,13 @@ class Media(Section):
     first_port: Port = 40000
     """The first of the UDP ports for audio, one a leg."""
     last_port: Port = 40999
-    """The last of them."""
+    """The last of the UDP ports for audio."""
     audiosocket_port: Port = 9092
-    """TCP, for transport audiosocket; workers have this one and those that follow."""
+    """TCP port for transport audiosocket; workers have this one and those that follow."""
     audiosocket_calls: bool = False
     """Take calls that the dialplan sends by AudioSocket() itself: docs/taps.md."""
     websocket_port: Port = 8787
-    """TCP: FreeSWITCH's streams, a port for each worker; websocket_client, with workers: 1."""
+    """TCP port: FreeSWITCH's streams, a port for each worker; websocket_client, with workers: 1."""
     codec: Literal["ulaw", "alaw", "slin"] = "ulaw"
     """The audio that is asked of the PBX; a ChanSpy tap is 8 kHz with each."""
     wideband: bool = True
@@ -250,8 +250,7 @@ class Cost(Section):
     """What RTZR asks for an hour, by the hours of the month."""
 
     won_per_h: Steps = (1000, 500, 400, 300)
-    """RTZR's price of an hour, without VAT: for the month's first hours, and for those beyond each step of
-    up_to_h."""
+    """RTZR's price of an hour, without VAT: of the month's first hours, and beyond each step of up_to_h."""
     up_to_h: Steps = (1000, 10_000, 25_000)
     """Up to how many hours of the month each price holds; the last price is for all that follow."""
 

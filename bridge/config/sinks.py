@@ -35,7 +35,7 @@ class Jsonl(Section):
     keep: Annotated[int, Field(ge=1, le=1000)] = 5
     """How many of such older files are kept."""
     sync: Literal["none", "batch"] = "none"
-    """Batch: on the disk before the next events are taken; none: as the system writes it."""
+    """batch: on the disk before the next events are taken; none: as the system writes it."""
 
 
 class PbxText(Section):
@@ -45,7 +45,9 @@ class PbxText(Section):
     """Each final is a user event of this name (FreeSWITCH: a CUSTOM event), with Role and Text."""
     application: Name | None = None
     """With asterisk.via: ari, for this ARI application, which must be there and is not the bridge's own."""
-    variable: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$")] | None = None
+    variable: (
+        Annotated[str, Field(title="name of a variable", pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$")] | None
+    ) = None
     """This variable of the channel has its latest final, instead of user_event; not with asterisk.via:
     ari."""
 
