@@ -6,6 +6,7 @@ from urllib.parse import quote
 
 import typer
 
+from bridge.admin import completing
 from bridge.admin.asking import (
     DEFAULT,
     ConfigOption,
@@ -69,7 +70,12 @@ def _short(text: str) -> str:
 
 def why(
     call: Annotated[
-        str, typer.Argument(help="A call's or a leg's id, or how it begins.", show_default=False)
+        str,
+        typer.Argument(
+            help="A call's or a leg's id, or how it begins.",
+            show_default=False,
+            autocompletion=completing.calls,
+        ),
     ],
     config: ConfigOption = DEFAULT,
     socket: SocketOption = None,

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from bridge.admin import completing
 from bridge.admin.asking import (
     DEFAULT,
     ConfigOption,
@@ -30,7 +31,12 @@ def command(
         Action | None, typer.Argument(help="What to do; nothing: show.", show_default=False)
     ] = None,
     name: Annotated[
-        str | None, typer.Argument(help="The endpoint, such as webhook:crm.", show_default=False)
+        str | None,
+        typer.Argument(
+            help="The endpoint, such as webhook:crm.",
+            show_default=False,
+            autocompletion=completing.endpoints,
+        ),
     ] = None,
     config: ConfigOption = DEFAULT,
     socket: SocketOption = None,

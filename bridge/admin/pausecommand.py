@@ -6,20 +6,31 @@ from urllib.parse import quote
 
 import typer
 
+from bridge.admin import completing
 from bridge.admin.asking import DEFAULT, ConfigOption, JsonOption, SocketOption, asked, show
 
-_Call = Annotated[str, typer.Argument(help="The call's id or a leg's, or how it begins.", show_default=False)]
+_HELP = "The call's id or a leg's, or how it begins."
 
 
 def pause(
-    call: _Call, config: ConfigOption = DEFAULT, socket: SocketOption = None, json_: JsonOption = False
+    call: Annotated[
+        str, typer.Argument(help=_HELP, show_default=False, autocompletion=completing.heard_calls)
+    ],
+    config: ConfigOption = DEFAULT,
+    socket: SocketOption = None,
+    json_: JsonOption = False,
 ) -> None:
     """From now on nothing that is said in a call leaves this host or is kept, until it is resumed."""
     _order("pause", call, config, socket, as_json=json_)
 
 
 def resume(
-    call: _Call, config: ConfigOption = DEFAULT, socket: SocketOption = None, json_: JsonOption = False
+    call: Annotated[
+        str, typer.Argument(help=_HELP, show_default=False, autocompletion=completing.paused_calls)
+    ],
+    config: ConfigOption = DEFAULT,
+    socket: SocketOption = None,
+    json_: JsonOption = False,
 ) -> None:
     """What is said in a call is transcribed from now on: the end of a pause, or consent to begin."""
     _order("resume", call, config, socket, as_json=json_)
