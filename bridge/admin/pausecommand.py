@@ -37,6 +37,6 @@ def resume(
 
 
 def _order(what: str, call: str, config: Path, socket: Path | None, *, as_json: bool) -> None:
-    answer = asked(what, config, socket, f"/calls/{quote(call)}/{what}", {})
+    answer = asked(what, config, socket, f"/calls/{quote(call)}/{what}", {}, quiet=as_json)
     state = "is paused" if answer["paused"] else "is heard"
     show(answer, lambda: f"{answer['id']}: {state}", as_json=as_json)

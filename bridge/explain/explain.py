@@ -20,6 +20,7 @@ from bridge.explain import live, log
 from bridge.explain.log import ExplainError
 from bridge.loops import new_loop
 from bridge.types import CallId
+from bridge.waiting import waited
 from bridge.wire.rules import CallRule, Direction, Facts, Line, choose, explain, matches
 
 
@@ -58,7 +59,8 @@ def command(
             raise typer.Exit(log.tell(from_log, loaded, json_=json_))
         if channel:
             logs.set_up("critical", "brief")  # what goes wrong is in the answer
-            with asyncio.Runner(loop_factory=new_loop) as runner:
+            asked = waited("the PBX is asked", quiet=json_)
+            with asked, asyncio.Runner(loop_factory=new_loop) as runner:
                 call, facts = runner.run(live.facts(loaded, channel))
         else:
             call, facts = "call", _entered(given, loaded)
