@@ -14,7 +14,7 @@
 #                   BENCH=deliveries: events through the outbox to a webhook and to Redis, on one core
 #   make soak       calls come and go for MINUTES=30: descriptors, tasks and memory must stay flat
 #   make deb        a .deb for the Debian or Ubuntu that this is, into DEB=dist: docs/install.md
-#   make docs       what is made from the models anew: docs/configuration.md, the YAML's schema and comments, shells' scripts
+#   make docs       what is made from the models anew: docs/configuration.md, the YAML's schema and comments
 #   make check      ruff and mypy
 #   make lock       write requirements*.txt anew (needs uv)
 #   make clean      remove what these made, except the Asterisk in the cache folder

@@ -17,7 +17,7 @@ from bridge.admin.asking import DEFAULT, place
 from bridge.admin.client import NoAnswer, ask
 from bridge.config import ConfigError, load
 
-_LONGEST_S = 0.3
+LONGEST_S = 0.3
 """No daemon is waited for longer."""
 
 Offers = list[tuple[str, str]]
@@ -107,5 +107,5 @@ def _in_time(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
 
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
-    thread.join(_LONGEST_S)
+    thread.join(LONGEST_S)
     return got[0] if got else {}

@@ -15,6 +15,7 @@ from typing import Annotated
 import typer
 
 from bridge import logs
+from bridge.admin import completing
 from bridge.config import DEFAULT_CONFIG, Config, ConfigError, load
 from bridge.explain import live, log
 from bridge.explain.log import ExplainError
@@ -38,6 +39,7 @@ def command(
     ] = "",
     direction: Annotated[str, typer.Option(help="in, out or internal; in by itself from a trunk.")] = "",
     variable: Annotated[list[str] | None, typer.Option(metavar="NAME=VALUE", help="Repeat it.")] = None,
+    rule: Annotated[str, typer.Option(help="Tell of this rule alone.", autocompletion=completing.rules)] = "",
     from_log: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Every call of a log: ARI, AMI or ESL events, or Master.csv."),
@@ -52,9 +54,10 @@ def command(
     try:
         loaded = load(config, os.environ, pbx=bool(channel), rtzr=False)
         variables = _variables(variable or [])
+        _known(rule, loaded)
         given = Facts(context, extension, queue, caller, name, _direction(direction), variables)
         if from_log is not None:
-            if channel or given != Facts():
+            if channel or rule or given != Facts():
                 raise ExplainError("--from-log: tells of its calls by itself; leave the other options out")
             raise typer.Exit(log.tell(from_log, loaded, json_=json_))
         if channel:
@@ -68,10 +71,20 @@ def command(
         typer.echo(str(error), err=True)
         raise typer.Exit(2) from None
     rules = [rule.rule() if channel else _of_any_call(rule.rule()) for rule in loaded.rules]
-    lines = explain(rules, facts, call)
+    lines = _told_of(rule, loaded, explain(rules, facts, call))
     typer.echo(_json(lines, rules, facts, call) if json_ else _text(lines, rules, facts, call))
     choice = choose(rules, facts, call)
     raise typer.Exit(0 if choice is not None and choice.tap else 1)
+
+
+def _known(rule: str, config: Config) -> None:
+    if rule and rule not in {one.name for one in config.rules}:
+        raise ExplainError("--rule: is none of the configuration's; give the name of one, or leave it out")
+
+
+def _told_of(rule: str, config: Config, lines: Sequence[Line]) -> list[Line]:
+    """Of all lines, one for each rule, those that are asked for."""
+    return [line for line, one in zip(lines, config.rules, strict=True) if rule in ("", one.name)]
 
 
 def _of_any_call(rule: CallRule) -> CallRule:
