@@ -3,6 +3,7 @@
 import asyncio
 import os
 import pty
+import select
 import shutil
 import subprocess
 import sys
@@ -24,6 +25,7 @@ from bridge.admin import completing
 from bridge.admin.unix import unix_listener
 from bridge.serving import Serving, guarded
 
+LONGEST_S = 20
 ROOT = Path(__file__).parents[2]
 SCRIPTS = ROOT / "config/completion"
 
@@ -158,6 +160,8 @@ class Typing:
         os.write(self._ours, text.encode())
         self.seen = ""
         while until not in self.seen:
+            ready, _, _ = select.select([self._ours], [], [], LONGEST_S)
+            assert ready, f"no {until!r} came: {self.seen!r}"
             self.seen += os.read(self._ours, 4096).decode(errors="replace")
         return self.seen
 
@@ -201,15 +205,15 @@ def test_a_real_bash_completes_rules_with_spaces_and_files(tmp_path: Path) -> No
 
 def zsh_completes(folder: Path, path: Path) -> None:
     with Typing(["zsh", "-f", "-i"], folder) as typing:
-        script = SCRIPTS / "_rtzr-bridge"
-        typing.keys(f"autoload -Uz compinit; compinit -u; . {script}; echo rea''dy\n", "ready")
+        typing.keys(f"fpath=({SCRIPTS} $fpath); autoload -Uz compinit; compinit -u; echo rea''dy\n", "ready")
         typing.keys("rtzr-bridge wh\t", "why ")
         typing.keys(f"\x15rtzr-bridge deliveries --socket {path} retry web\t", "webhook:crm ")
 
 
 def fish_completes(folder: Path, path: Path) -> None:
     with Typing(["true"], folder):
-        text = f"source {SCRIPTS / 'rtzr-bridge.fish'}; complete -C 'rtzr-bridge deliveries --socket {path} drop web'"
+        line = f"rtzr-bridge deliveries --socket {path} drop web"
+        text = f"source {SCRIPTS / 'rtzr-bridge.fish'}; complete -C '{line}'"
         environ = {**os.environ, "PATH": f"{folder}:{os.environ['PATH']}", "HOME": str(folder)}
         done = subprocess.run(["fish", "-c", text], env=environ, capture_output=True, text=True, check=True)
     assert done.stdout == "webhook:crm\t3 waiting\n"
