@@ -14,6 +14,7 @@
 #                   BENCH=deliveries: events through the outbox to a webhook and to Redis, on one core
 #   make soak       calls come and go for MINUTES=30: descriptors, tasks and memory must stay flat
 #   make deb        a .deb for the Debian or Ubuntu that this is, into DEB=dist: docs/install.md
+#   make docs       what is made from the models anew: docs/configuration.md, the YAML's schema and comments
 #   make check      ruff and mypy
 #   make lock       write requirements*.txt anew (needs uv)
 #   make clean      remove what these made, except the Asterisk in the cache folder
@@ -37,7 +38,7 @@ PYTEST = SCALE=$(SCALE) $(BIN)/python -m pytest
 unexport PYTHONDONTWRITEBYTECODE
 
 .DELETE_ON_ERROR:
-.PHONY: demo test test-long bench soak deb check lock clean
+.PHONY: demo test test-long bench soak deb docs check lock clean
 
 demo: $(RUN)
 	$(BIN)/rtzr-bridge demo
@@ -64,6 +65,9 @@ soak: $(RUN)
 
 deb:
 	config/debian/build $(DEB)
+
+docs: $(RUN)
+	$(BIN)/python -m bridge.schema.written
 
 check: $(DEV)
 	$(BIN)/ruff check .

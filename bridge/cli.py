@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Annotated, Any, NoReturn, TypeVar
 
 import typer
+from typer.core import TyperGroup
 
 from bridge import VERSION, daemon, logs, loops
 from bridge import transcribe as transcription
@@ -40,11 +41,23 @@ from bridge.sinks.jsonl import JsonlSink
 _INTERRUPTED = 130
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 
+
+class _Commands(TyperGroup):
+    """Completion is installed as docs/install.md says; Typer's own options for it stay out of --help."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        found: list[Any] = super().get_params(ctx)
+        for one in found:
+            if one.name in ("install_completion", "show_completion"):
+                one.hidden = True
+        return found
+
+
 app = typer.Typer(
     name="rtzr-bridge",
     help="Taps PBX calls and turns each speaker's audio into live RTZR transcripts.",
     no_args_is_help=True,
-    add_completion=False,
+    cls=_Commands,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},

@@ -6,13 +6,14 @@ Reading the file, pacing it and collecting the finals; the command line prints.
 import asyncio
 import shlex
 import wave
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from bridge import credentials
 from bridge.call import Leg, LegReport, LegSettings
@@ -139,7 +140,8 @@ async def run(
 async def _run(
     recording: Recording, config: Config, fast: bool, emulated: bool, console: Console | None
 ) -> Outcome:
-    outcome, sink = Outcome(), ConsoleSink(console=console)
+    outcome, bar = Outcome(), _Bar(recording.ms)
+    sink = ConsoleSink(console=console, below=[] if console is None else [bar.progress])
 
     def keep(event: Event) -> None:
         if event.type == "rtzr.transcript.final":
@@ -155,7 +157,7 @@ async def _run(
         tokens = build_tokens(config)
         speech = build_rtzr(config, tokens)
         await opened.enter_async_context(tokens)
-        player = _FilePlayer(recording, _FAST if fast else 1.0)
+        player = _FilePlayer(recording, _FAST if fast else 1.0, bar.played)
         leg = Leg(
             LegId("file", recording.codec.label),
             Party(Role.CALLER),
@@ -168,6 +170,7 @@ async def _run(
         )
         running: asyncio.Task[LegReport] = tasks.create_task(leg.run(lambda: "end of file"))
         await player.play(leg)
+        bar.waits()
         report = await running
         sink.close()
     outcome.reasons, outcome.ledger = report.reasons, report.ledger.as_json()
@@ -235,10 +238,27 @@ def _mend(error: Refused | Unreachable, config: Config) -> str:
     return "try again later"
 
 
+class _Bar:
+    """How far the file was played, for a person who waits for its end."""
+
+    def __init__(self, ms: float) -> None:
+        columns = TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn()
+        self.progress = Progress(*columns)
+        self._task = self.progress.add_task("sent", total=ms)
+
+    def played(self, ms: float) -> None:
+        self.progress.update(self._task, completed=ms)
+
+    def waits(self) -> None:
+        """All is sent."""
+        self.progress.update(self._task, description="all is sent; the last text is waited for")
+
+
 class _FilePlayer:
     """Puts the file into a ring at a pace; its clock is the file's position."""
 
-    def __init__(self, recording: Recording, speed: float) -> None:
+    def __init__(self, recording: Recording, speed: float, played: Callable[[float], None]) -> None:
+        self._played = played
         self._recording = recording
         self._speed = speed
         self._pushed_ms = 0.0
@@ -264,4 +284,5 @@ class _FilePlayer:
                 await asyncio.sleep(step_s)
             self.ring.push([Frame(pcm[start : start + size], codec.ms(start))])
             self._pushed_ms, self._pushed_s = codec.ms(start) + _STEP_MS, loop.time()
+            self._played(self._pushed_ms)
         self.ring.end()

@@ -15,6 +15,7 @@ from rich.cells import cell_len
 
 from bridge.admin.client import NoAnswer, ask
 from bridge.config import DEFAULT_CONFIG, ConfigError, load
+from bridge.waiting import waited
 
 ConfigOption = Annotated[Path, typer.Option("--config", "-c", help="The daemon's YAML file.")]
 SocketOption = Annotated[
@@ -26,11 +27,17 @@ DEFAULT = DEFAULT_CONFIG
 
 
 def asked(
-    command: str, config: Path, socket: Path | None, what: str, order: Mapping[str, Any] | None = None
+    command: str,
+    config: Path,
+    socket: Path | None,
+    what: str,
+    order: Mapping[str, Any] | None = None,
+    *,
+    quiet: bool = False,
 ) -> dict[str, Any]:
     """The daemon's answer to `what` (as of `client.ask`). What stands in the way is told, and ends the
-    command: with 2 where the configuration is wrong, else with 1."""
-    with told(command):
+    command: with 2 where the configuration is wrong, else with 1. `quiet`: nobody is told of the wait."""
+    with told(command), waited("the daemon is asked", quiet=quiet):
         return ask(place(config, socket), what, order)
 
 

@@ -6,6 +6,7 @@ from urllib.parse import quote
 
 import typer
 
+from bridge.admin import completing
 from bridge.admin.asking import (
     DEFAULT,
     ConfigOption,
@@ -33,7 +34,7 @@ def calls(
 
     Numbers show their last four digits.
     """
-    answer = asked("calls", config, socket, "/calls")
+    answer = asked("calls", config, socket, "/calls", quiet=json_)
     if not all_:
         answer["calls"] = [call for call in answer["calls"] if call["state"] == "live"]
     show(answer, lambda: _listed(answer["calls"], all_=all_), as_json=json_)
@@ -69,7 +70,12 @@ def _short(text: str) -> str:
 
 def why(
     call: Annotated[
-        str, typer.Argument(help="A call's or a leg's id, or how it begins.", show_default=False)
+        str,
+        typer.Argument(
+            help="A call's or a leg's id, or how it begins.",
+            show_default=False,
+            autocompletion=completing.calls,
+        ),
     ],
     config: ConfigOption = DEFAULT,
     socket: SocketOption = None,
@@ -79,7 +85,7 @@ def why(
 
     Live calls and the last 500 that ended are known. Why a call was not chosen at all: rtzr-bridge explain.
     """
-    answer = asked("why", config, socket, f"/calls/{quote(call, safe='')}")
+    answer = asked("why", config, socket, f"/calls/{quote(call, safe='')}", quiet=json_)
     show(answer, lambda: "\n".join(map(printable, call_words(answer))), as_json=json_)
 
 
@@ -88,7 +94,7 @@ def status(config: ConfigOption = DEFAULT, socket: SocketOption = None, json_: J
 
     Exits with 1 when it is not ready.
     """
-    answer = asked("status", config, socket, "/status")
+    answer = asked("status", config, socket, "/status", quiet=json_)
     show(answer, lambda: "\n".join(_status(answer)), as_json=json_)
     raise typer.Exit(0 if answer["ready"] else 1)
 
@@ -115,6 +121,6 @@ def drain(config: ConfigOption = DEFAULT, socket: SocketOption = None, json_: Js
 
     It goes on for drain_s at most; whoever supervises it may start it again.
     """
-    answer = asked("drain", config, socket, "/drain", {})
+    answer = asked("drain", config, socket, "/drain", {}, quiet=json_)
     legs = answer["legs"]
     show(answer, lambda: f"no new calls; {legs} leg{'' if legs == 1 else 's'} may finish", as_json=json_)

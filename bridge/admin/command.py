@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from bridge.admin import completing
 from bridge.admin.asking import (
     DEFAULT,
     ConfigOption,
@@ -30,7 +31,12 @@ def command(
         Action | None, typer.Argument(help="What to do; nothing: show.", show_default=False)
     ] = None,
     name: Annotated[
-        str | None, typer.Argument(help="The endpoint, such as webhook:crm.", show_default=False)
+        str | None,
+        typer.Argument(
+            help="The endpoint, such as webhook:crm.",
+            show_default=False,
+            autocompletion=completing.endpoints,
+        ),
     ] = None,
     config: ConfigOption = DEFAULT,
     socket: SocketOption = None,
@@ -45,7 +51,7 @@ def command(
         fail(f"deliveries: {action} what? give its NAME too", 2)
     what = f"/deliveries/{action}" if action else "/deliveries"
     order = ({"name": name} if name else {}) if action else None
-    answer = asked("deliveries", config, socket, what, order)
+    answer = asked("deliveries", config, socket, what, order, quiet=json_)
     show(answer, lambda: _text(action, answer), as_json=json_)
 
 

@@ -6,26 +6,37 @@ from urllib.parse import quote
 
 import typer
 
+from bridge.admin import completing
 from bridge.admin.asking import DEFAULT, ConfigOption, JsonOption, SocketOption, asked, show
 
-_Call = Annotated[str, typer.Argument(help="The call's id or a leg's, or how it begins.", show_default=False)]
+_HELP = "The call's id or a leg's, or how it begins."
 
 
 def pause(
-    call: _Call, config: ConfigOption = DEFAULT, socket: SocketOption = None, json_: JsonOption = False
+    call: Annotated[
+        str, typer.Argument(help=_HELP, show_default=False, autocompletion=completing.heard_calls)
+    ],
+    config: ConfigOption = DEFAULT,
+    socket: SocketOption = None,
+    json_: JsonOption = False,
 ) -> None:
     """From now on nothing that is said in a call leaves this host or is kept, until it is resumed."""
     _order("pause", call, config, socket, as_json=json_)
 
 
 def resume(
-    call: _Call, config: ConfigOption = DEFAULT, socket: SocketOption = None, json_: JsonOption = False
+    call: Annotated[
+        str, typer.Argument(help=_HELP, show_default=False, autocompletion=completing.paused_calls)
+    ],
+    config: ConfigOption = DEFAULT,
+    socket: SocketOption = None,
+    json_: JsonOption = False,
 ) -> None:
     """What is said in a call is transcribed from now on: the end of a pause, or consent to begin."""
     _order("resume", call, config, socket, as_json=json_)
 
 
 def _order(what: str, call: str, config: Path, socket: Path | None, *, as_json: bool) -> None:
-    answer = asked(what, config, socket, f"/calls/{quote(call)}/{what}", {})
+    answer = asked(what, config, socket, f"/calls/{quote(call)}/{what}", {}, quiet=as_json)
     state = "is paused" if answer["paused"] else "is heard"
     show(answer, lambda: f"{answer['id']}: {state}", as_json=as_json)

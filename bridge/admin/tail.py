@@ -14,6 +14,7 @@ from urllib.parse import quote
 import typer
 
 from bridge import loops
+from bridge.admin import completing
 from bridge.admin.asking import DEFAULT, ConfigOption, SocketOption, place, told
 from bridge.admin.client import follow
 from bridge.sinks.console import ConsoleSink, terminal
@@ -25,7 +26,11 @@ _INTERRUPTED = 130
 def command(
     call: Annotated[
         str | None,
-        typer.Argument(help="Only this call: its id, a leg's, or how it begins.", show_default=False),
+        typer.Argument(
+            help="Only this call: its id, a leg's, or how it begins.",
+            show_default=False,
+            autocompletion=completing.live_calls,
+        ),
     ] = None,
     config: ConfigOption = DEFAULT,
     socket: SocketOption = None,

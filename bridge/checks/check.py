@@ -8,7 +8,7 @@ import asyncio
 import json
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -24,6 +24,7 @@ from bridge.inlets import NoInlet
 from bridge.loops import new_loop
 from bridge.net.ami import Ami
 from bridge.net.ari import Ari
+from bridge.waiting import waited
 from bridge.wire import knownbad
 from bridge.wire.pbxevents import Gone, PbxError, PbxInfo, PbxRefused, PbxUnreachable
 from bridge.wire.rtzr import Refused, Unreachable
@@ -55,19 +56,31 @@ def command(
         )
         raise typer.Exit(2) from None
     findings = [Finding("configuration", Verdict.OK, str(config))]
-    with asyncio.Runner(loop_factory=new_loop) as runner:
-        findings += runner.run(run(loaded, session=session, call=call))
+    with asyncio.Runner(loop_factory=new_loop) as runner, waited("RTZR", quiet=json_) as trying:
+        findings += runner.run(run(loaded, session=session, call=call, trying=trying))
     typer.echo(_json(findings) if json_ else _text(findings))
     raise typer.Exit(1 if any(one.verdict is Verdict.FAULT for one in findings) else 0)
 
 
-async def run(config: Config, *, session: bool = True, call: bool = False) -> list[Finding]:
+async def run(
+    config: Config,
+    *,
+    session: bool = True,
+    call: bool = False,
+    trying: Callable[[str], None] = lambda _what: None,
+) -> list[Finding]:
     """All but the configuration, in the order in which a call would meet it. `call`: FreeSWITCH may make one
-    of its own."""
-    before = [*await _rtzr(config, session=session), *await deliveries.findings(config)]
+    of its own. `trying` is told what comes next."""
+    trying("RTZR: a token, and a session" if session else "RTZR: a token")
+    found = await _rtzr(config, session=session)
+    trying("where events go")
+    found += await deliveries.findings(config)
     if config.pbx == "freeswitch":
-        return [*before, *await freeswitch.findings(config, call=call)]
-    return [*before, _ports(config), *await _asterisk(config)]
+        trying("FreeSWITCH, and a call within it: 20 s at most" if call else "FreeSWITCH")
+        return [*found, *await freeswitch.findings(config, call=call)]
+    trying("the ports for audio")
+    found.append(_ports(config))
+    return [*found, *await _asterisk(config, trying)]
 
 
 async def _rtzr(config: Config, *, session: bool) -> list[Finding]:
@@ -118,7 +131,8 @@ def _ports(config: Config) -> Finding:
     return Finding("media ports", verdict, text, "one is a leg: see media.bind, first_port and last_port")
 
 
-async def _asterisk(config: Config) -> list[Finding]:
+async def _asterisk(config: Config, trying: Callable[[str], None]) -> list[Finding]:
+    trying(f"Asterisk over {config.asterisk.via}")
     app = f"{config.asterisk.app}.check"
     section = config.asterisk.model_copy(update={"app": app})
     own = config.model_copy(update={"asterisk": section})
@@ -135,6 +149,7 @@ async def _asterisk(config: Config) -> list[Finding]:
         if info.modules is not None:
             findings.append(_modules(info.modules))
         findings += await asterisk.settings(pbx, app, config, info)
+        trying("a tone through a real tap")
         findings.append(await _tap(pbx, info, app, config))
         findings.append(await _left(pbx, app))
     return findings

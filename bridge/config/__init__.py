@@ -26,12 +26,11 @@ from bridge.config.faults import (
     without,
 )
 from bridge.config.page import Page
+from bridge.config.pbx import Asterisk, FreeSwitch
 from bridge.config.section import Section
 from bridge.config.sections import (
     Admin,
-    Asterisk,
     Cost,
-    FreeSwitch,
     Gate,
     Hangup,
     Log,
@@ -61,20 +60,24 @@ class Config(Section):
 
     rtzr: Rtzr = Rtzr()
     pbx: Literal["asterisk", "freeswitch"] = "asterisk"
+    """Which PBX is followed: of the sections asterisk and freeswitch, the one of this name holds."""
     asterisk: Asterisk = Asterisk()
     freeswitch: FreeSwitch = FreeSwitch()
     media: Media = Media()
-    rules: Annotated[tuple[Choosing, ...], Field(strict=False, max_length=1000)] = ()
     gate: Gate = Gate()
     hangup: Hangup = Hangup()
     quota: Quota = Quota()
     cost: Cost = Cost()
-    pause: Pause = Pause()
     spool: Spool = Spool()
     outbox: Outbox = Outbox()
+    pause: Pause = Pause()
+    rules: Annotated[tuple[Choosing, ...], Field(strict=False, max_length=1000)] = ()
+    """Which calls are transcribed without a line in the dialplan, the first that matches: docs/rules.md."""
     workers: WorkerNumber = 1
+    """Processes that hear calls, one a core; auto for as many as there are cores."""
     overload: Overload = Overload()
     drain_s: Annotated[float, Field(ge=0, le=3600)] = 30
+    """On SIGTERM, let live calls go on this long."""
     sinks: Sinks = Sinks()
     page: Page = Page()
     admin: Admin = Admin()

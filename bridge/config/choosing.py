@@ -22,18 +22,26 @@ class Match(Section):
     """What has to be known of a call; all of what is given must hold, and of a list any one."""
 
     context: Patterns = ()
+    """Where the call enters the dialplan."""
     extension: Patterns = ()
+    """What is dialled there."""
     did: Patterns = ()
+    """The number that was called from outside: the extension of a call that comes in."""
     queue: Patterns = ()
+    """The queue that it is in."""
     caller: Patterns = ()
+    """The caller's number."""
     channel: Patterns = ()
+    """The caller's channel, such as PJSIP/trunk-*."""
     direction: Annotated[
         tuple[Literal["in", "out", "internal"], ...],
         Field(strict=False, json_schema_extra=_or_one),
     ] = ()
+    """Whether it comes in, goes out, or neither."""
     variables: dict[Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.-]{0,63}$")], Patterns] = Field(
         default_factory=dict
     )
+    """Variables of the caller's channel, each with what it has to be."""
 
     @model_validator(mode="before")
     @classmethod
@@ -50,7 +58,7 @@ class Match(Section):
 
 
 class GateChanges(Section):
-    """What a rule changes of `gate`."""
+    """What a rule changes of `gate`; null leaves it as it is there."""
 
     mode: Literal["immediate", "vad", "hybrid"] | None = None
     silence_ms: Silence | None = None
@@ -62,7 +70,7 @@ class GateChanges(Section):
 
 
 class RtzrChanges(Section):
-    """What a rule changes of `rtzr`."""
+    """What a rule changes of `rtzr`; null leaves it as it is there."""
 
     model_name: Name | None = None
     domain: Literal["CALL", "MEETING"] | None = None
@@ -89,16 +97,20 @@ class Choosing(Section):
     """A rule: which calls it chooses, and what is different for them."""
 
     name: RuleName
+    """Of this rule alone: events, logs and commands tell it."""
     match: Match = Match()
     tap: bool = True
+    """false: the calls that it chooses are not transcribed."""
     sample: Annotated[float, Field(ge=0, le=100)] = 100
+    """Of the calls that it chooses, so many in a hundred are transcribed."""
     priority: Annotated[int, Field(ge=-100, le=100)] = 0
+    """Whose legs get RTZR's channels first, the higher ones."""
     gate: GateChanges = GateChanges()
     rtzr: RtzrChanges = RtzrChanges()
     consent: Literal["required"] | None = None
-    """required: its calls begin paused."""
+    """required: its calls begin paused, until consent is given: docs/pause.md."""
     sinks: SinkNames | None = None
-    """None: all of them."""
+    """Where what is told of its calls goes; null for every sink that is on, [] for none."""
 
     def rule(self) -> CallRule:
         """As `wire.rules` wants it."""

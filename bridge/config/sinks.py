@@ -20,24 +20,36 @@ class Console(Section):
     """Live transcripts on the terminal."""
 
     enabled: bool = True
+    """Live transcripts on standard output."""
     partials: bool = True
+    """Also what RTZR thinks so far, while it is said."""
 
 
 class Jsonl(Section):
     """Events as lines of JSON in a file, and in older ones beside it where it is rotated."""
 
     path: FilePath | None = None
+    """A file that gets one JSON event a line."""
     max_mb: Annotated[float, Field(ge=0, le=1_000_000)] = 0
+    """Beyond this it becomes path.1, path.1 becomes path.2, ...; 0: it grows, or is moved by others."""
     keep: Annotated[int, Field(ge=1, le=1000)] = 5
+    """How many of such older files are kept."""
     sync: Literal["none", "batch"] = "none"
+    """batch: on the disk before the next events are taken; none: as the system writes it."""
 
 
 class PbxText(Section):
     """Finals back into the PBX. Off unless one of the two is named."""
 
     user_event: Name | None = None
+    """Each final is a user event of this name (FreeSWITCH: a CUSTOM event), with Role and Text."""
     application: Name | None = None
-    variable: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$")] | None = None
+    """With asterisk.via: ari, for this ARI application, which must be there and is not the bridge's own."""
+    variable: (
+        Annotated[str, Field(title="name of a variable", pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$")] | None
+    ) = None
+    """This variable of the channel has its latest final, instead of user_event; not with asterisk.via:
+    ari."""
 
     @property
     def named(self) -> bool:
@@ -57,9 +69,13 @@ class Feed(Section):
     """Live events over HTTP, to whoever shows the token. Off without a port."""
 
     bind: Address = "127.0.0.1"
+    """Where live events are read, /events and /ws; it has no TLS: beyond this machine by a proxy."""
     port: Annotated[int, Field(ge=0, le=65535)] = 0
+    """Its port; 0 for no feed."""
     token_env: Variable = "RTZR_FEED_TOKEN"  # noqa: S105 - where it is, not what it is
+    """The environment variable that holds what readers have to show."""
     origins: Annotated[tuple[Origin, ...], Field(strict=False, max_length=100)] = ()
+    """Web pages whose scripts may read it, as https://host; others are refused."""
 
 
 class Sinks(Section):
@@ -70,6 +86,8 @@ class Sinks(Section):
     pbx: PbxText = PbxText()
     redis: RedisStream = RedisStream()
     webhooks: Webhooks = ()
+    """URLs that are told of every call, or of some rules', signed and until they have it:
+    docs/webhooks.md."""
     feed: Feed = Feed()
 
     @model_validator(mode="after")

@@ -227,45 +227,53 @@ def _texts(value: object) -> list[str]:
     return list(value)
 
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
+Name = Annotated[str, Field(title="name", pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
 Seconds = Annotated[float, Field(gt=0, le=60)]
 _TwoPorts = Annotated[list[Annotated[int, Field(ge=1, le=65535)]], Field(min_length=2, max_length=2)]
 RtpRange = Annotated[tuple[int, int], BeforeValidator(_rtp_range, json_schema_input_type=_TwoPorts)]
 Port = Annotated[int, Field(ge=1024, le=65535)]
 Threshold = Annotated[float, Field(ge=0, le=1)]
 Keywords = Annotated[
-    tuple[Annotated[str, AfterValidator(_keyword)], ...],
+    tuple[Annotated[str, AfterValidator(_keyword), Field(title="keyword")], ...],
     Field(strict=False, max_length=100),
 ]
-Silence = Annotated[int, AfterValidator(_silence), Field(le=10000)]
-Address = Annotated[str, AfterValidator(_address)]
-Host = Annotated[str, AfterValidator(_host)]
-CaFile = Annotated[str, AfterValidator(_ca_file)]
-SecuredHttp = Annotated[str, _url("http", "https", plain_far=False)]
-SecuredWs = Annotated[str, _url("ws", "wss", plain_far=False)]
-AnyHttp = Annotated[str, _url("http", "https", plain_far=True)]
+Silence = Annotated[
+    int, Field(le=10000, json_schema_extra={"minimum": _VAD_TAIL_MS}), AfterValidator(_silence)
+]
+Address = Annotated[str, AfterValidator(_address), Field(title="IP address")]
+Host = Annotated[str, AfterValidator(_host), Field(title="host name or IP address")]
+CaFile = Annotated[str, AfterValidator(_ca_file), Field(title="path of a file")]
+SecuredHttp = Annotated[str, _url("http", "https", plain_far=False), Field(title="URL, https://")]
+SecuredWs = Annotated[str, _url("ws", "wss", plain_far=False), Field(title="URL, wss://")]
+AnyHttp = Annotated[str, _url("http", "https", plain_far=True), Field(title="URL")]
 _Workers = Annotated[int, Field(ge=1, le=_MOST_WORKERS)] | Literal["auto"]
 WorkerNumber = Annotated[int | Literal["auto"], PlainValidator(_workers, json_schema_input_type=_Workers)]
-Called = Annotated[str, _url("http", "https", plain_far=True), AfterValidator(_called)]
+Called = Annotated[str, _url("http", "https", plain_far=True), AfterValidator(_called), Field(title="URL")]
 CalledInSecret = Annotated[str, _url("http", "https", plain_far=True, query=True), AfterValidator(_called)]
 """As `Called`, but not in the YAML: it may hold a key."""
-Variables = Annotated[tuple[str, ...], BeforeValidator(_variables, json_schema_input_type=str | list[str])]
-AllowPrivate = Annotated[
-    bool | tuple[str, ...], PlainValidator(_allow_private, json_schema_input_type=bool | list[str])
+_Named = Annotated[str, Field(title="name of a variable")]
+Variables = Annotated[
+    tuple[str, ...], BeforeValidator(_variables, json_schema_input_type=_Named | list[_Named])
 ]
-FilePath = Annotated[str, Field(min_length=1), AfterValidator(_path)]
+_NetworkName = Annotated[str, Field(title="network")]
+AllowPrivate = Annotated[
+    bool | tuple[str, ...], PlainValidator(_allow_private, json_schema_input_type=bool | list[_NetworkName])
+]
+FilePath = Annotated[str, Field(title="path", min_length=1), AfterValidator(_path)]
 Steps = Annotated[
     tuple[Annotated[float, Field(strict=True, ge=0, le=10_000_000)], ...], Field(strict=False, max_length=20)
 ]
-_Pattern = Annotated[str, Field(min_length=1, max_length=_LONGEST_PATTERN)]
+_Pattern = Annotated[str, Field(title="pattern", min_length=1, max_length=_LONGEST_PATTERN)]
 Patterns = Annotated[
     tuple[str, ...], BeforeValidator(_patterns, json_schema_input_type=_Pattern | list[_Pattern])
 ]
-Variable = Annotated[str, PlainValidator(_variable, json_schema_input_type=str)]
-RedisUrl = Annotated[str, AfterValidator(_redis)]
-StreamName = Annotated[str, AfterValidator(_stream)]
-SocketPath = Annotated[str, AfterValidator(_socket_path)]
-Origin = Annotated[str, AfterValidator(_origin)]
+Variable = Annotated[
+    str, PlainValidator(_variable, json_schema_input_type=str), Field(title="name of a variable")
+]
+RedisUrl = Annotated[str, AfterValidator(_redis), Field(title="URL of Redis")]
+StreamName = Annotated[str, AfterValidator(_stream), Field(title="name of a stream")]
+SocketPath = Annotated[str, AfterValidator(_socket_path), Field(title="path")]
+Origin = Annotated[str, AfterValidator(_origin), Field(title="origin")]
 SinkNames = Annotated[tuple[Literal["console", "jsonl", "pbx", "feed", "outbox"], ...], Field(strict=False)]
-Keys = Annotated[str, Field(pattern=r"^[0-9A-D*#]{1,8}$")]
-RuleName = Annotated[str, Field(pattern=r"^[^\x00-\x1f/\x7f]{1,64}$")]
+Keys = Annotated[str, Field(title="keys of a telephone", pattern=r"^[0-9A-D*#]{1,8}$")]
+RuleName = Annotated[str, Field(title="name of a rule", pattern=r"^[^\x00-\x1f/\x7f]{1,64}$")]

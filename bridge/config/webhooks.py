@@ -33,14 +33,23 @@ class Webhook(Section):
     too, with `url_env`: such a one may hold a key."""
 
     name: Name
+    """What `rtzr-bridge deliveries` and the metrics call it."""
     url: Called | None = None
+    """Where events are posted; http:// only where allow_private lets it. Or url_env."""
     url_env: Variable | None = None
+    """The environment variable that holds the URL instead: one with a query, or a key in it."""
     secret_env: Variables
+    """The environment variables that hold the keys with which it is signed, several while one is replaced."""
     rules: Annotated[tuple[RuleName, ...], Field(strict=False)] | None = None
+    """Only calls that these rules chose; null for every call."""
     batch: Annotated[int, Field(ge=1, le=100)] = 100
+    """Events in one post at most; 1 for each in a post of its own."""
     timeout_s: Seconds = 10
+    """For one post, the connection with it."""
     allow_private: AllowPrivate = False
+    """Whether it may be on a network of your own: true for any such, or a list of networks."""
     ca_file: CaFile | None = None
+    """PEM file of certificates to trust instead of the system's."""
 
     @model_validator(mode="after")
     def _whole(self) -> Self:

@@ -15,11 +15,13 @@ from typing import Annotated
 import typer
 
 from bridge import logs
+from bridge.admin import completing
 from bridge.config import DEFAULT_CONFIG, Config, ConfigError, load
 from bridge.explain import live, log
 from bridge.explain.log import ExplainError
 from bridge.loops import new_loop
 from bridge.types import CallId
+from bridge.waiting import waited
 from bridge.wire.rules import CallRule, Direction, Facts, Line, choose, explain, matches
 
 
@@ -37,6 +39,7 @@ def command(
     ] = "",
     direction: Annotated[str, typer.Option(help="in, out or internal; in by itself from a trunk.")] = "",
     variable: Annotated[list[str] | None, typer.Option(metavar="NAME=VALUE", help="Repeat it.")] = None,
+    rule: Annotated[str, typer.Option(help="Tell of this rule alone.", autocompletion=completing.rules)] = "",
     from_log: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Every call of a log: ARI, AMI or ESL events, or Master.csv."),
@@ -51,14 +54,16 @@ def command(
     try:
         loaded = load(config, os.environ, pbx=bool(channel), rtzr=False)
         variables = _variables(variable or [])
+        _known(rule, loaded)
         given = Facts(context, extension, queue, caller, name, _direction(direction), variables)
         if from_log is not None:
-            if channel or given != Facts():
+            if channel or rule or given != Facts():
                 raise ExplainError("--from-log: tells of its calls by itself; leave the other options out")
             raise typer.Exit(log.tell(from_log, loaded, json_=json_))
         if channel:
             logs.set_up("critical", "brief")  # what goes wrong is in the answer
-            with asyncio.Runner(loop_factory=new_loop) as runner:
+            asked = waited("the PBX is asked", quiet=json_)
+            with asked, asyncio.Runner(loop_factory=new_loop) as runner:
                 call, facts = runner.run(live.facts(loaded, channel))
         else:
             call, facts = "call", _entered(given, loaded)
@@ -66,10 +71,20 @@ def command(
         typer.echo(str(error), err=True)
         raise typer.Exit(2) from None
     rules = [rule.rule() if channel else _of_any_call(rule.rule()) for rule in loaded.rules]
-    lines = explain(rules, facts, call)
+    lines = _told_of(rule, loaded, explain(rules, facts, call))
     typer.echo(_json(lines, rules, facts, call) if json_ else _text(lines, rules, facts, call))
     choice = choose(rules, facts, call)
     raise typer.Exit(0 if choice is not None and choice.tap else 1)
+
+
+def _known(rule: str, config: Config) -> None:
+    if rule and rule not in {one.name for one in config.rules}:
+        raise ExplainError("--rule: is none of the configuration's; give the name of one, or leave it out")
+
+
+def _told_of(rule: str, config: Config, lines: Sequence[Line]) -> list[Line]:
+    """Of all lines, one for each rule, those that are asked for."""
+    return [line for line, one in zip(lines, config.rules, strict=True) if rule in ("", one.name)]
 
 
 def _of_any_call(rule: CallRule) -> CallRule:

@@ -13,6 +13,7 @@ from typing import Any
 import typer
 
 from bridge.config import Config
+from bridge.waiting import waited
 from bridge.wire import eventlog
 from bridge.wire.eventlog import EventLog, Kind, Unread
 from bridge.wire.freeswitch import ANNOUNCED
@@ -34,6 +35,21 @@ class ExplainError(RuntimeError):
 
 def tell(file: Path, config: Config, *, json_: bool) -> int:
     """Print every call; the exit code: 0 one or more are transcribed, 1 none is. Raises ExplainError."""
+    with waited(f"{file} is read", quiet=json_):
+        log, calls = _judged(file, config)
+    if json_:
+        typer.echo(_json(log, calls))
+    else:
+        _complain(file, log.unread)
+        tested = {one.key for rule in config.rules for one in rule.rule().conditions}
+        typer.echo("\n\n".join(_block(call, tested) for call in calls))
+        if log.kind is Kind.CDR:
+            typer.echo(f"\n{_CDR_NOTE}")
+    return 0 if any(call.tapped for call in calls) else 1
+
+
+def _judged(file: Path, config: Config) -> tuple[EventLog, list[Retold]]:
+    """The log, and what the rules say of each of its calls. Raises ExplainError."""
     log = _read(file, frozenset(name for rule in config.rules for name in rule.match.variables))
     if log.kind.pbx != config.pbx:
         raise ExplainError(
@@ -52,15 +68,7 @@ def tell(file: Path, config: Config, *, json_: bool) -> int:
             f"--from-log: {file} has no call in it ({len(log.told)} {log.kind.value} of use, "
             f"{len(log.unread)} not readable); record while one comes in (docs/rules.md)"
         )
-    if json_:
-        typer.echo(_json(log, calls))
-    else:
-        _complain(file, log.unread)
-        tested = {one.key for rule in rules for one in rule.conditions}
-        typer.echo("\n\n".join(_block(call, tested) for call in calls))
-        if log.kind is Kind.CDR:
-            typer.echo(f"\n{_CDR_NOTE}")
-    return 0 if any(call.tapped for call in calls) else 1
+    return log, calls
 
 
 def _read(file: Path, wanted: frozenset[str]) -> EventLog:

@@ -148,14 +148,21 @@ def _secrets(old: Config, new: Secrets) -> Iterator[Change]:
             yield Change(f"environment.{variable}", None, None, AT_ONCE if signs else RESTART)
 
 
-def _effect(key: str, new: Config) -> str:
+def effect_of(key: str) -> str:
+    """What the change of a key comes to; of an item of a list, by the list's name: `sinks.webhooks.batch`."""
     if key.startswith("sinks.webhooks."):
-        name, _, field = key.removeprefix("sinks.webhooks.").rpartition(".")
-        there = name in {webhook.name for webhook in new.sinks.webhooks}
-        return _OF_WEBHOOKS.get(field, RESTART) if there else RESTART
+        return _OF_WEBHOOKS.get(key.rpartition(".")[2], RESTART)
     parts = key.split(".")
     beginnings = (".".join(parts[:end]) for end in range(len(parts), 0, -1))
     return next((_EFFECTS[beginning] for beginning in beginnings if beginning in _EFFECTS), RESTART)
+
+
+def _effect(key: str, new: Config) -> str:
+    if key.startswith("sinks.webhooks."):
+        name = key.removeprefix("sinks.webhooks.").rpartition(".")[0]
+        if name not in {webhook.name for webhook in new.sinks.webhooks}:
+            return RESTART
+    return effect_of(key)
 
 
 def _keys(value: Any, at: str = "") -> Iterator[tuple[str, Any]]:

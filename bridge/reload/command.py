@@ -19,6 +19,7 @@ from bridge.admin.asking import (
 )
 from bridge.admin.client import ask
 from bridge.reload.changes import RESTART
+from bridge.waiting import waited
 
 _LONGEST = 200
 
@@ -38,7 +39,7 @@ def command(
     anew from the files that *_FILE variables name; variables themselves are as they were at the start.
     Exits with 2 where the YAML has a fault.
     """
-    with told("reload"):
+    with told("reload"), waited("the daemon reads its YAML", quiet=json_):
         done = _ask(place(config, socket), check=check, diff=diff and not json_)
     if json_:
         typer.echo(json.dumps(done, ensure_ascii=False, indent=2))

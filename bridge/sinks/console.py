@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any, TextIO, cast
 
-from rich.console import Console, Group
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
@@ -21,18 +21,27 @@ _COLOURS = {"caller": "cyan", "callee": "green"}
 
 
 class ConsoleSink(BlockingSink):
-    """Prints transcripts; `partials` only where the terminal can take them back."""
+    """Prints transcripts; `partials` only where the terminal can take them back, and below them there what
+    is given, as it changes."""
 
-    def __init__(self, *, partials: bool = True, console: Console | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        partials: bool = True,
+        console: Console | None = None,
+        below: Sequence[RenderableType] = (),
+    ) -> None:
         super().__init__()
         self._console = console or terminal()
         self._partials = partials and self._console.is_terminal
         self._saying: dict[str, Table | Text] = {}
         self._marks = _CallMarks()
         self._voices = _Voices()
+        self._below = below
         self._live = Live(
+            Group(*below),
             console=self._console,
-            auto_refresh=False,
+            auto_refresh=bool(below) and self._partials,
             transient=True,
             redirect_stdout=False,
             redirect_stderr=False,
@@ -48,7 +57,7 @@ class ConsoleSink(BlockingSink):
         for event in events:
             self._show(event)
         if self._partials:
-            self._live.update(Group(*self._saying.values()), refresh=True)
+            self._live.update(Group(*self._saying.values(), *self._below), refresh=True)
         return self._partials or any(event.type == "rtzr.transcript.final" for event in events)
 
     def _show(self, event: Event) -> None:

@@ -138,8 +138,8 @@ ONE_FAULT = {
         "FILE:3: sinks.console.colour: is not a key; the keys here are enabled, partials"
     ),
     "1: 2": (
-        "FILE:1: 1: is not a key; the keys here are rtzr, pbx, asterisk, freeswitch, media, rules, gate, "
-        "hangup, quota, cost, pause, spool, outbox, workers, overload, drain_s, sinks, page, admin, metrics, "
+        "FILE:1: 1: is not a key; the keys here are rtzr, pbx, asterisk, freeswitch, media, gate, hangup, "
+        "quota, cost, spool, outbox, pause, rules, workers, overload, drain_s, sinks, page, admin, metrics, "
         "log"
     ),
     # does not go together
