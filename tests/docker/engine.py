@@ -152,6 +152,17 @@ class Engine:
         assert not check or done.returncode == 0, f"{' '.join(command)}: {done.returncode}\n{text[-3000:]}"
         return text
 
+    def start(self, *command: str) -> subprocess.Popen[str]:
+        """A command that talks to the engine and prints meanwhile."""
+        return subprocess.Popen(
+            command,
+            env=self.environ,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+
     def inspect(self, what: str) -> dict[str, Any]:
         """What the engine knows of an image or a container."""
         (found,) = json.loads(self.run("docker", "inspect", what))

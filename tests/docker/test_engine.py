@@ -1,5 +1,5 @@
-"""On a real engine: both images are built, `docker/try.sh` has a call made, and its words come; and the .deb
-is installed on a Debian 12, whose systemd starts it, watches it and stops it.
+"""On a real engine: both images are built, `docker/try.sh` has a call made, and its words come, in a real
+browser too; and the .deb is installed on a Debian 12, whose systemd starts it, watches it and stops it.
 """
 
 import os
@@ -9,9 +9,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import httpx
 import pytest
+from playwright.sync_api import Page, expect
 
 from bridge.emulator.codebook import SENTENCES
+from bridge.serving import listener_at
+from tests.asterisk.pbx import free_tcp_port
+from tests.browser import chromium
+from tests.browser.conftest import PICTURES
 from tests.docker import engine
 from tests.docker.engine import Engine
 from tests.test_docker import FOLDER, ROOT
@@ -29,6 +35,16 @@ SAID = [
 ]
 
 
+LINK = re.compile(r"(http://127\.0\.0\.1:\d+/)#/login/([\w-]+)$")
+PATIENCE_MS = 40_000
+
+
+@pytest.fixture
+def page(chromium_installed: None) -> Iterator[Page]:
+    with chromium.opened(PATIENCE_MS, viewport={"width": 1200, "height": 800}) as opened:
+        yield opened
+
+
 @pytest.fixture(scope="module")
 def docker() -> Iterator[Engine]:
     """With CI set its absence is a failure, elsewhere a loud skip."""
@@ -42,23 +58,71 @@ def docker() -> Iterator[Engine]:
         yield running
 
 
-def test_a_call_rings_through_the_composition_and_comes_out_as_text(docker: Engine) -> None:
+def test_a_call_rings_through_the_composition_and_is_read_on_the_page(docker: Engine, page: Page) -> None:
     build(docker, "docker/Dockerfile", "rtzr-bridge")
     build(docker, "docker/asterisk/Dockerfile", "rtzr-bridge-asterisk")
     compose = compose_command(docker)
+    docker.environ["RTZR_PAGE_PORT"] = str(free_tcp_port())
     try:
-        printed = docker.run(str(FOLDER / "try.sh"), timeout_s=180)
+        printed, address, token = tried(docker, page)
         assert re.findall(r"\d\d:\d\d\.\d  (caller|callee)  (.+)", printed) == SAID
+        assert said_on_the_page(address, token) == SAID
         container = docker.run(*compose, "ps", "--quiet", "bridge").strip()
+        log = docker.run("docker", "logs", container)
+        assert not re.search(r"\[(warning|error|critical)", log), log
         check = docker.inspect(container)["Config"]["Healthcheck"]["Test"]
         assert check[0] == "CMD"
         docker.run("docker", "exec", container, *check[1:])
         assert docker.run("docker", "exec", container, "id", "--user").strip() == "8787"
         docker.run(*compose, "stop", "bridge", timeout_s=90)
         assert docker.inspect(container)["State"]["ExitCode"] == 0
+        with listener_at("127.0.0.1", 0) as taken:
+            docker.environ["RTZR_PAGE_PORT"] = port = str(taken.getsockname()[1])
+            printed = docker.run(str(FOLDER / "try.sh"), timeout_s=180, check=False)
+        told = f"port {port} of 127.0.0.1 is taken; for another: RTZR_PAGE_PORT=8092 docker/try.sh"
+        assert printed.splitlines()[-1] == told
     finally:
         docker.run(*compose, "down", "--timeout", "5", timeout_s=90, check=False)
         docker.run("docker", "image", "prune", "--force", check=False)
+
+
+def tried(docker: Engine, page: Page) -> tuple[str, str, str]:
+    """What docker/try.sh prints, the page's address and its token, after what is said was read there."""
+    printed: list[str] = []
+    with docker.start(str(FOLDER / "try.sh")) as trying:
+        assert trying.stdout is not None
+        try:
+            for line in trying.stdout:
+                printed.append(line)
+                if (link := LINK.search(line)) is not None:
+                    break
+            else:
+                pytest.fail("".join(printed))
+            page.goto(link[0])
+            first = page.locator(".card .said").filter(has_text=SENTENCES[0])
+            expect(first).to_be_visible()
+            PICTURES.mkdir(parents=True, exist_ok=True)
+            page.screenshot(path=PICTURES / "docker.png")
+            printed.append(trying.communicate(timeout=120)[0])
+        finally:
+            trying.kill()
+    assert trying.returncode == 0, "".join(printed)
+    return "".join(printed), link[1], link[2]
+
+
+def said_on_the_page(address: str, token: str) -> list[tuple[str, str]]:
+    """Who said what in the one call that there was, as the page's own API tells it."""
+    with httpx.Client(base_url=address, headers={"authorization": f"Bearer {token}"}) as client:
+        assert httpx.get(f"{address}api/calls").status_code == 401
+        (call,) = client.get("api/calls").json()["calls"]
+        assert (call["state"], call["verdict"]) == ("ended", "complete")
+        roles = {leg["leg"]: leg["role"] for leg in call["legs"]}
+        timeline = client.get(f"api/calls/{call['id']}").json()["timeline"]
+    return [
+        (roles[one["leg"]], one["data"]["text"])
+        for one in timeline
+        if one["kind"] == "utterance" and "text" in one["data"]
+    ]
 
 
 DEBIAN = """
