@@ -48,14 +48,17 @@ else
 	@echo; echo 'The same in a browser: make demo PAGE=1'
 endif
 
+INSTALL = $(BIN)/python -m tests.asterisk.install && $(BIN)/python -m tests.redisserver \
+	&& $(BIN)/python -m tests.promtool && $(BIN)/python -m tests.browser.chromium
+
 test: $(DEV)
-	$(BIN)/python -m tests.asterisk.install
-	$(BIN)/python -m tests.redisserver
-	$(BIN)/python -m tests.promtool
-	$(BIN)/python -m tests.browser.chromium
 ifdef ARGS
+	$(INSTALL)
 	$(PYTEST) $(ARGS)
 else
+	$(BIN)/python -m tests.docker.engine packages
+	$(BIN)/python -m tests.docker.engine & images=$$!; trap 'exit 130' INT TERM; \
+	trap "kill $$images 2>/dev/null || :" EXIT; $(INSTALL) && wait $$images
 	$(PYTEST) --numprocesses 3 --dist loadfile || { test $$? = 1 && $(PYTEST) --last-failed; }
 endif
 

@@ -59,8 +59,10 @@ def docker() -> Iterator[Engine]:
 
 
 def test_a_call_rings_through_the_composition_and_is_read_on_the_page(docker: Engine, page: Page) -> None:
-    build(docker, "docker/Dockerfile", "rtzr-bridge")
-    build(docker, "docker/asterisk/Dockerfile", "rtzr-bridge-asterisk")
+    for image in engine.IMAGES:
+        docker.build(image)
+        user = docker.inspect(image)["Config"]["User"]
+        assert user not in ("", "root", "0")
     compose = compose_command(docker)
     docker.environ["RTZR_PAGE_PORT"] = str(free_tcp_port())
     try:
@@ -125,11 +127,6 @@ def said_on_the_page(address: str, token: str) -> list[tuple[str, str]]:
     ]
 
 
-DEBIAN = """
-FROM python:3.11-slim-bookworm
-ENV DEBIAN_FRONTEND=noninteractive
-RUN apt-get update && apt-get install --yes --no-install-recommends systemd dbus
-"""
 BOOT = "mount --make-rshared / && exec /lib/systemd/systemd"
 """As systemd itself has it where it is no container's: it hands out credentials by a mount."""
 SECRETS = (
@@ -143,11 +140,10 @@ DROP_IN = (
 
 
 def test_the_deb_installs_on_debian_12_and_its_service_is_watched(docker: Engine, tmp_path: Path) -> None:
-    (tmp_path / "Dockerfile").write_text(DEBIAN)
-    docker.run("docker", "build", "--tag", "rtzr-bridge-debian", str(tmp_path), timeout_s=200)
+    docker.build_debian()
     packages = engine.cache_dir().parent / "pip"  # fetched once
     build_deb = ["-v", f"{packages}:/root/.cache/pip", "-v", f"{ROOT}:/src:ro", "-v", f"{tmp_path}:/deb"]
-    build_deb.append("rtzr-bridge-debian")
+    build_deb.append(engine.DEBIAN)
     docker.run("docker", "run", "--rm", *build_deb, "/src/config/debian/build", "/deb", timeout_s=300)
     (deb,) = tmp_path.glob("*.deb")
     with booted(docker, tmp_path) as inside:
@@ -180,7 +176,7 @@ def booted(docker: Engine, debs: Path) -> Iterator[Callable[[str], str]]:
     mounted = groups if groups.exists() else groups.parent
     options = ["--cap-add", "SYS_ADMIN", "--security-opt", "seccomp=unconfined", "--env", "container=docker"]
     options += ["--security-opt", "apparmor=unconfined", "--cgroupns", "private", "--tmpfs", "/run"]
-    options += ["-v", f"{mounted}:{mounted}:rw", "-v", f"{debs}:/deb:ro", "rtzr-bridge-debian"]
+    options += ["-v", f"{mounted}:{mounted}:rw", "-v", f"{debs}:/deb:ro", engine.DEBIAN]
     container = docker.run("docker", "run", "--detach", *options, "sh", "-c", BOOT).strip()
 
     def inside(line: str) -> str:
@@ -210,15 +206,3 @@ def compose_command(docker: Engine) -> list[str]:
     version = docker.run("docker", "compose", "version", check=False)
     command = ["docker", "compose"] if "Compose" in version else ["docker-compose"]
     return [*command, "--file", str(FOLDER / "compose.yaml")]
-
-
-def build(docker: Engine, file: str, image: str) -> None:
-    """Every stage keeps its name, so that none is built again for nothing."""
-    stages = re.findall(r"^FROM \S+ AS (\w+)$", (ROOT / file).read_text(), re.MULTILINE)
-    options = ["docker", "build", "--file", str(ROOT / file)]
-    for stage in stages:
-        docker.run(*options, "--target", stage, "--tag", f"{image}-{stage}", str(ROOT), timeout_s=400)
-    docker.run(*options, "--tag", image, str(ROOT), timeout_s=400)
-    user = docker.inspect(image)["Config"]["User"]
-    assert user
-    assert user not in ("root", "0")
