@@ -71,7 +71,8 @@ def test_a_call_rings_through_the_composition_and_is_read_on_the_page(docker: En
         assert said_on_the_page(address, token) == SAID
         container = docker.run(*compose, "ps", "--quiet", "bridge").strip()
         log = docker.run("docker", "logs", container)
-        assert not re.search(r"\[(warning|error|critical)", log), log
+        # The emulator shares its network, and so begins after it: one try to get a token may be too early.
+        assert set(re.findall(r"\[(?:warning|error|critical) *\] (.+?)  ", log)) <= {"no token"}
         check = docker.inspect(container)["Config"]["Healthcheck"]["Test"]
         assert check[0] == "CMD"
         docker.run("docker", "exec", container, *check[1:])
@@ -102,7 +103,7 @@ def tried(docker: Engine, page: Page) -> tuple[str, str, str]:
                 pytest.fail("".join(printed))
             page.goto(link[0])
             first = page.locator(".card .said").filter(has_text=SENTENCES[0])
-            expect(first).to_be_visible()
+            expect(first).to_be_visible(timeout=PATIENCE_MS)
             PICTURES.mkdir(parents=True, exist_ok=True)
             page.screenshot(path=PICTURES / "docker.png")
             printed.append(trying.communicate(timeout=120)[0])
