@@ -31,7 +31,8 @@ new_lines() {
 }
 
 echo 'Building both images; the first time it takes some minutes:'
-{ compose build 2>&1 || echo 'not built'; } | tee "$told" | grep -E '^(Step |#[0-9]+ \[)' || :
+{ compose build 2>&1 || echo 'not built'; } | tee "$told" |
+  awk '/^(Step |#[0-9]+ \[)/ && !told[$0]++ { print "  " substr($0, 1, 100); fflush() }'
 if grep -q '^not built$' "$told"; then cat "$told" >&2; exit 1; fi
 
 echo 'Starting Asterisk, the bridge and the emulated RTZR.'
