@@ -1,6 +1,7 @@
 # The chores of rtzr-bridge. `make demo` and `make test` do all their set-up themselves, into .venv.
 #
-#   make demo       a two-party call of Korean sentences becomes live text, on this machine alone
+#   make demo       a two-party call of Korean sentences becomes live text, on this machine alone;
+#                   PAGE=1: call after call on the live page in a browser, until Ctrl-C
 #   make test       every test, with a tenth of the repetitions; make test-long with all of them. Calls take their
 #                   time and little CPU, so three files run at once (tests/sidebyside.py says which), of those on a
 #                   real Asterisk each on one of its own; what fails so (a tap comes late where two bursts of calls
@@ -41,16 +42,24 @@ unexport PYTHONDONTWRITEBYTECODE
 .PHONY: demo test test-long bench soak deb docs check lock clean
 
 demo: $(RUN)
+ifdef PAGE
+	$(BIN)/rtzr-bridge demo --page
+else
 	$(BIN)/rtzr-bridge demo
+	@echo; echo 'The same in a browser: make demo PAGE=1'
+endif
+
+INSTALL = $(BIN)/python -m tests.asterisk.install && $(BIN)/python -m tests.redisserver \
+	&& $(BIN)/python -m tests.promtool && $(BIN)/python -m tests.browser.chromium
 
 test: $(DEV)
-	$(BIN)/python -m tests.asterisk.install
-	$(BIN)/python -m tests.redisserver
-	$(BIN)/python -m tests.promtool
-	$(BIN)/python -m tests.browser.chromium
 ifdef ARGS
+	$(INSTALL)
 	$(PYTEST) $(ARGS)
 else
+	$(BIN)/python -m tests.docker.engine packages
+	$(BIN)/python -m tests.docker.engine & images=$$!; trap 'exit 130' INT TERM; \
+	trap "kill $$images 2>/dev/null || :" EXIT; $(INSTALL) && wait $$images
 	$(PYTEST) --numprocesses 3 --dist loadfile || { test $$? = 1 && $(PYTEST) --last-failed; }
 endif
 

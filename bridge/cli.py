@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Annotated, Any, NoReturn, TypeVar
 
 import typer
+from rich.console import Console
 from typer.core import TyperGroup
 
 from bridge import VERSION, daemon, logs, loops
@@ -27,7 +28,7 @@ from bridge.checks import check
 from bridge.config import DEFAULT_CONFIG, Config, ConfigError, load, yamltree
 from bridge.config.faults import line_of
 from bridge.demo import demo as demonstration
-from bridge.demo import shown
+from bridge.demo import page, shown
 from bridge.emulator.knobs import turned
 from bridge.emulator.server import Emulator, Knobs
 from bridge.explain import explain
@@ -39,6 +40,7 @@ from bridge.sinks.console import log_stream, terminal
 from bridge.sinks.jsonl import JsonlSink
 
 _INTERRUPTED = 130
+_WHOSE_TEXT = "This text is the emulator's: it hears a code book of tones, no real speech."
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 
 
@@ -195,21 +197,30 @@ def _check_files(config: Config, file: Path) -> None:
 def demo(
     json_: _Json = False,
     pbx: Annotated[
-        demonstration.Pbx, typer.Option(help="Whose way the audio takes: RTP, or FreeSWITCH's streams.")
-    ] = "asterisk",
+        demonstration.Pbx | None,
+        typer.Option(
+            help="Whose way the audio takes: RTP, or FreeSWITCH's streams.", show_default="asterisk"
+        ),
+    ] = None,
+    page_: Annotated[
+        bool, typer.Option("--page", help="Show call after call on the live page, until Ctrl-C.")
+    ] = False,
 ) -> None:
     """Show it work here: an emulated RTZR, two telephones, six Korean sentences, a quarter of a minute.
 
-    Exits with 0 only if every sentence came back word for word, under the right speaker.
+    Exits with 0 only if every sentence came back word for word, under the right speaker. With --page it is
+    the daemon that hears them, through an emulated FreeSWITCH, until it is ended.
     """
     console = terminal()
+    if page_:
+        _demo_page(console, json_, pbx)
     if json_:
         logs.set_up("error", "brief")
-        work = demonstration.run(lambda _event: None, pbx)
+        work = demonstration.run(lambda _event: None, pbx or "asterisk")
     else:
         logs.set_up("info", "brief", log_stream(console, style="dim"))
-        console.print("This text is the emulator's: it hears a code book of tones, no real speech.\n")
-        work = shown.run(console, pbx)
+        console.print(f"{_WHOSE_TEXT}\n")
+        work = shown.run(console, pbx or "asterisk")
     try:
         summary = _run(work)
     except demonstration.DemoError as error:
@@ -221,6 +232,20 @@ def demo(
     for fault in summary.faults():
         typer.echo(f"demo: {fault}", err=True)
     raise typer.Exit(0 if summary.passed else 1)
+
+
+def _demo_page(console: Console, json_: bool, pbx: str | None) -> NoReturn:
+    if json_:
+        _fail("demo: --page goes on until it is ended, and has no JSON to print; leave out one of the two", 2)
+    if pbx == "asterisk":
+        _fail("demo: with --page, calls come through an emulated FreeSWITCH; leave out --pbx asterisk", 2)
+    logs.set_up("warning", "brief", log_stream(console, style="dim"))
+    console.print(_WHOSE_TEXT)
+    try:
+        code = _run(page.run(console, browse=console.is_terminal and sys.stdin.isatty()), loops.run_to_exit)
+    except demonstration.DemoError as error:
+        _fail(f"demo: {error}", 1)
+    raise typer.Exit(code)
 
 
 @app.command(short_help="Run an emulated RTZR, for tests.")
@@ -323,7 +348,7 @@ def transcribe(
     console = terminal()
     logs.set_up("error" if json_ else "info", "brief", log_stream(console, style="dim"))
     if emulated and not json_:
-        console.print("This text is the emulator's: it hears a code book of tones, no real speech.\n")
+        console.print(f"{_WHOSE_TEXT}\n")
     try:
         outcome = _run(
             transcription.run(

@@ -73,11 +73,16 @@ def test_the_composition_has_a_configuration_that_loads_and_that_asterisk_fits()
     assert composed.keys() == {"asterisk", "bridge", "emulator"}
     assert composed["emulator"]["network_mode"] == "service:bridge"  # plain HTTP is for loopback alone
     secrets = {"RTZR_CLIENT_ID": "demo", "RTZR_CLIENT_SECRET": "demo-secret"}
-    given = secrets | {"ARI_PASSWORD": composed["bridge"]["environment"]["ARI_PASSWORD"]}
+    environment = composed["bridge"]["environment"]
+    given = secrets | {"ARI_PASSWORD": environment["ARI_PASSWORD"]}
+    given["RTZR_PAGE_TOKEN"] = re.sub(r"\$\{\w+:-(.*)\}", r"\1", environment["RTZR_PAGE_TOKEN"])
     assert f"password = {given['ARI_PASSWORD']}" in (ROOT / "dialplan/asterisk/ari.conf").read_text()
     config = load(FOLDER / "bridge.yaml", given)
     assert config.asterisk.ari_url == "http://asterisk:8088/ari"
     assert config.media.advertised == "bridge"
+    assert (config.page.bind, config.page.port) == ("0.0.0.0", 8091)
+    assert composed["bridge"]["ports"] == ["127.0.0.1:${RTZR_PAGE_PORT:-8091}:8091"]  # for this machine alone
+    assert f"RTZR_PAGE_TOKEN:-{given['RTZR_PAGE_TOKEN']}" in (FOLDER / "try.sh").read_text()
     assert config.admin.socket is not None
     assert config.admin.socket in (FOLDER / "Dockerfile").read_text()
     first, last = config.asterisk.rtp_range or (0, 0)

@@ -6,10 +6,12 @@ prints.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from bridge.config import ConfigError
 from bridge.demo import rtp, stream
 from bridge.demo.script import HOST, Utterance, compare
 from bridge.emulator.server import Emulator, Knobs
@@ -17,9 +19,10 @@ from bridge.groups import first_of
 from bridge.net.rtp import PortsExhausted
 from bridge.types import Event
 
-_KNOBS = Knobs(auth_delay_ms=120, connect_delay_ms=80, recognition_ms=150)
+KNOBS = Knobs(auth_delay_ms=120, connect_delay_ms=80, recognition_ms=150)
 _PATIENCE_S = 35
 """The call takes 13 s; what is not over by now hangs."""
+_EXPECTED = (OSError, PortsExhausted, ConfigError)
 Pbx = Literal["asterisk", "freeswitch"]
 
 
@@ -87,15 +90,24 @@ class Summary:
 
 async def run(publish: Callable[[Event], None], pbx: Pbx = "asterisk") -> Summary:
     """Play the call as `pbx` would bring it; every event goes to `publish` too. Raises DemoError."""
+    with in_words():
+        try:
+            async with asyncio.timeout(_PATIENCE_S):
+                return await _run(publish, pbx)
+        except TimeoutError:
+            why = f"the call was not over after {_PATIENCE_S} s; is this machine very busy?"
+            raise DemoError(why) from None
+
+
+@contextmanager
+def in_words() -> Iterator[None]:
+    """What this machine cannot give becomes a DemoError."""
     try:
-        async with asyncio.timeout(_PATIENCE_S):
-            return await _run(publish, pbx)
-    except TimeoutError:
-        raise DemoError(f"the call was not over after {_PATIENCE_S} s; is this machine very busy?") from None
-    except (OSError, PortsExhausted) as error:
+        yield
+    except _EXPECTED as error:
         raise DemoError(_why(error)) from None
     except ExceptionGroup as group:
-        expected, unexpected = group.split((OSError, PortsExhausted))
+        expected, unexpected = group.split(_EXPECTED)
         if expected is None or unexpected is not None:
             raise
         raise DemoError(_why(first_of(expected))) from None
@@ -108,7 +120,7 @@ def _why(error: BaseException) -> str:
 
 async def _run(publish: Callable[[Event], None], pbx: Pbx) -> Summary:
     call = stream.call if pbx == "freeswitch" else rtp.call
-    async with Emulator(_KNOBS) as rtzr:
+    async with Emulator(KNOBS) as rtzr:
         outcome = await call(rtzr, publish)
         stats = rtzr.stats()
     return Summary(

@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from secrets import token_hex
+from typing import Any
 
 from bridge.config import Config
 from bridge.credentials import Secrets
@@ -33,10 +34,9 @@ _RINGS_S = 0.3
 
 async def call(rtzr: Emulator, publish: Callable[[Event], None]) -> Outcome:
     """The call, from its first channel to its end. Raises OSError."""
-    password = token_hex(16)
     async with AsyncExitStack() as opened:
-        switch = await opened.enter_async_context(Switch(SwitchKnobs(password=password), HOST))
-        config = _config(rtzr, switch, password)
+        switch = await opened.enter_async_context(a_switch())
+        config = configured(rtzr, switch)
         speech = build_rtzr(config, await opened.enter_async_context(build_tokens(config)))
         pbx = await opened.enter_async_context(open_pbx(config))
         heard = _Heard(publish)
@@ -50,8 +50,14 @@ async def call(rtzr: Emulator, publish: Callable[[Event], None]) -> Outcome:
     return heard.outcome()
 
 
-def _config(rtzr: Emulator, switch: Switch, password: str) -> Config:
-    """As a YAML of this machine's would be, but for the media server's port: any that is free."""
+def a_switch() -> Switch:
+    """A FreeSWITCH of this call alone, with a password that nobody else has."""
+    return Switch(SwitchKnobs(password=token_hex(16)), HOST)
+
+
+def configured(rtzr: Emulator, switch: Switch, page_token: str = "", **more: Any) -> Config:
+    """As a YAML of this machine's would be, `more` being its other keys, but for the media server's port: any
+    that is free."""
     config = Config.model_validate(
         {
             "pbx": "freeswitch",
@@ -59,10 +65,16 @@ def _config(rtzr: Emulator, switch: Switch, password: str) -> Config:
             "freeswitch": {"esl_host": HOST, "esl_port": switch.port},
             "media": {"bind": HOST, "message_ms": 20},
             "gate": {"silence_ms": 300},
+            **more,
         }
     )
     media = config.media.model_copy(update={"websocket_port": 0})
-    secrets = Secrets(rtzr.knobs.client_id, rtzr.knobs.client_secret, esl_password=password)
+    secrets = Secrets(
+        rtzr.knobs.client_id,
+        rtzr.knobs.client_secret,
+        esl_password=switch.knobs.password,
+        page_token=page_token,
+    )
     return config.model_copy(update={"media": media}).with_secrets(secrets)
 
 
@@ -101,25 +113,35 @@ class _Heard:
 
 async def _play(switch: Switch, heard: _Heard) -> None:
     """The two parties, from ring to hang-up, once the bridge follows the switch."""
-    loop = asyncio.get_running_loop()
     await switch.until(lambda: switch.followed)
+    call = await dial(switch)
+    lines, until_s = speak(switch, call)
+    heard.lines.update(lines)
+    await asyncio.sleep(until_s - asyncio.get_running_loop().time())
+    await call.hang_up()
+    await heard.over.wait()
+
+
+async def dial(switch: Switch) -> Call:
+    """A call that was answered, and both of whose parties the bridge hears."""
+    before = len(switch.streams)
     caller, callee = PARTIES[Role.CALLER], PARTIES[Role.CALLEE]
     call = switch.call(caller.number, callee.number, name=caller.name)
     await call.ring(announce=True)
     await asyncio.sleep(_RINGS_S)
     await call.answer()
-    await switch.until(lambda: sum(stream.connections > 0 for stream in switch.streams) == len(PARTIES))
-    until_s = _speak(switch, call, heard)
-    await asyncio.sleep(until_s - loop.time())
-    await call.hang_up()
-    await heard.over.wait()
+    await switch.until(
+        lambda: sum(stream.connections > 0 for stream in switch.streams[before:]) == len(PARTIES)
+    )
+    return call
 
 
-def _speak(switch: Switch, call: Call, heard: _Heard) -> float:
-    """Lay each sentence in its party's mouth; when the call is to end."""
+def speak(switch: Switch, call: Call) -> tuple[dict[Role, Line], float]:
+    """Lay each sentence in its party's mouth; what each says when, and when the call is to end."""
+    lines: dict[Role, Line] = {}
     turns, until_s = turns_from(asyncio.get_running_loop().time() + LEAD_S)
     for role, channel in ((Role.CALLER, call.caller), (Role.CALLEE, call.callee)):
         starts_s = [spoken.at_s for spoken in turns[role]]
         ended_s = [switch.say(channel, spoken.pcm, spoken.at_s) for spoken in turns[role]]
-        heard.lines[role] = Line(role, starts_s, ended_s)
-    return until_s
+        lines[role] = Line(role, starts_s, ended_s)
+    return lines, until_s

@@ -13,6 +13,7 @@ import os
 import shutil
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from tests.asterisk import packages
@@ -69,7 +70,8 @@ def know_suite(suite: str = SUITE) -> None:
     script = SCRIPTS / suite
     if not script.exists():
         script.unlink(missing_ok=True)
-        script.symlink_to("sid")
+        with suppress(FileExistsError):  # another process knows it by now
+            script.symlink_to("sid")
 
 
 def _remove(folder: Path) -> None:

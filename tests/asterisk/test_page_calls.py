@@ -2,18 +2,17 @@
 they are said, it ends, and its story can be looked up.
 """
 
-import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
 
 from bridge.emulator.codebook import SENTENCES
 from tests.asterisk.daemon import BridgeProcess, EmulatorProcess
 from tests.asterisk.pbx import Asterisk, free_tcp_port
 from tests.asterisk.test_calls import dialogue, prompts
+from tests.browser import chromium
 
 TOKEN = "t0ken-of-16-characters"
 PATIENCE_MS = 30_000
@@ -27,13 +26,8 @@ def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmulatorProce
 
 @pytest.fixture
 def page(chromium_installed: None) -> Iterator[Page]:
-    options = ["--no-sandbox"] if os.geteuid() == 0 else []
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=options)
-        opened = browser.new_page(locale="en-GB")
-        opened.set_default_timeout(PATIENCE_MS)
+    with chromium.opened(PATIENCE_MS) as opened:
         yield opened
-        browser.close()
 
 
 @pytest.mark.parametrize("workers", [1, 2])

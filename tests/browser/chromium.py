@@ -12,7 +12,12 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+from playwright.sync_api import Page, sync_playwright
 
 BINARY = "chromium"
 PACKAGES = (BINARY, "fonts-noto-cjk")
@@ -42,6 +47,18 @@ def install() -> None:
         environ = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
         for command in (["update", "-q"], ["install", "-q", "-y", "--no-install-recommends", *PACKAGES]):
             subprocess.run(["apt-get", *command], check=True, env=environ, stdout=sys.stderr)
+
+
+@contextmanager
+def opened(patience_ms: int, **options: Any) -> Iterator[Page]:
+    """An empty page of a browser of its own, for tests that are not coroutines; `options` are a page's."""
+    arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=shutil.which(BINARY), args=arguments)
+        page = browser.new_page(locale="en-GB", **options)
+        page.set_default_timeout(patience_ms)
+        yield page
+        browser.close()
 
 
 def main() -> int:

@@ -35,6 +35,17 @@ class TestLogin:
         assert (cookie["httpOnly"], cookie["sameSite"]) == (True, "Strict")
         assert TOKEN not in cookie["value"]
 
+    async def test_a_link_with_the_token_lets_in_and_leaves_no_token(self, visit: Open, site: Site) -> None:
+        page = await visit(login=False, at=f"#/login/{TOKEN}")
+        await expect(page.locator(".card")).to_have_count(6)
+        assert page.url == f"{site.url}#/"
+        assert await page.evaluate("history.length") == 2  # with the empty page before it
+
+    async def test_a_link_with_a_wrong_token_says_so(self, visit: Open, site: Site) -> None:
+        page = await visit(login=False, at="#/login/wr%6Fng%")
+        await expect(page.get_by_role("alert").filter(has_text="That is not the token.")).to_be_visible()
+        assert page.url == f"{site.url}#/"
+
     async def test_a_reload_stays_in_and_a_logout_is_one(self, visit: Open, site: Site) -> None:
         page = await visit()
         await page.reload()

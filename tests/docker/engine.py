@@ -2,13 +2,17 @@
 
 Nothing is pulled: what docker/ builds upon is made here by debootstrap and imported under the names that the
 Dockerfiles have. What is built stays in the cache folder, so that the next run builds what has changed. The
-first one takes minutes more and 1.2 GB. Everything blocks.
+first one takes minutes more and 1.2 GB: `make test` has it made beside what else it installs
+(`python -m tests.docker.engine`). Everything blocks.
 """
+
+# ruff: noqa: T201 (a command whose output is for a person)
 
 import fcntl
 import hashlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -29,7 +33,18 @@ BASES = {
     "python:3.11-slim-bookworm": ("bookworm", "ca-certificates,python3,python3-venv"),
 }
 """The image that a Dockerfile's FROM names: the suite that stands in for it, and what that needs more."""
+IMAGES = {"rtzr-bridge": "docker/Dockerfile", "rtzr-bridge-asterisk": "docker/asterisk/Dockerfile"}
+"""What is built of this tree, by which file."""
+DEBIAN = "rtzr-bridge-debian"
+"""A Debian 12 with a systemd, for the .deb."""
+_DEBIAN = """
+FROM python:3.11-slim-bookworm
+ENV DEBIAN_FRONTEND=noninteractive
+RUN apt-get update && apt-get install --yes --no-install-recommends systemd dbus
+"""
+ROOT = Path(__file__).parent.parent.parent
 START_S = 60.0
+_BUILD_S = 400.0
 _SYSTEM_SOCKET = Path("/run/docker.sock")
 _CA_FILES = ("PIP_CERT", "SSL_CERT_FILE")
 _INSIDE = "usr/local/share/rtzr-bridge-tests/ca.pem"
@@ -97,8 +112,8 @@ class Engine:
             ).result()
         try:
             self._wait()
-            for image, (suite, more) in BASES.items():
-                self._provide_base(image, suite, more)
+            with ThreadPoolExecutor() as pool:  # much of their time they wait for packages
+                list(pool.map(self._provide_base, BASES))
         except BaseException:
             self.close()
             raise
@@ -152,13 +167,41 @@ class Engine:
         assert not check or done.returncode == 0, f"{' '.join(command)}: {done.returncode}\n{text[-3000:]}"
         return text
 
+    def start(self, *command: str) -> subprocess.Popen[str]:
+        """A command that talks to the engine and prints meanwhile."""
+        return subprocess.Popen(
+            command,
+            env=self.environ,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+
     def inspect(self, what: str) -> dict[str, Any]:
         """What the engine knows of an image or a container."""
         (found,) = json.loads(self.run("docker", "inspect", what))
         return dict(found)
 
-    def _provide_base(self, image: str, suite: str, more: str) -> None:
+    def build(self, image: str) -> None:
+        """Every stage keeps its name, so that none is built again for nothing."""
+        file = ROOT / IMAGES[image]
+        options = ["docker", "build", "--file", str(file)]
+        for stage in re.findall(r"^FROM \S+ AS (\w+)$", file.read_text(), re.MULTILINE):
+            named = ["--target", stage, "--tag", f"{image}-{stage}"]
+            self.run(*options, *named, str(ROOT), timeout_s=_BUILD_S)
+        self.run(*options, "--tag", image, str(ROOT), timeout_s=_BUILD_S)
+
+    def build_debian(self) -> None:
+        """The image that is called `DEBIAN`."""
+        folder = self._folder / DEBIAN
+        folder.mkdir(exist_ok=True)
+        (folder / "Dockerfile").write_text(_DEBIAN)
+        self.run("docker", "build", "--tag", DEBIAN, str(folder), timeout_s=_BUILD_S)
+
+    def _provide_base(self, image: str) -> None:
         """Make the image, if the one that is there was made otherwise."""
+        suite, more = BASES[image]
         mark = hashlib.sha256(f"{suite} {more} {_certificates()!r}".encode()).hexdigest()[:16]
         made = self.run("docker", "images", "--quiet", "--filter", f"label=made={mark}", image)
         if made.strip():
@@ -198,3 +241,39 @@ def _bootstrap(root: Path, suite: str, more: str) -> None:
     shutil.rmtree(root / "var/cache/apt/archives", ignore_errors=True)
     if more:
         (root / "usr/bin/python").symlink_to("python3")  # as in the image of that name
+
+
+def _mark() -> str:
+    """What changes when the images are to be made anew; what changes often is built quickly."""
+    files = [ROOT / file for file in (*IMAGES.values(), "requirements.txt")]
+    parts = [_certificates(), _DEBIAN.encode(), repr(BASES).encode(), *(file.read_bytes() for file in files)]
+    return hashlib.sha256(b"\0".join(part or b"" for part in parts)).hexdigest()
+
+
+def prepare() -> None:
+    """Make all images, unless they are there; as `provide`, of which it is the longer part."""
+    made = cache_dir().parent / "docker.made"
+    if made.exists() and made.read_text() == _mark():
+        return
+    print("making the Docker images for the tests (minutes, 1.2 GB)", flush=True)
+    with Engine() as running, ThreadPoolExecutor() as pool:
+        works = [pool.submit(running.build, image) for image in IMAGES]
+        works.append(pool.submit(running.build_debian))
+        for work in works:
+            work.result()
+    made.write_text(_mark())
+
+
+def main() -> int:
+    """`packages`: only what apt-get has to bring, which two cannot do at a time."""
+    if reason := why_not():
+        print(f"Docker images for the tests are not made: {reason}", file=sys.stderr)
+        return 1 if os.environ.get("CI") else 0
+    provide()
+    if sys.argv[1:] != ["packages"]:
+        prepare()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

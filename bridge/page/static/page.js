@@ -199,22 +199,40 @@ function showLogin() {
 
 async function enter(focus) {
   const answer = await ask("api/status");
-  if (answer?.status === 401) return;
+  if (answer?.status === 401) return false;
   listen();
   await route(focus);
+  return true;
 }
 
-// ---- what people do
-
-by("login-form").addEventListener("submit", async (event) => {
-  event.preventDefault();
-  const body = new URLSearchParams({ token: by("token").value });
+async function logIn(token) {
+  const body = new URLSearchParams({ token });
   let status = 0;
   try { status = (await fetch("login", { method: "POST", body })).status; } catch { /* nobody there */ }
   by("token").value = "";
   say(by("login-fault"), status === 204 ? "" : word({ 401: "wrongToken", 429: "tooManyTokens" }[status] ?? "noLogin"));
   if (status === 204) await enter(true);
   else by("token").focus();
+}
+
+// A link may bring the token. What is behind its # no server is sent, and no history is to keep.
+function takeToken() {
+  const found = /^#\/login\/(.+)$/.exec(location.hash);
+  if (found === null) return null;
+  history.replaceState(null, "", "#/");
+  try { return decodeURIComponent(found[1]); } catch { return found[1]; }
+}
+
+async function begin() {
+  const token = takeToken();
+  if (!(await enter(false)) && token !== null) await logIn(token);
+}
+
+// ---- what people do
+
+by("login-form").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  await logIn(by("token").value);
 });
 
 by("logout").addEventListener("click", async () => {
@@ -253,4 +271,4 @@ document.documentElement.dataset.theme = by("theme").value;
 speak(preferred());
 by("language").value = current();
 view = new CallView(order);
-enter(false);
+begin();
