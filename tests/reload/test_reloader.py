@@ -81,6 +81,14 @@ async def test_a_part_that_fails_keeps_all_from_it(fails: str) -> None:
     assert logs[-1]["event"] == "configuration not reloaded; nothing has changed"
 
 
+async def test_a_file_that_is_all_faults_is_told_in_few() -> None:
+    def faulty() -> Config:
+        raise ConfigError([f"bridge.yaml:{line}: x: is given twice" for line in range(100_000)])
+
+    faults = (await reloader(faulty).reload()).faults
+    assert (len(faults), faults[-1]) == (51, "and 99950 more")
+
+
 async def test_faults_of_the_file_change_nothing_and_are_told() -> None:
     lines = ["bridge.yaml:3: gate.mode: is not one of its choices", "environment: X: is not set"]
 
