@@ -38,6 +38,12 @@ Info("rtzr_bridge_build", "The version that runs", registry=REGISTRY).info(
 READY = Gauge(
     "rtzr_bridge_ready", "1 while the daemon is ready for calls; /ready says why not", registry=REGISTRY
 )
+RELOAD_OK = Gauge(
+    "rtzr_bridge_config_reload_ok",
+    "1 unless the last reload found a fault and changed nothing; the log has it",
+    registry=REGISTRY,
+)
+RELOAD_OK.set(1)
 CALLS = Gauge("rtzr_bridge_calls", "Calls that are being transcribed now", registry=REGISTRY)
 CALLS_PAUSED = Gauge(
     "rtzr_bridge_calls_paused", "Calls that are paused now: no audio of them leaves", registry=REGISTRY

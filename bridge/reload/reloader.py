@@ -10,6 +10,7 @@ from typing import Any
 
 import structlog
 
+from bridge import metrics
 from bridge.config import Config, ConfigError
 from bridge.reload.changes import RESTART, Change, compare, taken
 from bridge.reload.parts import Parts, Take
@@ -89,6 +90,8 @@ class Reloader:
                 done = Reloaded(_brief(error.lines))
         if not check:
             _tell(done)
+            if not self._why_not:
+                metrics.RELOAD_OK.set(done.ok)
         return done
 
     def _refuse(self) -> None:
