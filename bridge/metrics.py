@@ -21,6 +21,8 @@ from prometheus_client import (
 )
 
 from bridge.types import GapReason
+from bridge.wire.fates import RTP_FATES
+from bridge.wire.ledger import Ledger
 
 disable_created_metrics()  # type: ignore[no-untyped-call]  # a series more for each, which nobody asks for
 REGISTRY = CollectorRegistry()
@@ -199,10 +201,16 @@ WORKER_MEMORY = Gauge(
 )
 WORKER_FILES = Gauge("rtzr_bridge_worker_open_fds", "Open files of a worker", ["process"], registry=REGISTRY)
 
+for _fate in (*RTP_FATES, "foreign"):
+    PACKETS.labels(_fate)
+for _fate in Ledger().fates():  # an alert on audio that does not come has to find that none came
+    AUDIO.labels(_fate)
 for _reason in GapReason:
     LOST.labels(_reason.value)
 for _verdict in ("complete", "partial"):
     CALLS_ENDED.labels(_verdict)
+for _kind in ("full", "nearly_full", "spent"):
+    ALARMS.labels(_kind)
 for _kind in ("final", "partial"):
     LATENCY.labels(_kind)
 for _code in ("400", "401", "403", "404", "500", "503", "A0001", "A0002", "closed", "unreachable"):
