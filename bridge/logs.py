@@ -30,7 +30,7 @@ _WRITTEN_NUMBER = re.compile(
 )
 """As people write it, in groups; no date and no address begins with + or 0."""
 _PROOF = re.compile(
-    r"""(?i)\b(bearer\s+|[\w-]*(?:secret|token|password|passwd|api_?key)["']?\s*[=:]\s*["']?)([^\s"'&,;)}\]]+)"""
+    r"""(?i)\b(bearer\s+|[\w-]*(?:secret|token|password|passwd|api_?key)(?:["']\s*:|=)\s*["']?)([^\s"'&,;)}\]]+)"""
 )
 """What libraries and exceptions quote: a header, a query, a form."""
 _UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")

@@ -124,6 +124,9 @@ def test_numbers_and_secrets_are_found_in_whatever_holds_them(value: object, for
         "9c1e0d3a-0123-4567-8901-4f2b7a1c9d10",
         "took 0.435 seconds",
         "no password for the token",
+        "RTZR gives no token: connection refused",
+        "environment: RTZR_FEED_TOKEN: is not set; set it, or RTZR_FEED_TOKEN_FILE to the path of a file",
+        "/etc/rtzr-bridge/bridge.yaml:3: rtzr.client_secret: is a secret, and none is read from this file",
     ],
 )
 def test_what_is_no_number_and_no_secret_stays(text: str) -> None:
