@@ -259,8 +259,11 @@ class Leg:
             self.report.refusal = str(outcome)
             self.report.because(GapReason.REFUSED.value)
         else:
-            _log.warning("no session", reason=str(outcome), attempt=self._attempt + 1)
-            self._note("no session", {"reason": str(outcome), "attempt": self._attempt + 1})
+            attempt = self._attempt + 1
+            # Ever more seldom: in a long outage each leg has a try every few seconds.
+            tell = _log.debug if attempt & (attempt - 1) else _log.warning
+            tell("no session", reason=str(outcome), attempt=attempt)
+            self._note("no session", {"reason": str(outcome), "attempt": attempt})
             self._back_off()
 
     def _begin(self, permit: Permit, tasks: asyncio.TaskGroup) -> None:

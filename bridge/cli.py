@@ -154,6 +154,8 @@ def run(
     SIGTERM or Ctrl-C lets live calls finish for drain_s, a second one ends at once. SIGHUP reads the YAML
     again, as `rtzr-bridge reload` does.
     """
+    if not os.isatty(0):  # one that comes before the daemon listens for it would end it, and for good
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         loaded = load(config, os.environ)
     except ConfigError as error:

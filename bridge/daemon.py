@@ -218,6 +218,7 @@ async def _open_desks(
     workers = Workers(config, number, lines.tokens, lines.governor, publish, tell)
     await base.opened.enter_async_context(workers)
     status.ask_lag(lambda: workers.lag_ms)
+    base.readiness.watch(lambda: workers.absent)
     return _Hearing(workers, None, [watch_load(watched(status.beside(lambda _cpu_s, _lag_ms: None)))])
 
 

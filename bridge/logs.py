@@ -10,7 +10,7 @@ import logging
 import os
 import re
 import sys
-from collections.abc import MutableMapping
+from collections.abc import Mapping
 from typing import Any, Literal, TextIO, cast
 
 import structlog
@@ -25,6 +25,18 @@ _IDS = {"bridge", "call", "channel", "event_id", "into", "job", "leg", "tap", "t
 _SHOWN_DIGITS = 4
 _WHOLE_NUMBER = re.compile(r"(?<![\w.])\+?\d{9,15}(?!\w|\.\d)")
 """No uniqueid of Asterisk, which is Unix time, a point and a number."""
+_WRITTEN_NUMBER = re.compile(
+    r"(?<![\w.:-])(?:\+\d{1,3}[- .]?\(?\d{1,3}\)?|\(?0\d{1,2}\)?)[- .]\d{3,4}[- .]\d{4}(?!\w|[-:.]\d)"
+)
+"""As people write it, in groups; no date and no address begins with + or 0."""
+_PROOF = re.compile(
+    r"""(?i)\b(bearer\s+|[\w-]*(?:secret|token|password|passwd|api_?key)(?:["']\s*:|=)\s*["']?)([^\s"'&,;)}\]]+)"""
+)
+"""What libraries and exceptions quote: a header, a query, a form."""
+_UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+"""What ends a line, moves a terminal's cursor or turns the direction of text."""
+_LINES = {"exception", "stack"}
+"""Written as lines of their own, below the one they belong to."""
 _set_up: list[tuple[TextIO, str, str]] = []
 """Where the log goes, from which level up, in which form."""
 _BRIEF_TIME = structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False)
@@ -130,23 +142,40 @@ def keep_private(_logger: object, method: str, event: EventDict) -> EventDict:
     return _private(event, spoken=method == "debug")
 
 
-def _private(values: MutableMapping[str, Any], spoken: bool) -> dict[str, Any]:
-    kept: dict[str, Any] = {}
-    for key, value in values.items():
-        if looks_secret(key) or (key in _SPOKEN and not spoken):
-            continue
-        if key in _NUMBERS:
-            kept[key] = masked(value)
-        else:
-            kept[key] = _private(value, spoken) if isinstance(value, dict) else _brief(key, value)
-    return kept
+def _private(values: Mapping[Any, Any], spoken: bool) -> dict[str, Any]:
+    return {
+        key: masked(value) if key in _NUMBERS else _shown(key, value, spoken)
+        for key, value in values.items()
+        if not looks_secret(str(key)) and (spoken or key not in _SPOKEN)
+    }
 
 
-def _brief(key: str, value: object) -> object:
-    """What the PBX or an error says may hold a number that nobody has named one."""
-    if not isinstance(value, str) or key in _IDS:
+def _shown(key: str, value: object, spoken: bool) -> object:
+    """A value of any kind, and what is in it."""
+    if isinstance(value, Mapping):
+        return _private(value, spoken)
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_shown(key, one, spoken) for one in value]
+    if value is None or isinstance(value, int | float):
         return value
-    return _WHOLE_NUMBER.sub(lambda found: masked(found[0]), value)
+    return _brief(key, value if isinstance(value, str) else repr(value))
+
+
+def _brief(key: str, text: str) -> str:
+    """What the PBX, a library or an error says may hold a number that nobody has named one, and whatever a
+    caller has for a name."""
+    if key not in _IDS:
+        text = _PROOF.sub(r"\1***", text)
+        for number in (_WHOLE_NUMBER, _WRITTEN_NUMBER):
+            text = number.sub(lambda found: masked(found[0]), text)
+    if key in _LINES:
+        return "\n".join(_plain(line) for line in text.split("\n"))
+    return _plain(text)
+
+
+def _plain(text: str) -> str:
+    """On one line, and without effect on a terminal."""
+    return _UNSEEN.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
 
 
 def masked(number: object) -> str:

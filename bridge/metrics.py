@@ -21,6 +21,8 @@ from prometheus_client import (
 
 from bridge import VERSION
 from bridge.types import GapReason
+from bridge.wire.fates import RTP_FATES
+from bridge.wire.ledger import Ledger
 
 disable_created_metrics()  # type: ignore[no-untyped-call]  # a series more for each, which nobody asks for
 REGISTRY = CollectorRegistry()
@@ -36,6 +38,12 @@ Info("rtzr_bridge_build", "The version that runs", registry=REGISTRY).info({"ver
 READY = Gauge(
     "rtzr_bridge_ready", "1 while the daemon is ready for calls; /ready says why not", registry=REGISTRY
 )
+RELOAD_OK = Gauge(
+    "rtzr_bridge_config_reload_ok",
+    "1 unless the last reload found a fault and changed nothing; the log has it",
+    registry=REGISTRY,
+)
+RELOAD_OK.set(1)
 CALLS = Gauge("rtzr_bridge_calls", "Calls that are being transcribed now", registry=REGISTRY)
 CALLS_PAUSED = Gauge(
     "rtzr_bridge_calls_paused", "Calls that are paused now: no audio of them leaves", registry=REGISTRY
@@ -191,10 +199,16 @@ WORKER_MEMORY = Gauge(
 )
 WORKER_FILES = Gauge("rtzr_bridge_worker_open_fds", "Open files of a worker", ["process"], registry=REGISTRY)
 
+for _fate in (*RTP_FATES, "foreign"):
+    PACKETS.labels(_fate)
+for _fate in Ledger().fates():  # an alert on audio that does not come has to find that none came
+    AUDIO.labels(_fate)
 for _reason in GapReason:
     LOST.labels(_reason.value)
 for _verdict in ("complete", "partial"):
     CALLS_ENDED.labels(_verdict)
+for _kind in ("full", "nearly_full", "spent"):
+    ALARMS.labels(_kind)
 for _kind in ("final", "partial"):
     LATENCY.labels(_kind)
 for _code in ("400", "401", "403", "404", "500", "503", "A0001", "A0002", "closed", "unreachable"):

@@ -17,6 +17,9 @@ from bridge.wire.rtzr import Refused, Unreachable
 
 _log = structlog.get_logger()
 
+_MISSES, _LATELY_S = 3, 60.0
+"""So many failures one after the other are no chance, and so old ones say nothing of now."""
+
 S = TypeVar("S")
 S_co = TypeVar("S_co", covariant=True)
 T = TypeVar("T")
@@ -79,6 +82,8 @@ class Governor(Generic[S]):
         self._permits: dict[Ticket, Permit[Any]] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._told: dict[str, bool] = {}
+        self._missed, self._missed_s, self._why = 0, 0.0, ""
+        """Sessions that failed since the last one that did not, when and why the latest of them did."""
 
     @property
     def settings(self) -> QuotaSettings:
@@ -106,6 +111,13 @@ class Governor(Generic[S]):
     def spent(self) -> bool:
         """Whether the account's quota is spent: nothing is transcribed until it is topped up."""
         return self._quota.spent
+
+    @property
+    def away(self) -> str:
+        """Why no session can be had, as far as the latest tries tell; "" if they can, or nobody has tried for
+        a while."""
+        lately = self._clock() - self._missed_s < _LATELY_S
+        return self._why if lately and self._missed >= _MISSES else ""
 
     def room(self) -> bool:
         """Whether a session for something that can wait would be in nobody's way."""
@@ -170,7 +182,9 @@ class Governor(Generic[S]):
         except (Refused, Unreachable) as error:
             if self._quota.failed(ticket, error, self._clock(), self._random01()):
                 return None
+            self._missed, self._missed_s, self._why = self._missed + 1, self._clock(), str(error)
             raise
+        self._missed = 0
         self._quota.opened(ticket, self._clock())
         permit = Permit(session, lambda failed: self._return(ticket, failed))
         self._permits[ticket] = permit

@@ -40,6 +40,7 @@ class Readiness:
         """All is open: from now on these decide."""
         self._stage = ""
         self.watch(lambda: line_down(pbx), lambda: _without_token(tokens), lambda: _spent(governor))
+        self.watch(lambda: _away(tokens, governor))
         self.watch(lambda: unwritten(sinks))
         if self._supervisor is not None:
             self._supervisor.begun()
@@ -65,6 +66,11 @@ def _without_token(tokens: Tokens) -> str:
 
 def _spent(governor: Governor[Session]) -> str:
     return "RTZR's quota is spent" if governor.counters.spent else ""
+
+
+def _away(tokens: Tokens, governor: Governor[Session]) -> str:
+    """With the token of an hour ago nobody is heard either."""
+    return "" if tokens.failing or not governor.away else f"RTZR gives no session: {governor.away}"
 
 
 def unwritten(sinks: Sequence[QueuedSink]) -> str:

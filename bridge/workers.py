@@ -36,6 +36,7 @@ from bridge.workercounts import WorkerCounts, total
 
 _log = structlog.get_logger()
 
+_QUIET_S = 2.0
 _SILENT_S = 10.0
 """A worker that says nothing for so long hears nothing either: it is put back."""
 _LAST_WORDS_S = 2.0
@@ -79,7 +80,6 @@ class DistantDesk:
         self._over.set()
 
     def lost(self) -> None:
-        """The worker is gone."""
         self.report.because("worker lost")
         self._lost = True
         self._over.set()
@@ -136,7 +136,7 @@ class _Worker:
         self._channels: HeldChannels
         """This life's."""
         self.door = Door(workers.config.overload.full_at)
-        self._heard_s = 0.0
+        self._heard_s, self._spoke = 0.0, False
         self.counts = WorkerCounts(number)
         self._snapshots: tuple[LegSnapshot, ...] = ()
 
@@ -176,7 +176,7 @@ class _Worker:
     async def _live_with(self, process: Process, link: Link) -> int:
         link.tell(wire.Hello(self.number, self._workers.config))
         self.counts.began(process.pid)
-        self._heard_s = asyncio.get_running_loop().time()
+        self._heard_s, self._spoke = asyncio.get_running_loop().time(), False
         self._up.set()
         patience_s = _PATIENCE_S
         try:
@@ -232,7 +232,6 @@ class _Worker:
             self._living().tell(message)
 
     def admit(self, call: CallId, legs: int) -> Refusal | None:
-        """As `Desks.admit`."""
         return self.door.admit(call, len(self._desks), legs, asyncio.get_running_loop().time())
 
     async def weigh(self, config: Config) -> None:
@@ -250,6 +249,11 @@ class _Worker:
         if self._link is None:
             raise LinkLost
         return self._link
+
+    @property
+    def absent(self) -> bool:
+        """It is being started, or has said nothing for longer than a busy one does."""
+        return not self._spoke or asyncio.get_running_loop().time() - self._heard_s > _QUIET_S
 
     def snapshots(self) -> list[LegSnapshot]:
         """How its legs stand, as it told last."""
@@ -271,7 +275,7 @@ class _Worker:
             case wire.Leave(session, failed_at_once):
                 self._channels.leave(session, failed_at_once=failed_at_once)
             case wire.Counts():
-                self._heard_s = asyncio.get_running_loop().time()
+                self._heard_s, self._spoke = asyncio.get_running_loop().time(), True
                 self.door.observe(self._heard_s, message.cpu_s, len(self._desks), message.lag_ms)
                 self.counts.take(message)
 
@@ -379,8 +383,13 @@ class Workers:
         return total(worker.counts for worker in self._workers.values())
 
     def snapshots(self) -> list[LegSnapshot]:
-        """How each leg stands, as its worker told last."""
         return [one for worker in self._workers.values() for one in worker.snapshots()]
+
+    @property
+    def absent(self) -> str:
+        """As of `readiness.Asked`: legs that are theirs wait."""
+        names = ", ".join(name for name, worker in self._workers.items() if worker.absent)
+        return names and f"not there: {names}"
 
     @property
     def lag_ms(self) -> float:

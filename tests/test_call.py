@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from bridge.call import Leg, LegReport, LegSettings
 from bridge.conversation import SessionSettings
@@ -394,6 +395,22 @@ async def test_rtzr_away_for_a_while_costs_nothing() -> None:
         one.ring.end()
         report = await one.ended()
         assert (report.reasons, report.ledger.lost) == ([], {})
+
+
+async def test_a_long_outage_is_told_ever_more_seldom(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bridge.call.session_retry_s", lambda *_, **__: 0.0)
+    with capture_logs() as logs:
+        async with call(replace(QUICK, broken=True)) as one:
+            one.ring.answer(0)
+            one.say(FIRST, 0)
+            await until(lambda: len([x for x in logs if x["event"] == "no session"]) >= 20)
+            one.emulator.knobs = QUICK
+            await until(lambda: one.texts == [FIRST])
+            one.ring.end()
+            await one.ended()
+    told = [x["attempt"] for x in logs if x["event"] == "no session" and x["log_level"] == "warning"]
+    assert told[:5] == [1, 2, 4, 8, 16]
+    assert len(told) <= 12
 
 
 async def test_full_channels_are_waited_for() -> None:

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import structlog
+import typer
 from typer.testing import CliRunner, Result
 
 from bridge import cli, transcribe
@@ -298,3 +299,17 @@ def test_hangul_is_printed_whatever_the_locale(
         stream.write("한글 \ud800")
         stream.flush()
         assert stream.buffer.getvalue() == "한글 ".encode(kept) + b"\\ud800"
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_a_sighup_that_comes_too_soon_ends_a_service_not(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, terminal: bool
+) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    monkeypatch.setattr(os, "isatty", lambda _fd: terminal)
+    try:
+        with pytest.raises(typer.Exit):
+            cli.run(tmp_path / "none.yaml")
+        assert signal.getsignal(signal.SIGHUP) is (signal.SIG_DFL if terminal else signal.SIG_IGN)
+    finally:
+        signal.signal(signal.SIGHUP, before)

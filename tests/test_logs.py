@@ -4,6 +4,7 @@ import errno
 import io
 import json
 import logging
+import re
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
@@ -74,6 +75,74 @@ def test_secrets_are_dropped_at_every_level(key: str) -> None:
 def test_counts_of_tokens_are_no_secrets() -> None:
     (line,) = written(lambda: structlog.get_logger().info("end", tokens_issued=1))
     assert line["tokens_issued"] == 1
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        ["01012345678"],
+        ("+821012345678",),
+        [{"number": "01012345678", "text": "hunter2", "token": "hunter2"}],
+        ConnectionError("sip:01012345678@pbx refused"),
+        b"01012345678",
+        "010-1234-5678 called +82-10-1234-5678, (02) 1234-5678 and +82 (10) 1234 5678",
+        "https://host/in?token=hunter2&to=01012345678",
+        "Authorization: Bearer hunter2",
+        "{'client_secret': 'hunter2', 'Secret': 'hunter2'}",
+    ],
+    ids=["list", "tuple", "nested", "error", "bytes", "written", "query", "header", "form"],
+)
+@pytest.mark.parametrize("form", ["console", "json", "brief"])
+def test_numbers_and_secrets_are_found_in_whatever_holds_them(value: object, form: Any) -> None:
+    out = io.StringIO()
+    logs.set_up("info", form, out)
+    structlog.get_logger().warning("refused", why=value, deeper={"why": value})
+    logging.getLogger("library").warning("refused: %s", str(value).replace("hunter2", "token=hunter2"))
+    assert "hunter2" not in out.getvalue()
+    assert not re.search(r"1234\D*5678", out.getvalue())
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "2026-11-26 01:10:12",
+        "192.168.100.200:5060",
+        "1732579812.1234",
+        "0.1 0.25 0.5",
+        "40000-40999",
+        "9c1e0d3a-0123-4567-8901-4f2b7a1c9d10",
+        "took 0.435 seconds",
+        "no password for the token",
+        "RTZR gives no token: connection refused",
+        "environment: RTZR_FEED_TOKEN: is not set; set it, or RTZR_FEED_TOKEN_FILE to the path of a file",
+        "/etc/rtzr-bridge/bridge.yaml:3: rtzr.client_secret: is a secret, and none is read from this file",
+    ],
+)
+def test_what_is_no_number_and_no_secret_stays(text: str) -> None:
+    (line,) = written(lambda: structlog.get_logger().info("said", why=text, bytes=123456789012))
+    assert (line["why"], line["bytes"]) == (text, 123456789012)
+
+
+@pytest.mark.parametrize("form", ["console", "json", "brief"])
+@pytest.mark.parametrize("evil", ["\n", "\r", "\x1b[31m", "\x9b31m", "\x07", "\u2028", "\u202e", "\x85"])
+def test_a_name_makes_no_line_of_its_own_and_does_nothing_to_a_terminal(evil: str, form: Any) -> None:
+    out = io.StringIO()
+    logs.set_up("info", form, out)
+    structlog.get_logger().warning("met", name=f"Kim{evil}2026-11-26 [error] all is lost")
+    logging.getLogger("library").warning("met Kim%s2026-11-26 [error] all is lost", evil)
+    assert len(out.getvalue().split("\n")) == 3
+    assert evil not in out.getvalue().replace("\n", "" if evil == "\n" else "\n")
+
+
+def test_a_traceback_keeps_its_lines() -> None:
+    out = io.StringIO()
+    logs.set_up("info", "console", out)
+    try:
+        raise ConnectionError("lost\x1b[31m")
+    except ConnectionError:
+        structlog.get_logger().exception("lost")
+    assert 'File "' in out.getvalue().split("\n")[2]
+    assert "\x1b" not in out.getvalue()
 
 
 def test_transcripts_are_for_debugging_only() -> None:

@@ -332,3 +332,34 @@ async def test_cancelled_at_any_moment_nothing_leaks() -> None:
         assert counters.admitted == counters.released == len(permits)
         (last,) = await one.opened(0)
         await close(last)
+
+
+class _Away:
+    """RTZR, which takes nobody while it is `down`."""
+
+    down = True
+
+    async def open(self, codec: Codec, options: object = None) -> Any:
+        if self.down:
+            raise Unreachable("connection refused")
+        return object()
+
+
+async def test_it_tells_that_rtzr_is_away_once_it_is_no_chance_and_until_it_is_old() -> None:
+    now_s, rtzr = 0.0, _Away()
+    governor: Governor[Any] = Governor(rtzr, QuotaSettings(), clock=lambda: now_s, random01=Random(1).random)
+    told = []
+    for _ in range(3):
+        with pytest.raises(Unreachable):
+            await governor.open(Codec.ULAW)
+        told.append(governor.away)
+        now_s += 15.0
+    assert told == ["", "", "connection refused"]
+    now_s += 60.0
+    assert governor.away == "", "nobody has tried since: nobody knows"
+    with pytest.raises(Unreachable):
+        await governor.open(Codec.ULAW)
+    assert governor.away
+    rtzr.down = False
+    (await governor.open(Codec.ULAW)).release()
+    assert governor.away == ""

@@ -17,7 +17,9 @@ class Parts:
         )
     )
     tokens: Any = field(default_factory=lambda: SimpleNamespace(failing=""))
-    governor: Any = field(default_factory=lambda: SimpleNamespace(counters=SimpleNamespace(spent=False)))
+    governor: Any = field(
+        default_factory=lambda: SimpleNamespace(counters=SimpleNamespace(spent=False), away="")
+    )
     sinks: list[Any] = field(default_factory=lambda: [SimpleNamespace(name="jsonl", failing=False)])
 
 
@@ -35,6 +37,15 @@ def test_it_is_ready_between_its_start_and_its_end() -> None:
     assert readiness.reasons == []
     readiness.stop()
     assert readiness.reasons == ["the bridge is stopping"]
+
+
+def test_with_a_token_and_no_session_it_is_not_ready() -> None:
+    parts = Parts()
+    readiness = begun(parts)
+    parts.governor.away = "cannot be reached"
+    assert readiness.reasons == ["RTZR gives no session: cannot be reached"]
+    parts.tokens.failing = "cannot be reached"
+    assert readiness.reasons == ["RTZR gives no token: cannot be reached"], "once is enough"
 
 
 def test_each_part_has_its_reason() -> None:

@@ -5,7 +5,7 @@ import os
 import signal
 import socket
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from random import random
@@ -54,6 +54,12 @@ async def running(
 
 def new_leg(call: str = "call") -> NewLeg:
     return NewLeg(LegId(call, "1"), Party(Role.CALLER), asyncio.get_running_loop().time())
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    async with asyncio.timeout(25):
+        while not holds():  # noqa: ASYNC110 - another process is waited for
+            await asyncio.sleep(0.02)
 
 
 def children(of: str = "bridge.worker") -> list[int]:
@@ -107,6 +113,16 @@ async def test_a_worker_that_is_dead_or_frozen_is_put_back_and_its_desks_are_los
 
 
 @pytest.mark.timeout(30)
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+async def test_while_a_worker_is_not_there_the_daemon_is_told_so(number: int) -> None:
+    async with running(2) as (both, _):
+        await until(lambda: both.absent == "")
+        os.kill(next(pid for pid in children("worker=1")), number)
+        await until(lambda: both.absent == "not there: worker 1")
+        await until(lambda: both.absent == "")
+
+
 async def test_the_other_workers_desks_go_on() -> None:
     async with running(2) as (all_workers, _):
         desks = {call: await begun(all_workers, call) for call in map(str, range(8))}

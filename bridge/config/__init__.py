@@ -53,6 +53,8 @@ __all__ = ["DEFAULT_CONFIG", "Config", "ConfigError", "Secrets", "load"]
 DEFAULT_CONFIG = Path("/etc/rtzr-bridge/bridge.yaml")
 _BIGGEST_FILE = 1 << 20
 _LAST_PORT = 65535
+_OF_PBX = ("ari_password", "ami_secret", "esl_password")
+"""Of the secrets: one of these is needed."""
 
 
 class Config(Section):
@@ -283,7 +285,7 @@ def load(path: Path, environ: Mapping[str, str], *, pbx: bool = True, rtzr: bool
     """
     text, unread = _text(path)
     tree = yamltree.parse(text)
-    secrets, missing = credentials.read(environ, _needed(tree.value, pbx=pbx, rtzr=rtzr))
+    secrets, missing = credentials.read(environ, _needed(tree.value, environ, pbx=pbx, rtzr=rtzr))
     if unread is not None:
         raise ConfigError([line_of(path, unread), *_environment(missing)])
     config, faults = _validated(tree)
@@ -331,15 +333,18 @@ def _with_named(config: Config, secrets: Secrets, environ: Mapping[str, str]) ->
     return secrets, faults
 
 
-def _needed(tree: object, *, pbx: bool, rtzr: bool) -> tuple[str, ...]:
-    """The secrets that are needed: of the PBX's, the one of the way it is reached."""
+def _needed(tree: object, environ: Mapping[str, str], *, pbx: bool, rtzr: bool) -> tuple[str, ...]:
+    """The secrets that are needed: of the PBX's, the one of the way it is reached. Where the file says
+    nothing that can be read, any that is given will be it."""
     top = tree if isinstance(tree, dict) else {}
     section = top.get("asterisk")
     via = section.get("via") if isinstance(section, dict) else None
     way = "ami_secret" if via == "ami" else "ari_password"
     if top.get("pbx") == "freeswitch":
         way = "esl_password"
-    theirs = {name: pbx and name == way for name in ("ari_password", "ami_secret", "esl_password")}
+    if not top and any(credentials.given(environ, credentials.VARIABLES[name]) for name in _OF_PBX):
+        way = ""
+    theirs = {name: pbx and name == way for name in _OF_PBX}
     return tuple(name for name in credentials.VARIABLES if theirs.get(name, rtzr))
 
 

@@ -11,6 +11,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from bridge.config import Config, ConfigError
+from bridge.config.choosing import Choosing
+from bridge.config.webhooks import Webhook
 from bridge.credentials import VARIABLES, Secrets
 from bridge.wire.wishes import VARIABLE
 
@@ -74,13 +76,28 @@ class Change:
 
 def compare(old: Config, new: Config) -> list[Change]:
     """Every key that is different, in the order of the YAML."""
-    before, after = dict(_keys(old.model_dump(mode="json"))), dict(_keys(new.model_dump(mode="json")))
+    before, after = dict(_keys(_document(old, new))), dict(_keys(_document(new, old)))
     changes = (
         Change(key, before.get(key), after.get(key), _effect(key, new))
         for key in [*before, *(key for key in after if key not in before)]
         if before.get(key) != after.get(key)
     )
     return [*changes, *_secrets(old, new.secrets)]
+
+
+def _document(config: Config, other: Config) -> dict[str, Any]:
+    """As in JSON; of a rule or a webhook that `other` has not, what it says beside the defaults."""
+    document = config.model_dump(mode="json")
+    document["rules"] = _items(config.rules, other.rules)
+    document["sinks"]["webhooks"] = _items(config.sinks.webhooks, other.sinks.webhooks)
+    return document
+
+
+def _items(
+    items: Sequence[Choosing] | Sequence[Webhook], others: Sequence[Choosing] | Sequence[Webhook]
+) -> list[dict[str, Any]]:
+    known = {one.name for one in others}
+    return [one.model_dump(mode="json", exclude_defaults=one.name not in known) for one in items]
 
 
 def taken(old: Config, new: Config) -> Config:

@@ -16,7 +16,7 @@ _TRIES = 10
 
 def steady(path: Path, read: Callable[[Path], T], pause: Callable[[float], None] = time.sleep) -> T:
     """What `read` makes of the file, once nobody writes it. Blocks. Raises ConfigError, as `read` does."""
-    if path.exists() and not path.is_file():
+    if path.exists() and not (path.is_file() or path.is_dir()):
         raise ConfigError([f"{path}: was a pipe, which cannot be read again; restart with a file"])
     for _ in range(_TRIES):
         before = _stamp(path)

@@ -445,6 +445,17 @@ class TestAllTogether:
             "gate.hangover_ms",
         ]
 
+    @pytest.mark.parametrize("text", [None, "rules: [\n", ""], ids=["gone", "no YAML", "empty"])
+    def test_of_a_file_that_says_no_pbx_none_of_its_passwords_is_missed(
+        self, tmp_path: Path, text: str | None
+    ) -> None:
+        file = tmp_path / "bridge.yaml"
+        if text is not None:
+            file.write_text(text)
+        with pytest.raises(ConfigError) as error:
+            load(file, BESIDE_FREESWITCH)
+        assert len(error.value.lines) == 1
+
     def test_a_missing_file_does_not_hide_missing_secrets(self, tmp_path: Path) -> None:
         with pytest.raises(ConfigError) as error:
             load(tmp_path / "no.yaml", {})

@@ -4,10 +4,13 @@ it and the alerts name exists on a real scrape, and docs/operations.md tells all
 import itertools
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -63,6 +66,18 @@ def test_what_dashboard_and_alerts_name_exists_with_its_labels() -> None:
         used = set(re.findall(r"(\w+)(?:=|!=|=~|!~)\"", expr))
         used |= set(re.split(r",\s*", ",".join(re.findall(r"(?:by|on) \(([^)]*)\)", expr)))) - {""}
         assert used <= allowed, expr
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule["alert"])
+def test_what_an_alert_compares_is_there_before_the_first_of_it_happens(rule: dict[str, Any]) -> None:
+    """No series is neither 0 nor an increase: an alert on it would be silent when all has failed from the
+    start. Endpoints and sinks come with the YAML."""
+    code = "import sys; from bridge import metrics; sys.stdout.buffer.write(metrics.text())"
+    fresh = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout.decode()
+    for name, labels in re.findall(r"(rtzr_bridge_\w+)\{([^}]*)\}", rule["expr"]):
+        for label, value in re.findall(r'(\w+)="([^"]*)"', labels):
+            if "endpoint" not in defined()[name]:
+                assert re.search(rf'^{name}\{{[^}}]*{label}="{value}"', fresh, re.MULTILINE), name
 
 
 def test_the_variable_is_asked_of_a_metric_that_is_there() -> None:

@@ -158,3 +158,17 @@ def test_secrets_are_named_and_never_shown() -> None:
         "old-pw",
         "new-a",
     )
+
+
+def test_of_a_rule_that_comes_or_goes_only_what_it_says_is_told() -> None:
+    sales = config(rules=[{"name": "sales", "priority": 3, "gate": {"mode": "vad"}}])
+    told = {"rules", "rules.sales.priority", "rules.sales.gate.mode"}
+    assert effects(config(), sales).keys() == told
+    assert effects(sales, config()).keys() == told
+    plain = config(rules=[{"name": "sales"}])
+    assert effects(sales, plain).keys() == told - {"rules"}, "back to a default is a change"
+    assert effects(with_hooks(), with_hooks(hook("crm"))).keys() == {
+        "sinks.webhooks",
+        "sinks.webhooks.crm.url",
+        "sinks.webhooks.crm.secret_env",
+    }

@@ -4,6 +4,8 @@ New calls, live calls, bad files, signals and the command.
 """
 
 import json
+import os
+import re
 import signal
 import subprocess
 import sys
@@ -18,6 +20,7 @@ from tests.asterisk.daemon import EmulatorProcess
 from tests.freeswitch.daemon import FreeSwitchBridge
 from tests.freeswitch.site import SwitchThread
 
+ROOT = Path(__file__).parents[2]
 _RELOADED = '"configuration reloaded"'
 _NOT = '"configuration not reloaded; nothing has changed"'
 
@@ -140,3 +143,35 @@ def test_the_command_shows_what_would_be_and_then_does_it(emulator: EmulatorProc
         bridge.signal(signal.SIGTERM)
         bridge.wait(lambda: '"stopping"' in bridge.printed())
         assert "the daemon is stopping" in bridge.reload().stderr
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("listens", [True, False])
+def test_systemctl_reload_fails_where_the_file_has_a_fault(
+    emulator: EmulatorProcess, tmp_path: Path, listens: bool
+) -> None:
+    """The unit's own ExecReload=, in the environment that systemd gives it; only SIGHUP has no answer."""
+    unit = (ROOT / "config" / "systemd" / "rtzr-bridge.service").read_text()
+    (line,) = re.findall(r"^ExecReload=sh -c '(.*)'$", unit, re.MULTILINE)
+    command = tmp_path / "bin" / "rtzr-bridge"
+    command.parent.mkdir()
+    command.write_text(f'#!/bin/sh\nexec {sys.executable} -m bridge "$@"\n')
+    command.chmod(0o755)
+    admin = {"socket": str(tmp_path / "admin.sock")} if listens else {}
+    with SwitchThread() as switch, Site(switch.port, emulator, tmp_path, admin=admin) as bridge:
+        bridge.hang_up(_RELOADED)
+        environ = {
+            "PATH": f"{command.parent}:{os.environ['PATH']}",
+            "RUNTIME_DIRECTORY": str(tmp_path),
+            "MAINPID": str(bridge.pid),
+        }
+
+        def reload(answer: str) -> int:
+            before = bridge.printed().count(answer)
+            code = subprocess.run(["sh", "-c", line], env=environ, check=False, timeout=30).returncode
+            bridge.wait(lambda: bridge.printed().count(answer) > before)
+            return code
+
+        assert reload(_RELOADED) == 0
+        bridge.write('{"gate": {"mode": "loud"}}')
+        assert reload(_NOT) == (2 if listens else 0)

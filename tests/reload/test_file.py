@@ -62,3 +62,8 @@ def test_a_pipe_cannot_be_read_again(tmp_path: Path) -> None:
     os.mkfifo(pipe)
     with pytest.raises(ConfigError, match="was a pipe, which cannot be read again"):
         steady(pipe, text_of, lambda _s: None)
+
+
+def test_a_folder_in_its_place_is_the_readers_fault_to_tell(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot be read"):
+        steady(tmp_path, text_of, lambda _s: None)

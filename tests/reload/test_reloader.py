@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
+from bridge import metrics
 from bridge.config import Config, ConfigError
 from bridge.credentials import Secrets
 from bridge.reload.parts import Take
@@ -79,6 +80,31 @@ async def test_a_part_that_fails_keeps_all_from_it(fails: str) -> None:
     assert (one.took[-1:] in ([], [0]), two.took[-1:] in ([], [0])) == (True, True)
     assert asked.config == config()
     assert logs[-1]["event"] == "configuration not reloaded; nothing has changed"
+
+
+async def test_the_metrics_tell_whether_the_last_reload_found_a_fault() -> None:
+    given = [seven(), config(), None]
+
+    def again() -> Config:
+        if (found := given.pop()) is None:
+            raise ConfigError(["bridge.yaml:3: gate.mode: is not one of its choices"])
+        return found
+
+    asked = reloader(again)
+    for check, ok in ((False, b"0.0"), (True, b"0.0"), (False, b"1.0")):
+        await asked.reload(check=check)
+        assert b"\nrtzr_bridge_config_reload_ok " + ok in metrics.text()
+    asked.stop()
+    await asked.reload()
+    assert b"\nrtzr_bridge_config_reload_ok 1.0" in metrics.text()
+
+
+async def test_a_file_that_is_all_faults_is_told_in_few() -> None:
+    def faulty() -> Config:
+        raise ConfigError([f"bridge.yaml:{line}: x: is given twice" for line in range(100_000)])
+
+    faults = (await reloader(faulty).reload()).faults
+    assert (len(faults), faults[-1]) == (51, "and 99950 more")
 
 
 async def test_faults_of_the_file_change_nothing_and_are_told() -> None:
