@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from typing import Annotated, Any
-from urllib.parse import quote
 
 import typer
 
@@ -14,6 +13,7 @@ from bridge.admin.asking import (
     age,
     asked,
     columns,
+    part,
     printable,
     show,
 )
@@ -31,9 +31,9 @@ def calls(
 ) -> None:
     """Show the calls in progress: each party, how it stands, and what it said last.
 
-    Numbers show their last four digits.
+    Numbers show their last four digits. Exits with 1 if no daemon answers.
     """
-    answer = asked("calls", config, socket, "/calls")
+    answer = asked("calls", config, socket, "/calls", as_json=json_)
     if not all_:
         answer["calls"] = [call for call in answer["calls"] if call["state"] == "live"]
     show(answer, lambda: _listed(answer["calls"], all_=all_), as_json=json_)
@@ -78,17 +78,18 @@ def why(
     """Tell the whole story of a call: what happened, what was lost and why, where the time went.
 
     Live calls and the last 500 that ended are known. Why a call was not chosen at all: rtzr-bridge explain.
+    Exits with 1 if no such call is known, more than one begins so, or no daemon answers.
     """
-    answer = asked("why", config, socket, f"/calls/{quote(call, safe='')}")
+    answer = asked("why", config, socket, f"/calls/{part(call)}", as_json=json_)
     show(answer, lambda: "\n".join(map(printable, call_words(answer))), as_json=json_)
 
 
 def status(config: ConfigOption = DEFAULT, socket: SocketOption = None, json_: JsonOption = False) -> None:
     """Show how the daemon does: ready or why not, calls, RTZR's channels, what was won and lost today.
 
-    Exits with 1 when it is not ready.
+    Exits with 1 when it is not ready, or no daemon answers.
     """
-    answer = asked("status", config, socket, "/status")
+    answer = asked("status", config, socket, "/status", as_json=json_)
     show(answer, lambda: "\n".join(_status(answer)), as_json=json_)
     raise typer.Exit(0 if answer["ready"] else 1)
 
@@ -114,7 +115,8 @@ def drain(config: ConfigOption = DEFAULT, socket: SocketOption = None, json_: Js
     """Let live calls finish, take no new ones, and end the daemon: as SIGTERM does.
 
     It goes on for drain_s at most; whoever supervises it may start it again.
+    Exits with 1 if no daemon answers.
     """
-    answer = asked("drain", config, socket, "/drain", {})
+    answer = asked("drain", config, socket, "/drain", {}, as_json=json_)
     legs = answer["legs"]
     show(answer, lambda: f"no new calls; {legs} leg{'' if legs == 1 else 's'} may finish", as_json=json_)

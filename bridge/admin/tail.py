@@ -34,8 +34,10 @@ def command(
     """Show what is said from now on, of all calls, or of one until it ends.
 
     On a terminal the text changes while it is said; in a pipe there is one line for each final.
+    Exits with 0 when the call or the daemon has ended, with 1 if there is no such call or no daemon answers,
+    with 130 after Ctrl-C.
     """
-    with told("tail"):
+    with told("tail", as_json=json_):
         path = place(config, socket)
         try:
             loops.run(_print(path, call) if json_ else _show(path, call))

@@ -38,7 +38,7 @@ def command(
     anew from the files that *_FILE variables name; variables themselves are as they were at the start.
     Exits with 2 where the YAML has a fault.
     """
-    with told("reload"):
+    with told("reload", as_json=json_):
         done = _ask(place(config, socket), check=check, diff=diff and not json_)
     if json_:
         typer.echo(json.dumps(done, ensure_ascii=False, indent=2))

@@ -219,6 +219,50 @@ def test_no_daemon_is_told_with_the_mend(tmp_path: Path, command: tuple[str, ...
     assert (told.exit_code, "admin.socket: is not set" in told.stderr) == (2, True)
 
 
+@pytest.mark.parametrize(
+    "command", ["calls", "status", "drain", "deliveries", "reload", "why x", "pause x", "resume x", "tail"]
+)
+def test_with_json_what_stands_in_the_way_is_a_document_too(tmp_path: Path, command: str) -> None:
+    given = [*command.split(), "--json", "--socket", str(tmp_path / "none.sock")]
+    told = CliRunner().invoke(cli.app, given)
+    assert (told.exit_code, json.loads(told.stdout)) == (1, {"error": told.stderr.rstrip("\n")})
+    given[-2:] = ["--config", str(tmp_path / "none.yaml")]
+    told = CliRunner().invoke(cli.app, given)
+    assert (told.exit_code, json.loads(told.stdout)) == (2, {"error": told.stderr.rstrip("\n")})
+
+
+@pytest.mark.parametrize("name", [".", "..", "../calls", "/", "a/../b", "%2E", "?x", "#"])
+async def test_any_text_is_a_calls_name(daemon: Daemon, name: str) -> None:
+    told = await daemon.said("why", name)
+    assert (told.exit_code, "no call here" in told.stderr) == (1, True), told.stderr
+
+
+@pytest.mark.parametrize(
+    ("answered", "words"),
+    [
+        (b"HTTP/1.1 404 Not Found\r\nContent-Length: 9\r\n\r\nNot Found", "does not know this command"),
+        (b"HTTP/1.1 500 Oh\r\nContent-Length: 3\r\n\r\nOh.", "failed to answer (500); see its log"),
+        (b"", "does not answer; see its log"),
+    ],
+)
+async def test_a_daemon_of_another_version_or_a_broken_one_is_told_apart(
+    tmp_path: Path, answered: bytes, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bridge.admin.client._TIMEOUT_S", 0.5)
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(answered)
+        await reader.read()
+        writer.close()
+
+    daemon = Daemon(tmp_path / "a.sock")
+    async with await asyncio.start_unix_server(answer, str(daemon.path)):
+        for command in ("calls", "tail"):
+            told = await daemon.said(command)
+            assert told.exit_code == 1
+            assert words in told.stderr
+
+
 async def test_too_many_readers_are_told(daemon: Daemon, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bridge.watching.watch._MOST_READERS", 0)
     told = await daemon.said("tail")
