@@ -58,9 +58,8 @@ def command(
     """Play recordings as calls, over RTP through the path of real calls, and count what is lost.
 
     With --emulator nothing leaves this machine and nothing is billed; it hears code-book tones, no real
-    speech, so of real speech only its milliseconds are accounted for. Without it RTZR hears and bills: what
-    it will come to is told, and asked for, first. Exits with 1 if words were lost, with
-    2 if a file or an option is wrong, with 130 after Ctrl-C.
+    speech, so of real speech only its milliseconds are accounted for. Without it RTZR hears and bills: you
+    are asked first. Exits with 1 if words were lost, 2 if a file or an option is wrong, 130 after Ctrl-C.
     """
     if (fault or knob) and not emulated:
         _fail("simulate: --fault and --knob are for the emulated RTZR; add --emulator", 2)
