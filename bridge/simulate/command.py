@@ -17,7 +17,7 @@ from rich.table import Table
 from bridge import logs, loops
 from bridge.config import DEFAULT_CONFIG, Config, ConfigError, load
 from bridge.config.values import loopback
-from bridge.emulator.knobs import DEFAULTS, turned
+from bridge.emulator.knobs import DEFAULTS, Knobs, turned
 from bridge.simulate import simulation
 from bridge.simulate.outcome import CallOutcome, Outcome
 from bridge.simulate.recording import SimulateError, read
@@ -72,12 +72,10 @@ def command(
             rate,
             emulated,
             frozenset(fault or ()),
-            turned(DEFAULTS, knob or []),
+            _turned(knob or []),
         )
     except (SimulateError, ConfigError) as error:
         _fail(str(error), 2)
-    except ValueError as error:
-        _fail(f"--knob: {error}", 2)
     if not emulated:
         _ask(plan, loaded, yes=yes)
     logs.set_up("error", "brief")
@@ -87,6 +85,13 @@ def command(
     else:
         _show(terminal(), outcome)
     raise typer.Exit(1 if outcome.failed else 0)
+
+
+def _turned(knobs: list[str]) -> Knobs:
+    try:
+        return turned(DEFAULTS, knobs)
+    except ValueError as error:
+        _fail(f"--knob: {error}", 2)
 
 
 def _config(file: Path | None, *, emulated: bool) -> Config:

@@ -12,10 +12,12 @@ from typing import cast
 
 import httpx
 import pytest
+from rich.cells import cell_len
 from typer.testing import CliRunner, Result
 
 from bridge import cli
 from bridge.admin.asking import age, columns
+from bridge.admin.calls import _listed
 from bridge.admin.control import Control
 from bridge.admin.unix import unix_listener
 from bridge.admin.watched import Watched
@@ -78,14 +80,27 @@ async def test_calls_are_listed_with_what_was_said_last(daemon: Daemon) -> None:
     await daemon.watch.put([*call.begins(), call.says("안녕", final=False), *over.begins(), *over.ends(300)])
     daemon.watch.book.stand([call.stands(arrived_ms=2000, lost_ms=1500)], now_s())
     told = await daemon.said("calls")
-    first, leg = told.stdout.splitlines()
+    titles, first, leg = told.stdout.splitlines()
+    assert cell_len(titles.partition("SAID LAST")[0]) == cell_len(leg.partition("1.5 s lost")[0]), (
+        "they stand below each other"
+    )
     id_, age_ms, *rest = first.split()
     assert (id_, age_ms[:4], rest) == ("call-1", "00:0", ["live", "rule", "sales"])
     assert leg.startswith("  caller ***5678 김철수  ")
-    assert leg.endswith("streaming  -20 dB    1.5 s lost  안녕 …")
+    assert leg.endswith("streaming  -20 dB         1.5 s lost  안녕 …")
     assert "call-2" in (await daemon.said("calls", "--all")).stdout
     (shown,) = json.loads((await daemon.said("calls", "--json")).stdout)["calls"]
     assert (shown["id"], shown["legs"][0]["partial"]) == ("call-1", "안녕")
+
+
+async def test_a_line_is_no_longer_than_the_terminal(daemon: Daemon) -> None:
+    call = Told("8f10d536-5bbe-49f4-b06f-b7100a11cbac")
+    await daemon.watch.put([*call.begins(), call.says("고객님 성함을 다시 말씀해 주세요 " * 5 + "끝")])
+    *_, leg = (await daemon.said("calls")).stdout.splitlines()
+    assert cell_len(leg) > 120, "all of it in a pipe"
+    *_, leg = _listed(daemon.watch.calls(), 80).splitlines()
+    assert 78 <= cell_len(leg) <= 80
+    assert leg.endswith("말씀해 주세요 끝"), "what was said last"
 
 
 async def test_that_there_is_no_call_is_told(daemon: Daemon) -> None:
