@@ -169,7 +169,8 @@ def losses(call: Json, names: Mapping[str, str] | None = None) -> list[str]:
         notes = [note for note in call["timeline"] if note["leg"] == leg["leg"]]
         told = _lost_of(leg, notes)
         if leg["lost_ms"] or told:
-            arrived = f"{length(leg['lost_ms'])} of {length(leg['arrived_ms'])} that arrived"
+            lost = length(leg["lost_ms"]) if leg["lost_ms"] else "nothing"
+            arrived = f"{lost} of {length(leg['arrived_ms'])} that arrived"
             lines.append(f"{names[leg['leg']]}: {arrived}")
             lines += [f"  {one}" for one in told]
     paused = [
@@ -194,19 +195,21 @@ def _lost_of(leg: Json, notes: Sequence[Json]) -> list[str]:
     gaps = [f"{length(ms)}: {_LOST.get(reason, reason)}" for reason, ms in by_reason.items()]
     if (untold := leg["lost_ms"] - sum(by_reason.values())) > _ROUNDING_MS:
         gaps.append(f"{length(untold)}: earlier than what is kept above")
-    missed = _packets_missed(leg, notes)
-    on_the_way = [f"on the way from the PBX: packets {_counted(missed)}"] if missed else []
+    coming, missed = _packets_missed(leg, notes)
+    on_the_way = [f"on the way from the PBX: of {coming} packets {_counted(missed)}"] if missed else []
     found = [f"of it, {_number(late, 'text')} came late, from the disk"] if late else []
     return [*gaps, *found, *on_the_way, *flaws]
 
 
-def _packets_missed(leg: Json, notes: Sequence[Json]) -> dict[str, int]:
-    """By fate, of all the taps that the leg has had; of the one that it has now, what is known by now."""
+def _packets_missed(leg: Json, notes: Sequence[Json]) -> tuple[int, dict[str, int]]:
+    """How many should have come, and by fate those missed, of all the taps that the leg has had; of the one
+    that it has now, what is known by now."""
     counts = [note["data"] for note in notes if note["what"] == "packets in all"]
     if leg["packets"] and leg["packets"] not in counts[-1:]:
         counts.append(leg["packets"])
     sums = {fate: sum(one.get(fate, 0) for one in counts) for fate in _LOST_PACKETS}
-    return {fate: number for fate, number in sums.items() if number}
+    coming = sums["lost"] + sum(one.get("received", 0) for one in counts)
+    return coming, {fate: number for fate, number in sums.items() if number}
 
 
 def times(call: Json, names: Mapping[str, str] | None = None) -> list[str]:

@@ -64,7 +64,7 @@ def test_losses_and_times_are_summed_by_leg() -> None:
     assert losses(call) == [
         "caller: 0.5 s of 3.0 s that arrived",
         "  0.5 s: RTZR was away for longer than audio is kept (media.ring_s)",
-        "  on the way from the PBX: packets lost 3",
+        "  on the way from the PBX: of 103 packets lost 3",
     ]
     assert times(call) == [
         "caller: 2 sessions: 200 ms waiting for a channel, 20 ms for the token, 80 ms connecting",
@@ -115,9 +115,9 @@ def test_packets_are_summed_over_the_taps_of_a_leg_and_told_while_it_lives() -> 
         book.take(event)
     for lost in (3, 4):
         book.note(call.note("packets in all", NoteKind.PACKETS, received=100, lost=lost))
-    assert losses(shown(book))[-1] == "  on the way from the PBX: packets lost 7"
+    assert losses(shown(book))[-1] == "  on the way from the PBX: of 207 packets lost 7"
     book.stand([call.stands(received=50, lost=2)], now_s())
-    assert losses(shown(book))[-1] == "  on the way from the PBX: packets lost 9"
+    assert losses(shown(book))[-1] == "  on the way from the PBX: of 259 packets lost 9"
 
 
 def test_what_a_pause_kept_back_is_told_and_not_lost() -> None:
