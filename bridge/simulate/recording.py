@@ -20,6 +20,9 @@ _PER_LINE = {_RATE: 1, 2 * _RATE: 2}
 """Samples of a file for one on a telephone line; a file that was cut may end within one."""
 _LEAST_PACKETS = 25
 """Fewer in half a second are no stream that anybody speaks on."""
+_MOST_PACKETS = 2_000_000
+"""In memory at once, with half a kilobyte each: five hours of a call."""
+_SHORTER = "give its beginning: tcpdump -r in.pcap -c 2000000 -w out.pcap"
 _PIECE = 1 << 20
 _MEND = "convert it: sox in.wav -b 16 -r 8000 out.wav"
 _CODECS = {0: Codec.ULAW, 8: Codec.ALAW}
@@ -122,7 +125,7 @@ _Way = tuple[tuple[str, int], tuple[str, int]]
 
 def _of_pcap(path: Path) -> list[Recording]:
     """A call for each pair of streams between the same two ports, and for each stream that has no other."""
-    reader, streams = Reader(), dict[_Way, list[tuple[float, rtp.Packet]]]()
+    reader, streams, left = Reader(), dict[_Way, list[tuple[float, rtp.Packet]]](), _MOST_PACKETS
     with path.open("rb") as file:
         while piece := file.read(_PIECE):
             for one in reader.feed(piece):
@@ -131,6 +134,8 @@ def _of_pcap(path: Path) -> list[Recording]:
                 except rtp.RtpError:
                     continue
                 streams.setdefault((one.source, one.target), []).append((one.at_s, packet))
+                if (left := left - 1) < 0:
+                    raise SimulateError(f"{path}: holds more than {_MOST_PACKETS} RTP packets; {_SHORTER}")
     spoken = {way: sent for way, sent in streams.items() if _is_speech(sent)}
     if not spoken:
         raise SimulateError(f"{path}: holds no RTP with G.711; {_why_none(reader)}")

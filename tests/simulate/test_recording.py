@@ -112,6 +112,16 @@ def test_wavs_that_cannot_be_played_are_told_with_the_mend(
         read(path)
 
 
+def test_no_capture_fills_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = write_pcap(tmp_path / "x.pcap", {(10, 20): spoken(0)})
+    count = len(spoken(0)) // 320
+    monkeypatch.setattr("bridge.simulate.recording._MOST_PACKETS", count)
+    assert len(read(file)) == 1
+    monkeypatch.setattr("bridge.simulate.recording._MOST_PACKETS", count - 1)
+    with pytest.raises(SimulateError, match="give its beginning"):
+        read(file)
+
+
 def test_other_files_are_told_with_the_mend(tmp_path: Path) -> None:
     path = tmp_path / "x"
     rtp_elsewhere = rtp.build(rtp.Packet(96, 1, 1, 1, bytes(160)))
