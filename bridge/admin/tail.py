@@ -5,7 +5,7 @@ What a line looks like is `bridge.sinks.console`'s, as on the daemon's own stand
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from pathlib import Path
 from typing import Annotated, Any
@@ -43,6 +43,8 @@ def command(
             loops.run(_print(path, call) if json_ else _show(path, call))
         except KeyboardInterrupt:
             raise typer.Exit(_INTERRUPTED) from None
+        except _Gone:
+            raise typer.Exit(1) from None
 
 
 def _events(path: Path, call: str | None) -> AsyncGenerator[dict[str, Any], None]:
@@ -55,12 +57,28 @@ async def _print(path: Path, call: str | None) -> None:
             typer.echo(json.dumps(event, ensure_ascii=False))
 
 
+class _Gone(Exception):
+    """Nobody reads what is printed any more, as behind `| head`."""
+
+
+class _Printed(ConsoleSink):
+    """As the daemon's own; that one goes on without a reader."""
+
+    async def put(self, events: Sequence[Event]) -> bool:
+        try:
+            return await super().put(events)
+        except BrokenPipeError:
+            raise _Gone from None
+
+
 async def _show(path: Path, call: str | None) -> None:
-    sink = ConsoleSink(console=terminal())
+    sink = _Printed(console=terminal())
     writing = asyncio.create_task(sink.run())
     try:
         async with aclosing(_events(path, call)) as events:
             async for one in events:
+                if writing.done():
+                    break
                 sink.deliver(Event(one["id"], one["type"], one["subject"], one["time"], one["data"]))
     finally:
         sink.close()

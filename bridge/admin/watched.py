@@ -4,6 +4,7 @@ and events as they come. Also the order to let calls finish and end.
 What a request means and how the answer is written; what is known of calls is `bridge.watching`'s.
 """
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
@@ -81,6 +82,7 @@ class Watched:
             async with aclosing(self._watch.follow(call)) as events:
                 async for event in events:
                     yield f"data: {json.dumps(event.as_json(), ensure_ascii=False)}\n\n"
+                    await asyncio.sleep(0)  # whether the reader is still there is told between two events
         except Full as full:
             yield f"event: error\ndata: {json.dumps({'error': str(full)})}\n\n"
 

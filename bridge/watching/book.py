@@ -17,7 +17,7 @@ from bridge.wire.watched import LegSnapshot, LegState, Note, NoteKind
 MOST_NOTES = 500
 """Of a call; the oldest go."""
 _MOST_ENDED = 500
-_MOST_LIVE = 5000
+MOST_LIVE = 5000
 _MOST_NOTES_OF_ENDED = 50_000
 _FAR_BACK = 10
 """Notes among which a leg's last one is looked for: those of the call's other legs stand between."""
@@ -198,7 +198,7 @@ class Book:
         began_s = _unix(event) - event.data["at_ms"] / 1000
         self._ended.pop(event.subject, None)
         self._live[event.subject] = WatchedCall(event.subject, str(event.data.get("rule", "")), began_s)
-        if len(self._live) > _MOST_LIVE:  # the end of some was never told
+        if len(self._live) > MOST_LIVE:  # the end of some was never told
             oldest = next(iter(self._live.values()))
             self._end(oldest.id, oldest.at_ms(_unix(event)), "", ["its end was not told"], None)
 

@@ -16,7 +16,7 @@ import structlog
 from bridge.logs import masked
 from bridge.sinks.queued import QueuedSink
 from bridge.types import CallId, Event
-from bridge.watching.book import Book, WatchedCall
+from bridge.watching.book import MOST_LIVE, Book, WatchedCall
 from bridge.watching.shown import call_json, timeline_json
 from bridge.wire.watched import LegSnapshot, Note
 
@@ -138,6 +138,8 @@ class Watch(QueuedSink):
             self._opening.pop(event.subject, None)
         elif event.type in _OPENING and self._known(event):
             opening = self._opening.setdefault(event.subject, [])
+            if len(self._opening) > MOST_LIVE:  # the end of some was never told
+                del self._opening[next(iter(self._opening))]
             if len(opening) < _MOST_OPENING:
                 opening.append(hidden(event))
         if self._readers:

@@ -243,7 +243,7 @@ def _opening(notes: Sequence[Json]) -> Iterable[str]:
         if before["what"] in _BROKEN and after["what"] == "session opened"
     )
     if without >= _WORTH_TELLING_MS:
-        yield f"{length(without)} without a session: what was said meanwhile waited for the next one"
+        yield f"{length(without)} without a session, while what was said waited"
 
 
 def _waiting(notes: Sequence[Json]) -> Iterable[str]:

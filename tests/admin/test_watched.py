@@ -3,6 +3,8 @@ commands over a real socket."""
 
 import asyncio
 import json
+import os
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -316,6 +318,24 @@ async def test_events_come_as_server_sent_ones(daemon: Daemon) -> None:
             lines = answer.aiter_lines()
             assert (await anext(lines)).startswith(":"), "at once, so that who asked knows that it is heard"
         assert (await http.get("/tail?call=none")).status_code == 404
+
+
+@pytest.mark.parametrize("options", [(), ("--json",)])
+async def test_a_tail_whose_reader_is_gone_ends(daemon: Daemon, options: tuple[str, ...]) -> None:
+    call = Told()
+    await daemon.watch.put([*call.begins(), *Told("call-2").begins()])
+    line = ["-m", "bridge", "tail", *options, "--socket", str(daemon.path)]
+    read, write = os.pipe()
+    tail = await asyncio.create_subprocess_exec(sys.executable, *line, stdout=write)
+    os.close(write)
+    async with asyncio.timeout(30):
+        while not daemon.watch._readers:  # noqa: ASYNC110 - nobody is told
+            await asyncio.sleep(0.01)
+        os.close(read)
+        while tail.returncode is None:
+            await daemon.watch.put([call.says("네")])
+            await asyncio.sleep(0.05)
+    assert tail.returncode == 1
 
 
 async def test_who_goes_away_reads_along_no_more(daemon: Daemon) -> None:

@@ -90,7 +90,7 @@ def test_a_call_is_found_by_how_it_or_a_leg_begins() -> None:
 
 def test_nothing_in_it_grows_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(books, "_MOST_ENDED", 3)
-    monkeypatch.setattr(books, "_MOST_LIVE", 4)
+    monkeypatch.setattr(books, "MOST_LIVE", 4)
     book = Book()
     for number in range(20):
         call = Told(f"c{number}")

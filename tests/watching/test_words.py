@@ -68,7 +68,7 @@ def test_losses_and_times_are_summed_by_leg() -> None:
     ]
     assert times(call) == [
         "caller: 2 sessions: 200 ms waiting for a channel, 20 ms for the token, 80 ms connecting",
-        "caller: 1.0 s without a session: what was said meanwhile waited for the next one",
+        "caller: 1.0 s without a session, while what was said waited",
         "caller: 2 finals by RTZR: half of them within 650 ms of the speech's end, all within 900 ms",
     ]
 
