@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
+from urllib.parse import quote
 
 import typer
 from rich.cells import cell_len
@@ -33,23 +34,34 @@ def asked(
     what: str,
     order: Mapping[str, Any] | None = None,
     *,
-    quiet: bool = False,
+    as_json: bool,
 ) -> dict[str, Any]:
-    """The daemon's answer to `what` (as of `client.ask`). What stands in the way is told, and ends the
-    command: with 2 where the configuration is wrong, else with 1. `quiet`: nobody is told of the wait."""
-    with told(command), waited("the daemon is asked", quiet=quiet):
+    """The daemon's answer to `what` (as of `client.ask`). What stands in the way is told, as of `told`."""
+    with told(command, as_json=as_json), waited("the daemon is asked", quiet=as_json):
         return ask(place(config, socket), what, order)
 
 
 @contextmanager
-def told(command: str) -> Iterator[None]:
-    """What goes wrong in the body ends the command with a line."""
+def told(command: str, *, as_json: bool) -> Iterator[None]:
+    """What goes wrong in the body ends the command with a line on standard error: with 2 where the
+    configuration is wrong, else with 1. With `as_json` there is a document then too: `{"error": "..."}`."""
     try:
         yield
     except ConfigError as error:
-        fail(str(error), 2)
+        _fail_told(str(error), 2, as_json=as_json)
     except NoAnswer as error:
-        fail(f"{command}: {printable(str(error))}", 1)
+        _fail_told(f"{command}: {printable(str(error))}", 1, as_json=as_json)
+
+
+def _fail_told(text: str, code: int, *, as_json: bool) -> NoReturn:
+    if as_json:
+        typer.echo(json.dumps({"error": text}, ensure_ascii=False))
+    fail(text, code)
+
+
+def part(name: str) -> str:
+    """Any text as one part of a path: `..` would be another path."""
+    return quote(name, safe="") if name.strip(".") else name.replace(".", "%2E")
 
 
 def place(config: Path, socket: Path | None) -> Path:

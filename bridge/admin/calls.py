@@ -1,10 +1,12 @@
 """`rtzr-bridge calls`, `why`, `status` and `drain`: what the daemon does, and what became of a call."""
 
-from collections.abc import Mapping
+import sys
+from collections.abc import Mapping, Sequence
+from shutil import get_terminal_size
 from typing import Annotated, Any
-from urllib.parse import quote
 
 import typer
+from rich.cells import cell_len
 
 from bridge.admin import completing
 from bridge.admin.asking import (
@@ -15,13 +17,18 @@ from bridge.admin.asking import (
     age,
     asked,
     columns,
+    part,
     printable,
     show,
 )
 from bridge.watching.words import call_words, clock, length
 
 _Json = Mapping[str, Any]
-_LONGEST_TEXT = 60
+_LONGEST_TEXT = 120
+"""Cells."""
+_NO_END = 1_000_000
+_POINT = "… "
+_TITLES = ["  PARTY", "STATE", "LEVEL", "DELAY", "SAID LAST"]
 
 
 def calls(
@@ -32,27 +39,36 @@ def calls(
 ) -> None:
     """Show the calls in progress: each party, how it stands, and what it said last.
 
-    Numbers show their last four digits.
+    DELAY is that of the last final. Numbers show their last four digits. Exits with 1 if no daemon answers.
     """
-    answer = asked("calls", config, socket, "/calls", quiet=json_)
+    answer = asked("calls", config, socket, "/calls", as_json=json_)
     if not all_:
         answer["calls"] = [call for call in answer["calls"] if call["state"] == "live"]
-    show(answer, lambda: _listed(answer["calls"], all_=all_), as_json=json_)
+    width = get_terminal_size((0, 0)).columns if sys.stdout.isatty() else 0
+    show(answer, lambda: _listed(answer["calls"], width, all_=all_), as_json=json_)
 
 
-def _listed(found: list[_Json], *, all_: bool) -> str:
+def _listed(found: Sequence[_Json], width: int, *, all_: bool = False) -> str:
+    """A line for each call and one for each of its parties; no longer than `width`, if that is not 0."""
     if not found:
         return "no call is known yet" if all_ else "no call is in progress; --all shows those that ended"
-    rows = [row for call in found for row in _rows(call)]
-    return "\n".join(columns(rows))
+    rows = [_TITLES, *(_leg(leg) for call in found for leg in call["legs"])]
+    starts = columns([[*row[:-1], "."] for row in rows])
+    room = width or _NO_END
+    legs = [
+        start[:-1] + _tail(row[-1], room - cell_len(start) + 1)
+        for start, row in zip(starts, rows, strict=True)
+    ]
+    lines, parties = [legs[0]], iter(legs[1:])
+    for call in found:
+        lines += [_call(call), *(next(parties) for _ in call["legs"])]
+    return "\n".join(line.rstrip() for line in lines)
 
 
-def _rows(call: _Json) -> list[list[str]]:
-    """A line for the call, and one for each leg."""
+def _call(call: _Json) -> str:
     state = "paused" if call["paused"] else call["verdict"] or call["state"]
     about = ", ".join([f"rule {call['rule']}"] * bool(call["rule"]) + call["reasons"])
-    first = [printable(call["id"]), clock(call["age_ms"]), state, "", "", printable(about)]
-    return [first, *(_leg(leg) for leg in call["legs"])]
+    return "  ".join(filter(None, (printable(call["id"]), clock(call["age_ms"]), state, printable(about))))
 
 
 def _leg(leg: _Json) -> list[str]:
@@ -61,11 +77,16 @@ def _leg(leg: _Json) -> list[str]:
     who = printable(" ".join(filter(None, (leg["role"], leg["number"], leg["name"]))))
     said = f"{leg['partial']} …" if leg["partial"] else leg["last"]
     lost = f"{length(leg['lost_ms'])} lost  " if leg["lost_ms"] else ""
-    return [f"  {who}", "", leg["state"], level, late, lost + _short(printable(said))]
+    return [f"  {who}", leg["state"], level, late, lost + _tail(printable(said), _LONGEST_TEXT)]
 
 
-def _short(text: str) -> str:
-    return text if len(text) <= _LONGEST_TEXT else f"… {text[-_LONGEST_TEXT:]}"
+def _tail(text: str, cells: int) -> str:
+    """Its end, which is what was said last; Hangul is two cells wide."""
+    if cell_len(text) <= cells:
+        return text
+    while text and cell_len(text) > cells - len(_POINT):
+        text = text[1:]
+    return _POINT + text
 
 
 def why(
@@ -84,17 +105,18 @@ def why(
     """Tell the whole story of a call: what happened, what was lost and why, where the time went.
 
     Live calls and the last 500 that ended are known. Why a call was not chosen at all: rtzr-bridge explain.
+    Exits with 1 if no such call is known, more than one begins so, or no daemon answers.
     """
-    answer = asked("why", config, socket, f"/calls/{quote(call, safe='')}", quiet=json_)
+    answer = asked("why", config, socket, f"/calls/{part(call)}", as_json=json_)
     show(answer, lambda: "\n".join(map(printable, call_words(answer))), as_json=json_)
 
 
 def status(config: ConfigOption = DEFAULT, socket: SocketOption = None, json_: JsonOption = False) -> None:
     """Show how the daemon does: ready or why not, calls, RTZR's channels, what was won and lost today.
 
-    Exits with 1 when it is not ready.
+    Exits with 1 when it is not ready, or no daemon answers.
     """
-    answer = asked("status", config, socket, "/status", quiet=json_)
+    answer = asked("status", config, socket, "/status", as_json=json_)
     show(answer, lambda: "\n".join(_status(answer)), as_json=json_)
     raise typer.Exit(0 if answer["ready"] else 1)
 
@@ -120,7 +142,8 @@ def drain(config: ConfigOption = DEFAULT, socket: SocketOption = None, json_: Js
     """Let live calls finish, take no new ones, and end the daemon: as SIGTERM does.
 
     It goes on for drain_s at most; whoever supervises it may start it again.
+    Exits with 1 if no daemon answers.
     """
-    answer = asked("drain", config, socket, "/drain", {}, quiet=json_)
+    answer = asked("drain", config, socket, "/drain", {}, as_json=json_)
     legs = answer["legs"]
     show(answer, lambda: f"no new calls; {legs} leg{'' if legs == 1 else 's'} may finish", as_json=json_)

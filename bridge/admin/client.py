@@ -1,8 +1,10 @@
 """The other end of the control channel: one request to the daemon that runs here."""
 
+import asyncio
 import json
 import socket
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +33,7 @@ def ask(path: Path, what: str, order: Mapping[str, Any] | None = None) -> dict[s
     except ValueError:
         document = None
     if not isinstance(document, dict):
-        raise NoAnswer(f"what answers at {path} is no rtzr-bridge; give another --socket")
+        raise NoAnswer(_no_json(path, answer.status_code))
     if answer.is_error:
         raise NoAnswer(str(document.get("error", f"refused with {answer.status_code}")))
     return document
@@ -46,10 +48,10 @@ async def follow(path: Path, what: str) -> AsyncGenerator[dict[str, Any], None]:
     try:
         async with (
             httpx.AsyncClient(transport=transport, base_url="http://bridge", timeout=timeout) as http,
-            http.stream("GET", what) as answer,
+            _begun(http, what) as answer,
         ):
             if answer.is_error:
-                raise NoAnswer(_refusal(await answer.aread(), answer.status_code))
+                raise NoAnswer(_refusal(path, await answer.aread(), answer.status_code))
             async for line in answer.aiter_lines():
                 if line.startswith("data: "):
                     document = json.loads(line.removeprefix("data: "))
@@ -58,17 +60,35 @@ async def follow(path: Path, what: str) -> AsyncGenerator[dict[str, Any], None]:
                     yield document
     except httpx.RemoteProtocolError:
         return  # the daemon was killed
-    except httpx.TransportError:
+    except (httpx.TransportError, TimeoutError):
         raise NoAnswer(f"the daemon at {path} does not answer; see its log") from None
     except ValueError:
         raise NoAnswer(f"what answers at {path} is no rtzr-bridge; give another --socket") from None
 
 
-def _refusal(body: bytes, status: int) -> str:
+@asynccontextmanager
+async def _begun(http: httpx.AsyncClient, what: str) -> AsyncIterator[httpx.Response]:
+    """A stream may be silent for as long as it likes, but not before it has begun. Raises TimeoutError."""
+    async with asyncio.timeout(_TIMEOUT_S):
+        answer = await http.send(http.build_request("GET", what), stream=True)
+    async with aclosing(answer):
+        yield answer
+
+
+def _refusal(path: Path, body: bytes, status: int) -> str:
     try:
         return str(json.loads(body)["error"])
     except (ValueError, LookupError, TypeError):
-        return f"refused with {status}"
+        return _no_json(path, status)
+
+
+def _no_json(path: Path, status: int) -> str:
+    """Why an answer is none that this command knows."""
+    if status in (httpx.codes.NOT_FOUND, httpx.codes.METHOD_NOT_ALLOWED):
+        return f"what answers at {path} does not know this command; start the daemon again after an upgrade"
+    if status >= httpx.codes.INTERNAL_SERVER_ERROR:
+        return f"the daemon at {path} failed to answer ({status}); see its log"
+    return f"what answers at {path} is no rtzr-bridge; give another --socket"
 
 
 def _try(path: Path) -> None:

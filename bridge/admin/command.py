@@ -51,7 +51,7 @@ def command(
         fail(f"deliveries: {action} what? give its NAME too", 2)
     what = f"/deliveries/{action}" if action else "/deliveries"
     order = ({"name": name} if name else {}) if action else None
-    answer = asked("deliveries", config, socket, what, order, quiet=json_)
+    answer = asked("deliveries", config, socket, what, order, as_json=json_)
     show(answer, lambda: _text(action, answer), as_json=json_)
 
 

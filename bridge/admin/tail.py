@@ -5,7 +5,7 @@ What a line looks like is `bridge.sinks.console`'s, as on the daemon's own stand
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from pathlib import Path
 from typing import Annotated, Any
@@ -39,13 +39,17 @@ def command(
     """Show what is said from now on, of all calls, or of one until it ends.
 
     On a terminal the text changes while it is said; in a pipe there is one line for each final.
+    Exits with 0 when the call or the daemon has ended, with 1 if there is no such call or no daemon answers,
+    with 130 after Ctrl-C.
     """
-    with told("tail"):
+    with told("tail", as_json=json_):
         path = place(config, socket)
         try:
             loops.run(_print(path, call) if json_ else _show(path, call))
         except KeyboardInterrupt:
             raise typer.Exit(_INTERRUPTED) from None
+        except _Gone:
+            raise typer.Exit(1) from None
 
 
 def _events(path: Path, call: str | None) -> AsyncGenerator[dict[str, Any], None]:
@@ -58,12 +62,28 @@ async def _print(path: Path, call: str | None) -> None:
             typer.echo(json.dumps(event, ensure_ascii=False))
 
 
+class _Gone(Exception):
+    """Nobody reads what is printed any more, as behind `| head`."""
+
+
+class _Printed(ConsoleSink):
+    """As the daemon's own; that one goes on without a reader."""
+
+    async def put(self, events: Sequence[Event]) -> bool:
+        try:
+            return await super().put(events)
+        except BrokenPipeError:
+            raise _Gone from None
+
+
 async def _show(path: Path, call: str | None) -> None:
-    sink = ConsoleSink(console=terminal())
+    sink = _Printed(console=terminal())
     writing = asyncio.create_task(sink.run())
     try:
         async with aclosing(_events(path, call)) as events:
             async for one in events:
+                if writing.done():
+                    break
                 sink.deliver(Event(one["id"], one["type"], one["subject"], one["time"], one["data"]))
     finally:
         sink.close()

@@ -4,29 +4,22 @@ and events as they come. Also the order to let calls finish and end.
 What a request means and how the answer is written; what is known of calls is `bridge.watching`'s.
 """
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
-from typing import Any, Protocol
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from bridge.delivery.deliveries import EndpointReport
 from bridge.outbox.outbox import Outbox
 from bridge.types import CallId
 from bridge.watching.book import Several, WatchedCall
-from bridge.watching.shown import call_json, timeline_json
-from bridge.watching.status import Status
+from bridge.watching.status import Delivering, Status
 from bridge.watching.watch import Full, Watch
 from bridge.wire.watched import LegState
-
-
-class Delivering(Protocol):
-    """The part of `bridge.delivery.deliveries` that is needed."""
-
-    async def report(self) -> list[EndpointReport]: ...
 
 
 class Watched:
@@ -57,21 +50,17 @@ class Watched:
         ]
 
     async def _calls(self, _request: Request) -> Response:
-        self._watch.catch_up()
-        now_s = self._watch.unix_s
-        return JSONResponse({"calls": [call_json(call, now_s) for call in self._watch.book]})
+        return JSONResponse({"calls": self._watch.calls()})
 
     async def _call(self, request: Request) -> Response:
         call = self._found(request.path_params["id"])
         if isinstance(call, Response):
             return call
-        shown = call_json(call, self._watch.unix_s) | timeline_json(call)
-        return JSONResponse(shown | {"deliveries": await self._deliveries_of(call.id)})
+        waiting = await self._deliveries_of(call.id)
+        return JSONResponse(self._watch.story(call) | {"deliveries": waiting})
 
     async def _all(self, _request: Request) -> Response:
-        self._watch.catch_up()
-        waiting = 0 if self._deliveries is None else sum(r.waiting for r in await self._deliveries.report())
-        return JSONResponse(self._status.as_json(self._watch.book, waiting))
+        return JSONResponse(await self._status.asked(self._watch, self._deliveries))
 
     async def _drain(self, _request: Request) -> Response:
         live = self._watch.book.live
@@ -93,13 +82,13 @@ class Watched:
             async with aclosing(self._watch.follow(call)) as events:
                 async for event in events:
                     yield f"data: {json.dumps(event.as_json(), ensure_ascii=False)}\n\n"
+                    await asyncio.sleep(0)  # whether the reader is still there is told between two events
         except Full as full:
             yield f"event: error\ndata: {json.dumps({'error': str(full)})}\n\n"
 
     def _found(self, beginning: str) -> WatchedCall | Response:
-        self._watch.catch_up()
         try:
-            call = self._watch.book.find(beginning)
+            call = self._watch.find(beginning)
         except Several as several:
             return JSONResponse({"error": f"{beginning[:100]}: several begin so: {several}"}, 409)
         if call is None:

@@ -39,7 +39,7 @@ def command(
     anew from the files that *_FILE variables name; variables themselves are as they were at the start.
     Exits with 2 where the YAML has a fault.
     """
-    with told("reload"), waited("the daemon reads its YAML", quiet=json_):
+    with told("reload", as_json=json_), waited("the daemon reads its YAML", quiet=json_):
         done = _ask(place(config, socket), check=check, diff=diff and not json_)
     if json_:
         typer.echo(json.dumps(done, ensure_ascii=False, indent=2))

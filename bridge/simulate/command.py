@@ -2,10 +2,12 @@
 
 import json
 import os
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, NoReturn
+from urllib.parse import urlsplit
 
 import typer
 from rich.console import Console
@@ -14,7 +16,8 @@ from rich.table import Table
 
 from bridge import logs, loops
 from bridge.config import DEFAULT_CONFIG, Config, ConfigError, load
-from bridge.emulator.knobs import DEFAULTS, turned
+from bridge.config.values import loopback
+from bridge.emulator.knobs import DEFAULTS, Knobs, turned
 from bridge.simulate import simulation
 from bridge.simulate.outcome import CallOutcome, Outcome
 from bridge.simulate.recording import SimulateError, read
@@ -23,6 +26,8 @@ from bridge.sinks.console import terminal
 from bridge.transcribe import defaults
 
 _MOST_ROWS = 30
+_MISSED = ("lost", "late", "overrun", "malformed")
+"""Fates of packets that a listener can hear."""
 
 
 def command(
@@ -34,7 +39,10 @@ def command(
     ] = None,
     rate: Annotated[float, typer.Option(min=0.01, max=100, help="Calls begun in a second.")] = 1.0,
     config: Annotated[
-        Path | None, typer.Option("--config", "-c", help=f"The YAML file; {DEFAULT_CONFIG}, if it is there.")
+        Path | None,
+        typer.Option(
+            "--config", "-c", help=f"The YAML file; {DEFAULT_CONFIG}, if it is there, without --emulator."
+        ),
     ] = None,
     emulated: Annotated[bool, typer.Option("--emulator", help="Use an emulated RTZR, no account.")] = False,
     fault: Annotated[
@@ -44,12 +52,14 @@ def command(
         list[str] | None,
         typer.Option(metavar="NAME=VALUE", help="Any knob, such as recognition_ms=300; repeat it."),
     ] = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before RTZR hears and bills.")] = False,
     json_: Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")] = False,
 ) -> None:
     """Play recordings as calls, over RTP through the path of real calls, and count what is lost.
 
     With --emulator nothing leaves this machine and nothing is billed; it hears code-book tones, no real
-    speech, so of real speech only its milliseconds are accounted for. Exits with 1 if words were lost.
+    speech, so of real speech only its milliseconds are accounted for. Without it RTZR hears and bills: you
+    are asked first. Exits with 1 if words were lost, 2 if a file or an option is wrong, 130 after Ctrl-C.
     """
     if (fault or knob) and not emulated:
         _fail("simulate: --fault and --knob are for the emulated RTZR; add --emulator", 2)
@@ -62,12 +72,12 @@ def command(
             rate,
             emulated,
             frozenset(fault or ()),
-            turned(DEFAULTS, knob or []),
+            _turned(knob or []),
         )
     except (SimulateError, ConfigError) as error:
         _fail(str(error), 2)
-    except ValueError as error:
-        _fail(f"--knob: {error}", 2)
+    if not emulated:
+        _ask(plan, loaded, yes=yes)
     logs.set_up("error", "brief")
     outcome = _played(plan, loaded, quiet=json_)
     if json_:
@@ -77,11 +87,32 @@ def command(
     raise typer.Exit(1 if outcome.failed else 0)
 
 
+def _turned(knobs: list[str]) -> Knobs:
+    try:
+        return turned(DEFAULTS, knobs)
+    except ValueError as error:
+        _fail(f"--knob: {error}", 2)
+
+
 def _config(file: Path | None, *, emulated: bool) -> Config:
     """What the YAML says; all defaults where none was named and none is there. Raises ConfigError."""
     if file is None and (emulated or not DEFAULT_CONFIG.exists()):
         return Config() if emulated else defaults(os.environ)
     return load(file or DEFAULT_CONFIG, os.environ, pbx=False, rtzr=not emulated)
+
+
+def _ask(plan: simulation.Plan, config: Config, *, yes: bool) -> None:
+    """Who hears it and what it may cost, before anything leaves this machine; an RTZR on it costs nothing."""
+    host = urlsplit(config.rtzr.stream_url).hostname or ""
+    if loopback(host):
+        return
+    won = simulation.expected_won(plan, config)
+    typer.echo(f"{host} hears {plan.calls} calls and bills about {won:.2f} won, without VAT", err=True)
+    if yes:
+        return
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        _fail("simulate: add --yes if this is meant, or --emulator for an RTZR that costs nothing", 2)
+    typer.confirm("Is this meant?", abort=True, err=True)
 
 
 def _played(plan: simulation.Plan, config: Config, *, quiet: bool) -> Outcome:
@@ -131,6 +162,7 @@ def _summary(outcome: Outcome) -> Iterator[str]:
     lost = ", ".join(f"{reason} {ms} ms" for reason, ms in shown["lost"].items()) or "nothing"
     yield ""
     yield f"{shown['calls']} calls, {shown['partial']} of them partial; audio lost: {lost}"
+    yield from _on_the_way(shown["packets"])
     yield f"{shown['words']} words came, {shown['words_missing']} missing, {shown['words_doubled']} twice"
     why = Counter(reason for call in outcome.calls for reason in call.reasons)
     if why:
@@ -142,6 +174,15 @@ def _summary(outcome: Outcome) -> Iterator[str]:
     if outcome.emulated:
         trouble = f", with {', '.join(outcome.faults)}" if outcome.faults else ""
         yield f"RTZR was emulated{trouble}: it hears code-book tones, no real speech, and nothing was billed"
+
+
+def _on_the_way(packets: dict[str, int]) -> Iterator[str]:
+    """What became of the packets; that some are lost in a recording is no fault of the bridge's."""
+    sent, received = packets["sent"], packets.get("received", 0)
+    missed = ", ".join(f"{fate} {packets[fate]}" for fate in _MISSED if packets.get(fate))
+    yield f"{sent} packets sent, {received} received" + (f"; of the streams: {missed}" if missed else "")
+    if packets.get("lost") and received >= sent:
+        yield "those lost are lost in the recording; no words of theirs are counted as missing"
 
 
 def _fail(text: str, code: int) -> NoReturn:

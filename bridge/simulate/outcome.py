@@ -15,6 +15,8 @@ from bridge.wire.ledger import LegReport
 _VOICE = re.compile(r"\[음성 [0-9.]+초\]")
 """What the emulated RTZR says of a sound that is none of its words."""
 
+_UNHEARD = "packets sent and not received"
+
 
 @dataclass(slots=True)
 class LegOutcome:
@@ -27,7 +29,16 @@ class LegOutcome:
     """Words of the code book that were said and did not come back; 0 where nobody knows what was said."""
     doubled: int = 0
     """Words of the code book that came more often than they were said."""
+    sent: int = 0
+    """Packets that its telephone sent ..."""
+    packets: dict[str, int] = field(default_factory=dict)
+    """... and their fates; `lost` are those that the recording lacks, too."""
     report: LegReport = field(default_factory=LegReport)
+
+    @property
+    def unheard(self) -> int:
+        """Packets that were sent and never received."""
+        return max(0, self.sent - self.packets.get("received", 0))
 
     @property
     def words(self) -> int:
@@ -61,7 +72,17 @@ class CallOutcome:
     @property
     def reasons(self) -> list[str]:
         """Why it is not complete; empty if it is."""
-        return sorted({reason for leg in self.legs for reason in leg.report.reasons})
+        found = {reason for leg in self.legs for reason in leg.report.reasons}
+        unheard = {_UNHEARD} if any(leg.unheard for leg in self.legs) else set[str]()
+        return sorted(found | unheard)
+
+    @property
+    def packets(self) -> Counter[str]:
+        """How many were sent, and their fates."""
+        found = Counter(sent=sum(leg.sent for leg in self.legs))
+        for leg in self.legs:
+            found.update(leg.packets)
+        return found
 
     @property
     def failed(self) -> bool:
@@ -77,6 +98,7 @@ class CallOutcome:
             "words_doubled": sum(leg.doubled for leg in self.legs),
             "lost_ms": self.lost.total(),
             "lost": dict(self.lost),
+            "packets": dict(self.packets),
             "verdict": "partial" if self.failed else "complete",
             "reasons": self.reasons,
             **_latencies(self.legs),
@@ -100,6 +122,7 @@ class Outcome:
     def as_json(self) -> dict[str, Any]:
         calls = [call.as_json() for call in self.calls]
         lost = sum((call.lost for call in self.calls), Counter[str]())
+        packets = sum((call.packets for call in self.calls), Counter[str]())
         sums = ("words", "words_missing", "words_doubled", "lost_ms", "sessions")
         return {
             "rtzr": "emulated" if self.emulated else "real",
@@ -108,6 +131,7 @@ class Outcome:
             "partial": sum(call.failed for call in self.calls),
             **{key: sum(call[key] for call in calls) for key in sums},
             "lost": dict(lost),
+            "packets": dict(packets),
             **_latencies(leg for call in self.calls for leg in call.legs),
             "won": round(sum(call.cost.won for call in self.calls), 2),
             "verdict": "partial" if self.failed else "complete",

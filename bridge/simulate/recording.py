@@ -16,8 +16,13 @@ from bridge.wire.pcap import PcapError, Reader
 
 PACKET_MS = 20
 _RATE = 8000
+_PER_LINE = {_RATE: 1, 2 * _RATE: 2}
+"""Samples of a file for one on a telephone line; a file that was cut may end within one."""
 _LEAST_PACKETS = 25
 """Fewer in half a second are no stream that anybody speaks on."""
+_MOST_PACKETS = 2_000_000
+"""In memory at once, with half a kilobyte each: five hours of a call."""
+_SHORTER = "give its beginning: tcpdump -r in.pcap -c 2000000 -w out.pcap"
 _PIECE = 1 << 20
 _MEND = "convert it: sox in.wav -b 16 -r 8000 out.wav"
 _CODECS = {0: Codec.ULAW, 8: Codec.ALAW}
@@ -42,9 +47,10 @@ class Track:
     def pcm(self) -> bytes:
         """All of its audio by the packets' own clock, 16 bit, 8 kHz; what was not sent is silence."""
         decode = g711.ulaw_to_pcm if self.codec is Codec.ULAW else g711.alaw_to_pcm
-        whole, first = bytearray(), None
-        for _, packet in self.packets():
-            first = packet.timestamp if first is None else first
+        whole, source, first = bytearray(), None, 0
+        for at_ms, packet in self.packets():
+            if packet.ssrc != source:  # another one has a clock of its own: it goes on where it was heard
+                source, first = packet.ssrc, packet.timestamp - round(at_ms * _RATE / 1000)
             start = 2 * ((packet.timestamp - first) & 0xFFFFFFFF)
             if packet.payload_type not in _CODECS or start > 2 * _RATE * (self.ms / 1000 + 60):
                 continue
@@ -83,18 +89,20 @@ def _of_wav(path: Path) -> Recording:
     try:
         with wave.open(str(path), "rb") as file:
             rate, width, channels = file.getframerate(), file.getsampwidth(), file.getnchannels()
-            if rate not in (_RATE, 2 * _RATE) or width != 2 or channels not in (1, 2):
+            if rate not in _PER_LINE or width != 2 or channels not in (1, 2):
                 kind = f"{rate} Hz, {8 * width} bit, {channels} channels"
                 raise SimulateError(f"{path}: is {kind}; {_MEND}")
             pcm = file.readframes(file.getnframes())
     except (wave.Error, EOFError) as error:
-        raise SimulateError(f"{path}: is not a WAV file of PCM ({error}); {_MEND}") from None
+        why = str(error) or "it is cut short"
+        raise SimulateError(f"{path}: is not a WAV file of PCM ({why}); {_MEND}") from None
+    pcm = pcm[: len(pcm) // (2 * channels * _PER_LINE[rate]) * 2 * channels * _PER_LINE[rate]]
     if not pcm:
         raise SimulateError(f"{path}: holds no audio; record it again")
     roles = (Role.CALLER, Role.CALLEE)[:channels]
-    sides = [pcm] if channels == 1 else list(g711.split(pcm[: len(pcm) // 4 * 4]))
+    sides = [pcm] if channels == 1 else list(g711.split(pcm))
     if rate != _RATE:
-        sides = [g711.halves(side[: len(side) // 4 * 4]) for side in sides]
+        sides = [g711.halves(side) for side in sides]
     return Recording(path.name, tuple(_spoken(role, side) for role, side in zip(roles, sides, strict=True)))
 
 
@@ -117,7 +125,7 @@ _Way = tuple[tuple[str, int], tuple[str, int]]
 
 def _of_pcap(path: Path) -> list[Recording]:
     """A call for each pair of streams between the same two ports, and for each stream that has no other."""
-    reader, streams = Reader(), dict[_Way, list[tuple[float, rtp.Packet]]]()
+    reader, streams, left = Reader(), dict[_Way, list[tuple[float, rtp.Packet]]](), _MOST_PACKETS
     with path.open("rb") as file:
         while piece := file.read(_PIECE):
             for one in reader.feed(piece):
@@ -126,6 +134,8 @@ def _of_pcap(path: Path) -> list[Recording]:
                 except rtp.RtpError:
                     continue
                 streams.setdefault((one.source, one.target), []).append((one.at_s, packet))
+                if (left := left - 1) < 0:
+                    raise SimulateError(f"{path}: holds more than {_MOST_PACKETS} RTP packets; {_SHORTER}")
     spoken = {way: sent for way, sent in streams.items() if _is_speech(sent)}
     if not spoken:
         raise SimulateError(f"{path}: holds no RTP with G.711; {_why_none(reader)}")

@@ -15,6 +15,7 @@ from bridge.emulator.codebook import WORDS
 from bridge.emulator.ear import Ear
 from bridge.emulator.knobs import DEFAULTS
 from bridge.emulator.server import Emulator, Knobs
+from bridge.inlets import NoInlet
 from bridge.simulate.outcome import CallOutcome, LegOutcome, Outcome
 from bridge.simulate.recording import Recording, Track
 from bridge.simulate.telephone import Telephone
@@ -23,11 +24,13 @@ from bridge.transcribe import with_emulator
 from bridge.types import Event, LegId, NewLeg, Party, Transport
 from bridge.wire.cost import Price, Spending
 from bridge.wire.ledger import Ledger
+from bridge.wire.watched import Note, NoteKind
 from bridge.wiring import build_desks, build_governor, build_rtzr, build_tokens, ports_of
 
 HOST = "127.0.0.1"
 _BOOK = frozenset(WORDS)
 _LAST_PACKETS_S = 0.2
+_NO_PORT = "no RTP port was free (media.first_port to media.last_port)"
 _FINAL = "rtzr.transcript.final"
 
 Progress = Callable[[int, int], None]
@@ -91,7 +94,7 @@ class _Simulation:
         tokens = await opened.enter_async_context(build_tokens(config))
         speech = build_rtzr(config, tokens)
         governor = build_governor(config, speech)
-        desks = build_desks(config, ports_of(config, 0), governor, speech, self._take)
+        desks = build_desks(config, ports_of(config, 0), governor, speech, self._take, tell=self._note)
         opened.push_async_callback(desks.inlets.close)
         loop = asyncio.get_running_loop()
         if plan.emulated:
@@ -131,7 +134,12 @@ class _Simulation:
     async def _leg(self, new: NewLeg, track: Track, outcome: LegOutcome, desks: LocalDesks) -> None:
         """One party: its telephone sends to its desk, hangs up, and the rest is worked off."""
         desk = await desks.begin(new)
-        place = await desk.open_inlet(Transport.RTP)
+        try:
+            place = await desk.open_inlet(Transport.RTP)
+        except NoInlet:
+            desks.forget(new.leg)
+            outcome.report.because(_NO_PORT)
+            return
         with closing(Telephone(HOST, place.port)) as telephone:
             await desk.lock(*telephone.address)
             desk.answer(desk.now_ms())
@@ -141,6 +149,7 @@ class _Simulation:
                 await asyncio.sleep(_LAST_PACKETS_S)
                 await desk.close_inlet()
                 desk.end("hung up")
+            outcome.sent = telephone.sent
         outcome.report = desk.report
 
     def _take(self, event: Event) -> None:
@@ -149,9 +158,13 @@ class _Simulation:
             outcome.texts.append(str(event.data["text"]))
             outcome.latencies_ms.append(int(event.data["latency_ms"]))
 
+    def _note(self, note: Note) -> None:
+        if note.kind is NoteKind.PACKETS and note.leg is not None:
+            call, _, role = note.leg.partition("/")
+            self._legs[LegId(call, role)].packets.update(note.data)
+
     def _priced(self, calls: list[CallOutcome]) -> list[CallOutcome]:
-        cost = self._config.cost
-        spending = Spending(tuple(map(Price, cost.won_per_h, (*cost.up_to_h, None))))
+        spending = _spending(self._config)
         today = strftime("%Y-%m-%d")
         for call in calls:
             ledger = Ledger()
@@ -159,6 +172,23 @@ class _Simulation:
                 ledger.add(leg.report.ledger)
             call.cost = spending.add(ledger, today)
         return calls
+
+
+def _spending(config: Config) -> Spending:
+    cost = config.cost
+    return Spending(tuple(map(Price, cost.won_per_h, (*cost.up_to_h, None))))
+
+
+def expected_won(plan: Plan, config: Config) -> float:
+    """What RTZR will bill at most, if no session is lost: every party is sent, silence and all."""
+    spending, today = _spending(config), strftime("%Y-%m-%d")
+    total = 0.0
+    for number in range(plan.calls):
+        ledger = Ledger()
+        for track in plan.of(number).tracks:
+            ledger.bill(track.ms)
+        total += spending.add(ledger, today).won
+    return total
 
 
 def _key(recording: Recording, track: Track) -> str:

@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+from contextlib import suppress
 from random import randrange
 
 from bridge.simulate.recording import Track
@@ -16,8 +17,8 @@ class Telephone:
         self._socket.bind((host, 0))
         self._socket.connect((host, port))
         self._salt = randrange(1 << 32)  # noqa: S311 - two calls of one recording are two sources
-        self.refused = 0
-        """Packets for which nobody listened."""
+        self.sent = 0
+        """Packets, those too for which nobody listened."""
 
     @property
     def address(self) -> tuple[str, int]:
@@ -31,10 +32,9 @@ class Telephone:
         start_s = loop.time()
         for at_ms, packet in track.packets():
             await asyncio.sleep(max(0.0, start_s + at_ms / 1000 - loop.time()))
-            try:
+            self.sent += 1
+            with suppress(OSError):  # what nobody took is missing in the receiver's count
                 self._socket.send(rtp.build(packet._replace(ssrc=packet.ssrc ^ self._salt)))
-            except OSError:
-                self.refused += 1
 
     def close(self) -> None:
         self._socket.close()

@@ -6,7 +6,7 @@ it is bounded, and what is dropped is counted.
 
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -17,8 +17,10 @@ from bridge.wire.watched import LegSnapshot, LegState, Note, NoteKind
 MOST_NOTES = 500
 """Of a call; the oldest go."""
 _MOST_ENDED = 500
-_MOST_LIVE = 5000
+MOST_LIVE = 5000
 _MOST_NOTES_OF_ENDED = 50_000
+_FAR_BACK = 10
+"""Notes among which a leg's last one is looked for: those of the call's other legs stand between."""
 _PACKETS_LOST = ("lost", "late", "overrun", "malformed")
 """Fates of packets that a listener can hear."""
 
@@ -36,8 +38,6 @@ class WatchedLeg:
     state: LegState = LegState.WAITING
     level_db: float | None = None
     latency_ms: int | None = None
-    latencies: list[int] = field(default_factory=list)
-    """Of its finals, the last ones."""
     arrived_ms: int = 0
     sent_ms: int = 0
     lost_ms: int = 0
@@ -78,6 +78,17 @@ class WatchedCall:
         if len(self.notes) == MOST_NOTES:
             self.notes_dropped += 1
         self.notes.append(note)
+
+    def take_back(self, leg: str | None, what: str, **data: object) -> Note | None:
+        """The leg's last note, if it says this with such data: something is to be added to it."""
+        for back in range(1, min(len(self.notes), _FAR_BACK) + 1):
+            note = self.notes[-back]
+            if note.leg == leg:
+                same = note.what == what and all(note.data.get(key) == value for key, value in data.items())
+                if same:
+                    del self.notes[-back]
+                return note if same else None
+        return None
 
 
 class Several(ValueError):
@@ -170,6 +181,8 @@ class Book:
             call.legs[note.leg].packets = dict(note.data)
         if note.kind is NoteKind.ORDER and "paused" in note.data:
             call.paused = bool(note.data["paused"])
+        if note.what == "no session":
+            note = _with_tries_before(call, note)
         call.add(note)
 
     def stand(self, snapshots: Iterable[LegSnapshot], unix_s: float) -> None:
@@ -185,7 +198,7 @@ class Book:
         began_s = _unix(event) - event.data["at_ms"] / 1000
         self._ended.pop(event.subject, None)
         self._live[event.subject] = WatchedCall(event.subject, str(event.data.get("rule", "")), began_s)
-        if len(self._live) > _MOST_LIVE:  # the end of some was never told
+        if len(self._live) > MOST_LIVE:  # the end of some was never told
             oldest = next(iter(self._live.values()))
             self._end(oldest.id, oldest.at_ms(_unix(event)), "", ["its end was not told"], None)
 
@@ -235,11 +248,11 @@ class Book:
 
 def _final(call: WatchedCall, leg: WatchedLeg, event: Event) -> None:
     data = event.data
-    leg.partial, leg.last = "", data["text"]
     said = {key: data[key] for key in ("text", "start_ms", "end_ms", "latency_ms")}
-    if not data.get("late"):
-        leg.latency_ms = data["latency_ms"]
-        leg.latencies = [*leg.latencies[-(MOST_NOTES - 1) :], data["latency_ms"]]
+    if data.get("late"):  # an older word, which came by the disk: it is not what is being said
+        said["late"] = True
+    else:
+        leg.partial, leg.last, leg.latency_ms = "", data["text"], data["latency_ms"]
     call.add(_of(event, data["start_ms"], NoteKind.UTTERANCE, "said", said))
 
 
@@ -271,21 +284,29 @@ def _stand(leg: WatchedLeg, now: LegSnapshot) -> None:
 
 
 def _note_packets(call: WatchedCall, leg: WatchedLeg, now: LegSnapshot, at_ms: int) -> None:
-    """What was lost on the way since the last snapshot; one note, as long as nothing else happens."""
+    """What was lost on the way since the last snapshot; one note, until something else happens to it."""
+    anew = now.packets.get("received", 0) < leg.packets.get("received", 0)  # another inlet
+    counted = {} if anew else leg.packets
     grown = {
-        fate: more
-        for fate in _PACKETS_LOST
-        if (more := now.packets.get(fate, 0) - leg.packets.get(fate, 0)) > 0
+        fate: more for fate in _PACKETS_LOST if (more := now.packets.get(fate, 0) - counted.get(fate, 0)) > 0
     }
     if not grown:
         return
-    last = call.notes[-1] if call.notes else None
-    if last is not None and last.what == "packets lost" and last.leg == leg.leg:
-        call.notes.pop()
+    if (last := call.take_back(leg.leg, "packets lost")) is not None:
         for fate, before in last.data.items():
             grown[fate] = grown.get(fate, 0) + before
         at_ms = last.at_ms
     call.add(Note(call.id, leg.leg, at_ms, NoteKind.PACKETS, "packets lost", grown))
+
+
+def _with_tries_before(call: WatchedCall, note: Note) -> Note:
+    """Tries in vain one after the other are one note: an outage of an hour has hundreds."""
+    data = {**note.data, "tries": 1, "until_ms": note.at_ms}
+    last = call.take_back(note.leg, note.what, reason=data.get("reason"))
+    if last is None:
+        return replace(note, data=data)
+    data["tries"] += last.data["tries"]
+    return replace(note, at_ms=last.at_ms, data=data)
 
 
 def _begins(call: WatchedCall, beginning: str) -> bool:

@@ -1,20 +1,12 @@
 """The book and the daemon's state, as the page asks for them. It only asks; nothing waits for it."""
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
-from bridge.delivery.deliveries import EndpointReport
 from bridge.types import CallId
 from bridge.watching.book import Several
-from bridge.watching.shown import call_json, timeline_json
-from bridge.watching.status import Status
+from bridge.watching.status import Delivering, Status
 from bridge.watching.watch import Watch
-
-
-class Delivering(Protocol):
-    """The part of `bridge.delivery.deliveries` that is needed."""
-
-    async def report(self) -> list[EndpointReport]: ...
 
 
 class Paged:
@@ -34,22 +26,17 @@ class Paged:
         self._pause = pause
 
     def calls(self) -> list[dict[str, Any]]:
-        self._watch.catch_up()
-        now_s = self._watch.unix_s
-        return [call_json(call, now_s) for call in self._watch.book]
+        return self._watch.calls()
 
     def call(self, name: str) -> dict[str, Any] | None:
-        self._watch.catch_up()
         try:
-            call = self._watch.book.find(name)
+            call = self._watch.find(name)
         except Several:
             return None
-        return None if call is None else call_json(call, self._watch.unix_s) | timeline_json(call)
+        return None if call is None else self._watch.story(call)
 
     async def status(self) -> dict[str, Any]:
-        self._watch.catch_up()
-        waiting = 0 if self._deliveries is None else sum(r.waiting for r in await self._deliveries.report())
-        return self._status.as_json(self._watch.book, waiting)
+        return await self._status.asked(self._watch, self._deliveries)
 
     def pause(self, call: str, paused: bool) -> bool:
         return self._pause(CallId(call), paused)

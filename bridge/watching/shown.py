@@ -6,6 +6,8 @@ from typing import Any
 from bridge.watching.book import WatchedCall, WatchedLeg
 from bridge.wire.watched import Note
 
+_SKEW_MS = 5
+
 
 def call_json(call: WatchedCall, unix_s: float) -> dict[str, Any]:
     """A call at this time (Unix seconds); numbers of parties are masked."""
@@ -46,8 +48,13 @@ def leg_json(leg: WatchedLeg) -> dict[str, Any]:
 
 def timeline_json(call: WatchedCall) -> dict[str, Any]:
     """All that happened, the oldest first, and how much of it was dropped."""
-    notes = sorted(call.notes, key=lambda note: note.at_ms)  # stable: of one moment, as they were told
+    notes = sorted(call.notes, key=_when)  # stable: of one moment, as they were told
     return {"timeline": [note_json(note) for note in notes], "timeline_dropped": call.notes_dropped}
+
+
+def _when(note: Note) -> int:
+    """The end of a leg is told by an event, whose clock may be a little before that of its last notes."""
+    return note.at_ms + (_SKEW_MS if note.what == "leg over" else 0)
 
 
 def note_json(note: Note) -> dict[str, Any]:

@@ -2,9 +2,10 @@
 
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 from bridge import VERSION
+from bridge.delivery.deliveries import EndpointReport
 from bridge.load import Observe
 from bridge.net.rtzr import Session
 from bridge.pbx import Pbx
@@ -12,9 +13,16 @@ from bridge.quota import Governor
 from bridge.readiness import line_down
 from bridge.watching.book import Book
 from bridge.watching.pbxnotes import PbxNotes
+from bridge.watching.watch import Watch
 from bridge.wire.watched import LegState
 
 _NO_PBX = {"connected": False, "why": "the bridge is starting", "version": ""}
+
+
+class Delivering(Protocol):
+    """The part of `bridge.delivery.deliveries` that is needed."""
+
+    async def report(self) -> list[EndpointReport]: ...
 
 
 class Status:
@@ -50,6 +58,12 @@ class Status:
     def ask_lag(self, others: Callable[[], float]) -> None:
         """How late the loops of other processes are, in milliseconds."""
         self._others_lag_ms = others
+
+    async def asked(self, watch: Watch, deliveries: Delivering | None) -> dict[str, Any]:
+        """As JSON, as far as is known by now."""
+        waiting = 0 if deliveries is None else sum(one.waiting for one in await deliveries.report())
+        watch.catch_up()
+        return self.as_json(watch.book, waiting)
 
     def as_json(self, book: Book, deliveries_waiting: int) -> dict[str, Any]:
         live = book.live

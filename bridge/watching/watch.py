@@ -16,8 +16,8 @@ import structlog
 from bridge.logs import masked
 from bridge.sinks.queued import QueuedSink
 from bridge.types import CallId, Event
-from bridge.watching.book import Book, WatchedCall
-from bridge.watching.shown import call_json
+from bridge.watching.book import MOST_LIVE, Book, WatchedCall
+from bridge.watching.shown import call_json, timeline_json
 from bridge.wire.watched import LegSnapshot, Note
 
 _log = structlog.get_logger()
@@ -78,10 +78,6 @@ class Watch(QueuedSink):
         self._readers: set[_Reader] = set()
         self._opening: dict[CallId, list[Event]] = {}
 
-    @property
-    def unix_s(self) -> float:
-        return self._unix()
-
     def tell(self, note: Note) -> None:
         """Something happened in a call; never waits."""
         self._notes.append(note)
@@ -95,6 +91,21 @@ class Watch(QueuedSink):
             self.catch_up()
             self.book.stand(snapshots(), self._unix())
             await asyncio.sleep(_TICK_S)
+
+    def calls(self) -> list[dict[str, Any]]:
+        """Each call's JSON, in the book's order."""
+        self.catch_up()
+        now_s = self._unix()
+        return [call_json(call, now_s) for call in self.book]
+
+    def find(self, beginning: str) -> WatchedCall | None:
+        """As of `Book.find`, as far as is known by now. Raises Several."""
+        self.catch_up()
+        return self.book.find(beginning)
+
+    def story(self, call: WatchedCall) -> dict[str, Any]:
+        """Its JSON with all that happened in it."""
+        return call_json(call, self._unix()) | timeline_json(call)
 
     def shown(self, id_: CallId) -> dict[str, Any]:
         """A call's JSON, as far as is known by now; empty if none of this id is."""
@@ -127,6 +138,8 @@ class Watch(QueuedSink):
             self._opening.pop(event.subject, None)
         elif event.type in _OPENING and self._known(event):
             opening = self._opening.setdefault(event.subject, [])
+            if len(self._opening) > MOST_LIVE:  # the end of some was never told
+                del self._opening[next(iter(self._opening))]
             if len(opening) < _MOST_OPENING:
                 opening.append(hidden(event))
         if self._readers:

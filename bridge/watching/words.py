@@ -4,8 +4,11 @@ Pure. English; texts of parties are left as they are.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 from statistics import median
 from typing import Any
+
+from rich.cells import cell_len
 
 Json = Mapping[str, Any]
 
@@ -27,6 +30,11 @@ _FLAWS = {
     "failed": "a fault of the bridge's: see its log",
     "drain": "the last words were not awaited any longer",
 }
+_BROKEN = ("session lost", "session mute", "session evicted")
+_WORTH_TELLING_MS = 500
+_ROUNDING_MS = 5
+_WHO = 8
+"""The least width of who it is, in cells."""
 _LOST_PACKETS = ("lost", "late", "overrun", "malformed")
 _BY = {
     "consent": "its rule asks for consent first",
@@ -52,7 +60,8 @@ def call_words(call: Json) -> list[str]:
     lines = [head(call), *(f"  {line}" for line in _parties(call["legs"], names)), ""]
     if call.get("timeline_dropped"):
         lines.append(f"(the first {call['timeline_dropped']} things that happened are not kept)")
-    lines += [_line(note, names) for note in call["timeline"]]
+    width = max(_WHO, *map(cell_len, names.values()))
+    lines += [_line(note, names, width) for note in call["timeline"]]
     for title, told in (
         ("What was lost", losses(call, names)),
         ("Where the time went", times(call, names)),
@@ -92,9 +101,10 @@ def _parties(legs: Iterable[Json], names: Mapping[str, str]) -> list[str]:
     ]
 
 
-def _line(note: Json, names: Mapping[str, str]) -> str:
+def _line(note: Json, names: Mapping[str, str], width: int) -> str:
     who = names.get(note["leg"] or "", "")
-    return f"{clock(note['at_ms'])}  {note['kind']:<9}  {who:<8}  {phrase(note)}".rstrip()
+    who += " " * (width - cell_len(who))
+    return f"{clock(note['at_ms'])}  {note['kind']:<9}  {who}  {phrase(note)}".rstrip()
 
 
 def phrase(note: Json) -> str:
@@ -122,6 +132,8 @@ def phrase(note: Json) -> str:
 
 
 def _final(data: Json) -> str:
+    if data.get("late"):
+        return f"late, from the disk, {length(data['latency_ms'])} after it was said"
     return f"final after {data['latency_ms']} ms"
 
 
@@ -129,7 +141,8 @@ def _session(what: str, data: Json) -> str:
     if what == "session opened":
         return f"session open after {data['ms']} ms{_parts(data)}"
     if what == "no session":
-        return f"no session: {data['reason']} (try {data['attempt']})"
+        until = f", until {clock(data['until_ms'])}" if data["tries"] > 1 else ""
+        return f"no session: {data['reason']} ({_number(data['tries'], 'try', 'tries')}{until})"
     if "reason" in data:
         return f"{what}: {data['reason']}"
     return _SESSIONS.get(what, what)
@@ -149,38 +162,54 @@ def _counted(data: Json) -> str:
 
 
 def losses(call: Json, names: Mapping[str, str] | None = None) -> list[str]:
-    """What was lost, of which leg and why; that nothing was, too."""
+    """What was lost, of which leg and why; that nothing was, too. What a pause kept back is none of it."""
     names = _names(call["legs"]) if names is None else names
     lines = []
     for leg in call["legs"]:
-        told = _lost_of(leg["leg"], call["timeline"])
+        notes = [note for note in call["timeline"] if note["leg"] == leg["leg"]]
+        told = _lost_of(leg, notes)
         if leg["lost_ms"] or told:
-            arrived = f"{length(leg['lost_ms'])} of {length(leg['arrived_ms'])} that arrived"
+            lost = length(leg["lost_ms"]) if leg["lost_ms"] else "nothing"
+            arrived = f"{lost} of {length(leg['arrived_ms'])} that arrived"
             lines.append(f"{names[leg['leg']]}: {arrived}")
             lines += [f"  {one}" for one in told]
-    return lines or ["nothing, as far as is known"]
+    paused = [
+        f"{names[leg['leg']]}: {length(leg['paused_ms'])} kept back by a pause: that is not lost"
+        for leg in call["legs"]
+        if leg["paused_ms"]
+    ]
+    return (lines or ["nothing, as far as is known"]) + paused
 
 
-def _lost_of(leg: str, timeline: Sequence[Json]) -> list[str]:
+def _lost_of(leg: Json, notes: Sequence[Json]) -> list[str]:
     by_reason: dict[str, int] = {}
-    told: list[str] = []
-    packets: dict[str, int] = {}
-    for note in timeline:
-        if note["leg"] != leg:
-            continue
+    flaws: list[str] = []
+    late = 0
+    for note in notes:
         data = note["data"]
         if note["kind"] == "gap":
             by_reason[data["reason"]] = by_reason.get(data["reason"], 0) + data["ms"]
-        elif note["what"] == "packets in all":
-            packets = {
-                fate: data[fate] for fate in ("lost", "late", "overrun", "malformed") if data.get(fate)
-            }
         elif note["what"] == "leg over":
-            told += [f"{one}: {_FLAWS[one]}" for one in data["reasons"] if one in _FLAWS]
+            flaws += [f"{one}: {_FLAWS[one]}" for one in data["reasons"] if one in _FLAWS]
+        late += bool(data.get("late")) and note["kind"] == "utterance"
     gaps = [f"{length(ms)}: {_LOST.get(reason, reason)}" for reason, ms in by_reason.items()]
-    missed = {fate: number for fate, number in packets.items() if number}
-    on_the_way = [f"on the way from the PBX: packets {_counted(missed)}"] if missed else []
-    return [*gaps, *on_the_way, *told]
+    if (untold := leg["lost_ms"] - sum(by_reason.values())) > _ROUNDING_MS:
+        gaps.append(f"{length(untold)}: earlier than what is kept above")
+    coming, missed = _packets_missed(leg, notes)
+    on_the_way = [f"on the way from the PBX: of {coming} packets {_counted(missed)}"] if missed else []
+    found = [f"of it, {_number(late, 'text')} came late, from the disk"] if late else []
+    return [*gaps, *found, *on_the_way, *flaws]
+
+
+def _packets_missed(leg: Json, notes: Sequence[Json]) -> tuple[int, dict[str, int]]:
+    """How many should have come, and by fate those missed, of all the taps that the leg has had; of the one
+    that it has now, what is known by now."""
+    counts = [note["data"] for note in notes if note["what"] == "packets in all"]
+    if leg["packets"] and leg["packets"] not in counts[-1:]:
+        counts.append(leg["packets"])
+    sums = {fate: sum(one.get(fate, 0) for one in counts) for fate in _LOST_PACKETS}
+    coming = sums["lost"] + sum(one.get("received", 0) for one in counts)
+    return coming, {fate: number for fate, number in sums.items() if number}
 
 
 def times(call: Json, names: Mapping[str, str] | None = None) -> list[str]:
@@ -189,26 +218,46 @@ def times(call: Json, names: Mapping[str, str] | None = None) -> list[str]:
     lines = []
     for leg in call["legs"]:
         notes = [note for note in call["timeline"] if note["leg"] == leg["leg"]]
-        opened = [n["data"] for n in notes if n["what"] == "session opened"]
-        parts = [
-            f"{sum(one.get(key, 0) for one in opened)} ms {what}"
-            for key, what in (
-                ("wait_ms", "waiting for a channel"),
-                ("token_ms", "for the token"),
-                ("connect_ms", "connecting"),
-            )
-        ]
-        if opened:
-            number = f"{len(opened)} session{'s' if len(opened) > 1 else ''}"
-            lines.append(f"{names[leg['leg']]}: {number}: {', '.join(parts)}")
-        finals = [n["data"]["latency_ms"] for n in notes if n["kind"] == "utterance"]
-        if finals:
-            number = f"{len(finals)} final{'s' if len(finals) > 1 else ''}"
-            worst = (
-                f"half of them within {median(finals):.0f} ms of the speech's end, all within {max(finals)}"
-            )
-            lines.append(f"{names[leg['leg']]}: {number} by RTZR: {worst} ms")
+        lines += [f"{names[leg['leg']]}: {told}" for told in (*_opening(notes), *_waiting(notes))]
+    if lines and call.get("timeline_dropped"):
+        lines.append("of what is kept above; what came before is not in these sums")
     return lines or ["no session was ever opened"]
+
+
+def _opening(notes: Sequence[Json]) -> Iterable[str]:
+    opened = [note["data"] for note in notes if note["what"] == "session opened"]
+    parts = [
+        f"{sum(one.get(key, 0) for one in opened)} ms {what}"
+        for key, what in (
+            ("wait_ms", "waiting for a channel"),
+            ("token_ms", "for the token"),
+            ("connect_ms", "connecting"),
+        )
+    ]
+    if opened:
+        yield f"{_number(len(opened), 'session')}: {', '.join(parts)}"
+    turns = [note for note in notes if note["what"] in ("session opened", *_BROKEN)]
+    without = sum(
+        after["at_ms"] - before["at_ms"]
+        for before, after in pairwise(turns)
+        if before["what"] in _BROKEN and after["what"] == "session opened"
+    )
+    if without >= _WORTH_TELLING_MS:
+        yield f"{length(without)} without a session, while what was said waited"
+
+
+def _waiting(notes: Sequence[Json]) -> Iterable[str]:
+    finals = [n["data"] for n in notes if n["kind"] == "utterance" and not n["data"].get("late")]
+    delays = [final["latency_ms"] for final in finals]
+    if len(delays) == 1:
+        yield f"1 final by RTZR: {delays[0]} ms after the speech's end"
+    elif delays:
+        half = f"half of them within {median(delays):.0f} ms of the speech's end"
+        yield f"{len(delays)} finals by RTZR: {half}, all within {max(delays)} ms"
+
+
+def _number(count: int, one: str, several: str = "") -> str:
+    return f"{count} {one if count == 1 else several or one + 's'}"
 
 
 def deliveries(call: Json) -> list[str]:
@@ -216,14 +265,15 @@ def deliveries(call: Json) -> list[str]:
     lines = []
     for one in call.get("deliveries", ()):
         waiting, error = one["waiting"], f" ({one['error']})" if one["error"] else ""
-        what = f"{waiting} events wait, {one['state']}{error}" if waiting else "nothing of this call waits"
+        some = _number(waiting, "event waits", "events wait")
+        what = f"{some}, {one['state']}{error}" if waiting else "nothing of this call waits"
         lines.append(f"{one['name']}: {what}")
     return lines or ["no endpoint gets what happens here by an outbox"]
 
 
 def length(ms: float) -> str:
     """`83250` as `1 min 23 s`, `3200` as `3.2 s`."""
-    if ms < 60_000:
+    if ms < 59_950:
         return f"{ms / 1000:.1f} s"
     minutes, rest = divmod(round(ms / 1000), 60)
     hours, minutes = divmod(minutes, 60)

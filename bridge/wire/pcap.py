@@ -81,7 +81,7 @@ class Reader:
     def _check_magic(self) -> None:
         magic = bytes(self._waiting[:4])
         if magic == _PCAPNG:
-            raise PcapError("is pcapng; convert it: editcap -F pcap in.pcapng out.pcap")
+            raise PcapError("is pcapng; convert it: tcpdump -r in.pcapng -w out.pcap")
         if len(magic) == len(_PCAPNG) and magic not in _MAGICS:
             raise PcapError("is no pcap file; give one that tcpdump -w has written")
 

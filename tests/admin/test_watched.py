@@ -3,6 +3,8 @@ commands over a real socket."""
 
 import asyncio
 import json
+import os
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -12,10 +14,12 @@ from typing import cast
 
 import httpx
 import pytest
+from rich.cells import cell_len
 from typer.testing import CliRunner, Result
 
 from bridge import cli
 from bridge.admin.asking import age, columns
+from bridge.admin.calls import _listed
 from bridge.admin.control import Control
 from bridge.admin.unix import unix_listener
 from bridge.admin.watched import Watched
@@ -78,14 +82,27 @@ async def test_calls_are_listed_with_what_was_said_last(daemon: Daemon) -> None:
     await daemon.watch.put([*call.begins(), call.says("안녕", final=False), *over.begins(), *over.ends(300)])
     daemon.watch.book.stand([call.stands(arrived_ms=2000, lost_ms=1500)], now_s())
     told = await daemon.said("calls")
-    first, leg = told.stdout.splitlines()
+    titles, first, leg = told.stdout.splitlines()
+    assert cell_len(titles.partition("SAID LAST")[0]) == cell_len(leg.partition("1.5 s lost")[0]), (
+        "they stand below each other"
+    )
     id_, age_ms, *rest = first.split()
     assert (id_, age_ms[:4], rest) == ("call-1", "00:0", ["live", "rule", "sales"])
     assert leg.startswith("  caller ***5678 김철수  ")
-    assert leg.endswith("streaming  -20 dB    1.5 s lost  안녕 …")
+    assert leg.endswith("streaming  -20 dB         1.5 s lost  안녕 …")
     assert "call-2" in (await daemon.said("calls", "--all")).stdout
     (shown,) = json.loads((await daemon.said("calls", "--json")).stdout)["calls"]
     assert (shown["id"], shown["legs"][0]["partial"]) == ("call-1", "안녕")
+
+
+async def test_a_line_is_no_longer_than_the_terminal(daemon: Daemon) -> None:
+    call = Told("8f10d536-5bbe-49f4-b06f-b7100a11cbac")
+    await daemon.watch.put([*call.begins(), call.says("고객님 성함을 다시 말씀해 주세요 " * 5 + "끝")])
+    *_, leg = (await daemon.said("calls")).stdout.splitlines()
+    assert cell_len(leg) > 120, "all of it in a pipe"
+    *_, leg = _listed(daemon.watch.calls(), 80).splitlines()
+    assert 78 <= cell_len(leg) <= 80
+    assert leg.endswith("말씀해 주세요 끝"), "what was said last"
 
 
 async def test_that_there_is_no_call_is_told(daemon: Daemon) -> None:
@@ -219,6 +236,50 @@ def test_no_daemon_is_told_with_the_mend(tmp_path: Path, command: tuple[str, ...
     assert (told.exit_code, "admin.socket: is not set" in told.stderr) == (2, True)
 
 
+@pytest.mark.parametrize(
+    "command", ["calls", "status", "drain", "deliveries", "reload", "why x", "pause x", "resume x", "tail"]
+)
+def test_with_json_what_stands_in_the_way_is_a_document_too(tmp_path: Path, command: str) -> None:
+    given = [*command.split(), "--json", "--socket", str(tmp_path / "none.sock")]
+    told = CliRunner().invoke(cli.app, given)
+    assert (told.exit_code, json.loads(told.stdout)) == (1, {"error": told.stderr.rstrip("\n")})
+    given[-2:] = ["--config", str(tmp_path / "none.yaml")]
+    told = CliRunner().invoke(cli.app, given)
+    assert (told.exit_code, json.loads(told.stdout)) == (2, {"error": told.stderr.rstrip("\n")})
+
+
+@pytest.mark.parametrize("name", [".", "..", "../calls", "/", "a/../b", "%2E", "?x", "#"])
+async def test_any_text_is_a_calls_name(daemon: Daemon, name: str) -> None:
+    told = await daemon.said("why", name)
+    assert (told.exit_code, "no call here" in told.stderr) == (1, True), told.stderr
+
+
+@pytest.mark.parametrize(
+    ("answered", "words"),
+    [
+        (b"HTTP/1.1 404 Not Found\r\nContent-Length: 9\r\n\r\nNot Found", "does not know this command"),
+        (b"HTTP/1.1 500 Oh\r\nContent-Length: 3\r\n\r\nOh.", "failed to answer (500); see its log"),
+        (b"", "does not answer; see its log"),
+    ],
+)
+async def test_a_daemon_of_another_version_or_a_broken_one_is_told_apart(
+    tmp_path: Path, answered: bytes, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bridge.admin.client._TIMEOUT_S", 0.5)
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(answered)
+        await reader.read()
+        writer.close()
+
+    daemon = Daemon(tmp_path / "a.sock")
+    async with await asyncio.start_unix_server(answer, str(daemon.path)):
+        for command in ("calls", "tail"):
+            told = await daemon.said(command)
+            assert told.exit_code == 1
+            assert words in told.stderr
+
+
 async def test_too_many_readers_are_told(daemon: Daemon, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bridge.watching.watch._MOST_READERS", 0)
     told = await daemon.said("tail")
@@ -257,6 +318,24 @@ async def test_events_come_as_server_sent_ones(daemon: Daemon) -> None:
             lines = answer.aiter_lines()
             assert (await anext(lines)).startswith(":"), "at once, so that who asked knows that it is heard"
         assert (await http.get("/tail?call=none")).status_code == 404
+
+
+@pytest.mark.parametrize("options", [(), ("--json",)])
+async def test_a_tail_whose_reader_is_gone_ends(daemon: Daemon, options: tuple[str, ...]) -> None:
+    call = Told()
+    await daemon.watch.put([*call.begins(), *Told("call-2").begins()])
+    line = ["-m", "bridge", "tail", *options, "--socket", str(daemon.path)]
+    read, write = os.pipe()
+    tail = await asyncio.create_subprocess_exec(sys.executable, *line, stdout=write)
+    os.close(write)
+    async with asyncio.timeout(30):
+        while not daemon.watch._readers:  # noqa: ASYNC110 - nobody is told
+            await asyncio.sleep(0.01)
+        os.close(read)
+        while tail.returncode is None:
+            await daemon.watch.put([call.says("네")])
+            await asyncio.sleep(0.05)
+    assert tail.returncode == 1
 
 
 async def test_who_goes_away_reads_along_no_more(daemon: Daemon) -> None:

@@ -59,6 +59,35 @@ def test_an_rtzr_that_says_nothing_costs_words_and_the_exit_code(conversation: s
     assert "nothing was billed" in result.stdout
 
 
+def test_packets_that_a_recording_lacks_are_told_and_are_no_fault(tmp_path: Path) -> None:
+    capture = write_pcap(tmp_path / "talk.pcap", {(10, 20): spoken(4)}, skip=range(3, 60, 9))
+    code, found = told(str(capture))
+    packets = found["packets"]
+    assert (code, packets["lost"], packets["sent"]) == (0, 7, packets["received"]), found
+    shown = simulated(str(capture), *QUICK).stdout
+    assert f"{packets['sent']} packets sent, {packets['sent']} received; of the streams: lost 7" in shown
+    assert "lost in the recording" in shown
+
+
+def test_a_call_for_which_no_port_is_free_is_not_complete(tmp_path: Path, conversation: str) -> None:
+    file = tmp_path / "bridge.yaml"
+    file.write_text("media: {first_port: 54210, last_port: 54213}\n")
+    result = simulated(conversation, *QUICK, "--calls", "4", "--config", str(file))
+    assert result.exit_code == 1, result.output
+    assert "not complete: no RTP port was free" in result.stdout
+
+
+def test_who_hears_and_bills_is_told_and_nothing_is_begun_unasked(
+    conversation: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RTZR_CLIENT_ID", "x")
+    monkeypatch.setenv("RTZR_CLIENT_SECRET", "y")
+    result = simulated(conversation, "--calls", "5")
+    assert result.exit_code == 2, result.output
+    assert "openapi.vito.ai hears 5 calls and bills about 27.78 won, without VAT" in result.stderr
+    assert "add --yes" in result.stderr
+
+
 def test_arguments_that_make_no_sense_are_told(tmp_path: Path, conversation: str) -> None:
     for arguments, why in (
         ((conversation, "--fault", "drop"), "add --emulator"),

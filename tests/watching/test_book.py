@@ -90,7 +90,7 @@ def test_a_call_is_found_by_how_it_or_a_leg_begins() -> None:
 
 def test_nothing_in_it_grows_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(books, "_MOST_ENDED", 3)
-    monkeypatch.setattr(books, "_MOST_LIVE", 4)
+    monkeypatch.setattr(books, "MOST_LIVE", 4)
     book = Book()
     for number in range(20):
         call = Told(f"c{number}")
@@ -127,6 +127,55 @@ def test_lost_packets_are_noted_together_as_long_as_nothing_else_happens() -> No
     assert notes == [("packets lost", {"lost": 5}), ("packets lost", {"lost": 1, "late": 1})]
     book.note(call.note("packets in all", NoteKind.PACKETS, received=300, lost=7))
     assert watched.legs[str(call.leg)].packets == {"received": 300, "lost": 7}
+
+
+def test_two_legs_that_lose_packets_side_by_side_fill_no_timeline() -> None:
+    book, one, other = Book(), Told(), Told(channel="chan-2")
+    told(book, one.begins(), other.begins()[1])
+    for second in range(1, 2 * MOST_NOTES):
+        book.stand([leg.stands(received=50 * second, lost=second) for leg in (one, other)], now_s())
+    (watched,) = book
+    packets = [dict(note.data) for note in watched.notes if note.kind is NoteKind.PACKETS]
+    assert packets == [{"lost": 2 * MOST_NOTES - 1}] * 2
+    assert watched.notes_dropped == 0
+
+
+def test_what_another_inlet_loses_is_counted_from_its_beginning() -> None:
+    book, call = Book(), Told()
+    told(book, call.begins())
+    for received, lost in ((5000, 40), (100, 3)):
+        book.stand([call.stands(received=received, lost=lost)], now_s())
+    (watched,) = book
+    assert [note.data["lost"] for note in watched.notes if note.kind is NoteKind.PACKETS] == [43]
+
+
+def test_an_outage_is_a_line_for_each_leg_however_long_it_is() -> None:
+    book, one, other = Book(), Told(), Told(channel="chan-2")
+    told(book, one.begins(), other.begins()[1])
+    for attempt in range(MOST_NOTES):
+        for leg in (one, other):
+            tried = leg.note(
+                "no session", NoteKind.SESSION, 100 + attempt, reason="refused", attempt=attempt + 2
+            )
+            book.note(tried)
+    book.note(one.note("no session", NoteKind.SESSION, 9000, reason="429", attempt=9))
+    (watched,) = book
+    timeline = timeline_json(watched)["timeline"]
+    assert [phrase(note) for note in timeline if note["kind"] == "session"] == [
+        "no session: refused (500 tries, until 00:00.5)",
+        "no session: refused (500 tries, until 00:00.5)",
+        "no session: 429 (1 try)",
+    ]
+
+
+def test_a_word_that_comes_by_the_disk_is_not_what_is_being_said() -> None:
+    book, call = Book(), Told()
+    late = call.says("오래전", latency_ms=60_000)
+    late.data["late"] = True
+    told(book, call.begins(), call.says("지금", 8000), call.says("말하", 9000, final=False), late)
+    (watched,) = book
+    leg = watched.legs[str(call.leg)]
+    assert (leg.last, leg.partial, leg.latency_ms) == ("지금", "말하", 400)
 
 
 def test_a_pause_is_seen_and_kept_in_the_story() -> None:

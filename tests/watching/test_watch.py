@@ -110,3 +110,12 @@ def test_an_event_of_nobody_is_left_as_it_is() -> None:
     call = Told(number="")
     started = call.begins()[1]
     assert hidden(started) is started
+
+
+async def test_calls_whose_end_is_never_told_do_not_pile_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bridge.watching.book.MOST_LIVE", 5)
+    monkeypatch.setattr("bridge.watching.watch.MOST_LIVE", 5)
+    watch = Watch()
+    for number in range(20):
+        await watch.put(Told(f"call-{number}").begins())
+    assert (len(watch.book.live), len(watch._opening)) == (5, 5)

@@ -127,7 +127,7 @@ def _ends(frames: list[bytes]) -> set[int]:
 
 def test_other_files_are_told_apart_with_the_mend() -> None:
     for data, mend in (
-        (b"\x0a\x0d\x0d\x0a" + bytes(40), "editcap -F pcap"),
+        (b"\x0a\x0d\x0d\x0a" + bytes(40), "tcpdump -r in.pcapng -w out.pcap"),
         (b"RIFF" + bytes(40), "is no pcap file"),
         (header(105), "has link type 105"),
         (header(RAW) + struct.pack("<4I", 0, 0, 1 << 30, 1 << 30), "it is damaged"),
