@@ -40,6 +40,7 @@ from bridge.watching.paged import Paged
 from bridge.watching.status import Status
 from bridge.watching.watch import Snapshots, Watch
 from bridge.wire.watched import Tell, unheard
+from bridge.wire.wishes import By
 from bridge.wiring import build_outbox, build_sinks, build_spool, workers_of
 
 
@@ -136,7 +137,7 @@ async def open_live_page(
     config: Config,
     outlets: Outlets,
     supervision: Supervision,
-    pause: Callable[[CallId, bool], bool],
+    pause: Callable[[CallId, bool, By, str], bool],
     parts: Parts,
     opened: AsyncExitStack,
 ) -> None:

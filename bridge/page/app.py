@@ -97,7 +97,7 @@ class Page:
 
     def _set(self, request: Request, *, paused: bool) -> Response:
         call = request.path_params["call"]
-        if self._watched.pause(call, paused):
+        if self._watched.pause(call, paused, self._door.who(request)):
             return self._shown(call)
         return _told({"error": "there is no live call of this id"}, 404)
 

@@ -19,6 +19,7 @@ COOKIE = "rtzr_bridge_page"
 _LASTS_S = 12 * 3600
 """How long a login is good for: a shift."""
 _LONGEST = 4096
+_LONGEST_NAME = 100
 _GUESSES_A_S, _GUESSES_AT_ONCE = 0.2, 5
 _MOST_GUESSERS = 1000
 
@@ -67,6 +68,16 @@ class Door:
         if self._by_cookie(request) or self._by_proxy(request):
             return None
         return _error("log in, or send Authorization: Bearer TOKEN", 401)
+
+    def who(self, request: Request) -> str:
+        """Who it is that was let in: the name that the proxy gave, or that somebody has the token, and where.
+        A browser's name is in Latin-1 here, whatever it was in; what no log can show is left out."""
+        if self._by_proxy(request):
+            named = (
+                request.headers[self._header or ""].encode("latin-1", "replace").decode("utf-8", "replace")
+            )
+            return "".join(filter(str.isprintable, named))[:_LONGEST_NAME]
+        return f"token from {request.client.host}" if request.client else "token"
 
     async def login(self, request: Request) -> Response:
         """A form with the `token`; the answer brings the cookie."""

@@ -29,6 +29,7 @@ class Watched(Protocol):
         """How the daemon is."""
         ...
 
-    def pause(self, call: str, paused: bool) -> bool:
-        """Stop the audio of a live call, or let it go on; False where there is none of this id."""
+    def pause(self, call: str, paused: bool, who: str) -> bool:
+        """Stop the audio of a live call, or let it go on, as `who` wishes, whom `door` knows; False where
+        there is none of this id."""
         ...

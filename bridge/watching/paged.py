@@ -9,6 +9,7 @@ from bridge.watching.book import Several
 from bridge.watching.shown import call_json, timeline_json
 from bridge.watching.status import Status
 from bridge.watching.watch import Watch
+from bridge.wire.wishes import By
 
 
 class Delivering(Protocol):
@@ -25,7 +26,7 @@ class Paged:
         watch: Watch,
         status: Status,
         deliveries: Delivering | None,
-        pause: Callable[[CallId, bool], bool],
+        pause: Callable[[CallId, bool, By, str], bool],
     ) -> None:
         """`pause`: the switchboard's."""
         self._watch = watch
@@ -51,5 +52,5 @@ class Paged:
         waiting = 0 if self._deliveries is None else sum(r.waiting for r in await self._deliveries.report())
         return self._status.as_json(self._watch.book, waiting)
 
-    def pause(self, call: str, paused: bool) -> bool:
-        return self._pause(CallId(call), paused)
+    def pause(self, call: str, paused: bool, who: str) -> bool:
+        return self._pause(CallId(call), paused, By.PAGE, who)

@@ -180,6 +180,7 @@ class Book:
 
     def __init__(self, *calls: dict[str, Any]) -> None:
         self.told = {str(call["id"]): call for call in calls}
+        self.askers: list[str] = []
         self.orders: list[tuple[str, bool]] = []
         self.ready = True
         self.quota: int | None = 50
@@ -211,8 +212,9 @@ class Book:
             "paused_calls": sum(1 for call in live if call["paused"]),
         }
 
-    def pause(self, call: str, paused: bool) -> bool:
+    def pause(self, call: str, paused: bool, who: str) -> bool:
         self.orders.append((call, paused))
+        self.askers.append(who)
         if call not in self.told or self.told[call]["state"] != "live":
             return False
         self.told[call]["paused"] = paused

@@ -157,6 +157,7 @@ class TestAsked:
         assert (await site.http.post(f"{path}/resume", headers=AUTH)).json()["paused"] is False
         assert (await site.http.post("/api/calls/9/pause", headers=AUTH)).status_code == 404
         assert site.book.orders == [(BUSY, True), (BUSY, False), ("9", True)]
+        assert set(site.book.askers) == {"token from 127.0.0.1"}
 
     async def test_what_a_rule_hides_is_hidden_everywhere(self) -> None:
         async with served(hidden=frozenset({"상담 대기열", "예약", "outbound"})) as site:

@@ -177,6 +177,13 @@ class TestForeignPages:
 
 
 class TestBehindAProxy:
+    def test_whoever_it_names_is_known_by_that_name(self) -> None:
+        door = Door(TOKEN, header="X-Forwarded-User", proxies=LOOPBACK)
+        assert door.who(asked(x_forwarded_user="kim@example.com")) == "kim@example.com"
+        assert door.who(asked(x_forwarded_user="김하늘\x1b[2J" + "x" * 500))[:6] == "김하늘[2J"
+        assert len(door.who(asked(x_forwarded_user="x" * 500))) == 100
+        assert door.who(asked(authorization=f"Bearer {TOKEN}")).startswith("token")
+
     def test_its_word_is_believed_and_nobody_elses(self) -> None:
         door = Door("", header="X-Forwarded-User", proxies=LOOPBACK)
         assert status(door.refusal(asked(x_forwarded_user="kim"))) == 200
