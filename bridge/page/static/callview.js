@@ -2,6 +2,7 @@
 
 import { by, el, say, set } from "./dom.js";
 import { length, line, meter, pauseButton, role, roleOf, short, showLevel, showPause, state, verdict, who } from "./people.js";
+import { counted, detail, isKnown, what } from "./phrases.js";
 import { draw } from "./picture.js";
 import { said } from "./store.js";
 import { millis, moment, number, seconds, time, won, word } from "./words.js";
@@ -111,7 +112,7 @@ export class CallView {
     this.legs.replaceChildren(...call.legs.map((leg) => {
       const level = meter();
       showLevel(level, leg);
-      const packets = Object.entries(leg.packets ?? {}).map(([fate, count]) => `${fate} ${number(count)}`).join(", ");
+      const packets = counted(leg.packets ?? {});
       const speaker = el("th", { scope: "row", class: leg.role }, el("span", { class: "speaker" }, role(leg)), ` ${who(leg)}`, level);
       const rest = [state(leg), word(leg.mode), millis(leg.latency_ms), seconds(leg.arrived_ms), seconds(leg.sent_ms),
         seconds(leg.lost_ms), seconds(leg.paused_ms), number(leg.sessions), packets || "–"];
@@ -134,7 +135,7 @@ export class CallView {
         el("td", { class: "number" }, moment(entry.at_ms)),
         el("td", {}, el("span", { class: `kind ${entry.kind}` }, word(entry.kind))),
         el("td", { class: speaker?.role ?? "" }, speaker ? role(speaker) : ""),
-        el("td", {}, el("span", { lang: "en" }, entry.what), quoted(entry), detail(entry)));
+        el("td", {}, el("span", { lang: isKnown(entry) ? null : "en" }, what(entry)), quoted(entry), more(entry)));
       row.entry = texts[same + at];
       return row;
     }));
@@ -159,14 +160,9 @@ export class CallView {
   }
 }
 
-const SHOWN_ELSEWHERE = ["text", "words", "start_ms", "end_ms", "paused"];
-
-// What else is known of it, as it is: causes, counts, how long it took.
-function detail(entry) {
-  const known = Object.entries(entry.data ?? {})
-    .filter(([name, value]) => !SHOWN_ELSEWHERE.includes(name) && value !== "" && ["string", "number"].includes(typeof value))
-    .map(([name, value]) => `${name.replaceAll("_", " ")} ${typeof value === "number" ? number(value) : value}`);
-  return known.length ? el("span", { class: "detail", lang: "en" }, known.join(", ")) : null;
+function more(entry) {
+  const text = detail(entry);
+  return text ? el("span", { class: "detail" }, text) : null;
 }
 
 function quoted(entry) {
