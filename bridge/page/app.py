@@ -9,12 +9,12 @@ from importlib.resources import files
 
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from bridge.page.door import Door
-from bridge.page.shown import Pulse
+from bridge.page.shown import Pulse, as_json
 from bridge.page.stream import Abort, Stream
 from bridge.page.watched import Told, Watched
 from bridge.sinks.feed import FeedSink
@@ -124,7 +124,8 @@ class _Headed:
 
 
 def _told(value: Told, status: int = 200) -> Response:
-    return JSONResponse(value, status, {"cache-control": "no-store"})
+    body = as_json(value).encode("utf-8", "replace")
+    return Response(body, status, {"cache-control": "no-store"}, "application/json")
 
 
 class _File:

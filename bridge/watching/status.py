@@ -14,6 +14,8 @@ from bridge.watching.book import Book
 from bridge.watching.pbxnotes import PbxNotes
 from bridge.wire.watched import LegState
 
+_VERSION = version("rtzr-bridge")
+"""Read once: it is on the disk, and a page asks every second."""
 _NO_PBX = {"connected": False, "why": "the bridge is starting", "version": ""}
 
 
@@ -55,7 +57,7 @@ class Status:
         live = book.live
         reasons = self._reasons()
         return {
-            "version": version("rtzr-bridge"),
+            "version": _VERSION,
             "uptime_s": round(self._clock() - self._began_s),
             "ready": not reasons,
             "reasons": reasons,

@@ -1,4 +1,4 @@
-"""bridge/page/static/phrases.js: whatever the daemon notes of a call has its words there, in both languages."""
+"""bridge/page/static/phrases.js: whatever the daemon notes of a call has its words there, in both tongues."""
 
 import ast
 import re
