@@ -41,6 +41,8 @@ class Pauses:
         """Those that live, by id."""
         self.live: dict[str, Live] = {}
         """Their legs, by channel."""
+        self.compared = False
+        """Whether the PBX has said, once, what is paused: before that, nobody knows it after a restart."""
         self._writing: set[str] = set()
         """Channels whose variable is being set ..."""
         self._unwritten: set[str] = set()
@@ -117,6 +119,7 @@ class Pauses:
         while it could not be heard holds, unless something was wished since; what could not be told is told
         now."""
         self._wishes.keep(channels, asked)
+        self.compared = True
         unwritten, self._unwritten = self._unwritten & self.live.keys(), set()
         for channel in unwritten:
             self._mark(channel, self.calls[self.live[channel].leg.call].paused)
