@@ -67,6 +67,8 @@ class Door:
             return _error("a browser says its page's Origin; others send Authorization: Bearer TOKEN", 403)
         if self._by_cookie(request) or self._by_proxy(request):
             return None
+        if self._header is not None and request.headers.get(self._header) and not self._is_ours(request):
+            return _error("this page's name is not known as its own; name it in page.origins", 403)
         return _error("log in, or send Authorization: Bearer TOKEN", 401)
 
     def who(self, request: Request) -> str:
@@ -138,8 +140,18 @@ class Door:
             return False
         with suppress(ValueError):
             client = ipaddress.ip_address(request.client.host)
-            return any(client in network for network in self._proxies)
+            return any(client in network for network in self._proxies) and self._is_ours(request)
         return False
+
+    def _is_ours(self, request: Request) -> bool:
+        """Whether the page is asked for by an address, or by a name that is known to be its own: any other
+        page's name may be made to lead here (DNS rebinding), and its script can send the header itself."""
+        host = ""
+        with suppress(ValueError):
+            host = urlsplit(f"//{request.headers.get('host', '')}").hostname or ""
+            ipaddress.ip_address(host)
+            return True
+        return host == "localhost" or host in {urlsplit(origin).hostname for origin in self._origins}
 
 
 def _foreign(request: Request, origins: frozenset[str]) -> bool:
