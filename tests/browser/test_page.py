@@ -184,6 +184,7 @@ class TestCallsOwnPage:
             entry(30, "packets", "packets in all", f"{BUSY}/caller", received=1102, lost=2),
             entry(40, "order", "paused", paused=True, by="page", who="kim"),
             entry(50, "pbx", "hung up", f"{BUSY}/caller", cause="cause 17", means="busy"),
+            entry(55, "order", "refused: lag"),
             entry(60, "pbx", "of a daemon that is newer", f"{BUSY}/caller", speed="high"),
         ]
         page = await visit(locale="ko-KR", at=f"#/call/{BUSY}")
@@ -197,6 +198,7 @@ class TestCallsOwnPage:
                 "패킷 합계받음 1,102, 손실 2",
                 "일시정지이 페이지에서 (kim)",
                 "끊음통화 중",
+                "받지 않음: 루프가 늦음",
                 "of a daemon that is newerspeed high",
             ]
         )

@@ -75,6 +75,14 @@ def test_what_is_noted_has_its_words() -> None:
     assert {"paused", "resumed", "rings", "busy"} <= table("WHAT")
 
 
+def test_no_word_stands_twice_and_hides_another() -> None:
+    for text, name in ((WORDS, "WORDS"), (PHRASES, "WHAT")):
+        (body,) = re.findall(rf"^const {name} = \{{\n(.*?)^\}};", text, re.M | re.S)
+        keys = re.findall(r'^  ("[^"]+"|\w+): \[', body, re.M)
+        assert len(keys) > 30
+        assert len(keys) == len(set(keys))
+
+
 def test_causes_fates_reasons_and_who_paused_have_theirs() -> None:
     assert set(By) <= table("BY")
     assert {str(number) for number in _MEANINGS} <= table("CAUSES")

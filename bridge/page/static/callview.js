@@ -113,7 +113,7 @@ export class CallView {
       const level = meter();
       showLevel(level, leg);
       const packets = counted(leg.packets ?? {});
-      const speaker = el("th", { scope: "row", class: leg.role }, el("span", { class: "speaker" }, role(leg)), ` ${who(leg)}`, level);
+      const speaker = el("th", { scope: "row", class: leg.role, title: who(leg) }, el("span", { class: "speaker" }, role(leg)), ` ${who(leg)}`, level);
       const rest = [state(leg), word(leg.mode), millis(leg.latency_ms), seconds(leg.arrived_ms), seconds(leg.sent_ms),
         seconds(leg.lost_ms), seconds(leg.paused_ms), number(leg.sessions), packets || "–"];
       const cells = rest.map((text, at) => el("td", { class: at === 5 && leg.lost_ms ? "bad" : null }, text));

@@ -4,6 +4,7 @@ import { CallView } from "./callview.js";
 import { focused, showCards, showTalkOn } from "./cards.js";
 import { by, el, say, set } from "./dom.js";
 import { link, role } from "./people.js";
+import { unready } from "./phrases.js";
 import * as recent from "./recent.js";
 import * as store from "./store.js";
 import { current, millis, number, preferred, remember, remembered, seconds, speak, won, word } from "./words.js";
@@ -141,7 +142,7 @@ function showFigures() {
   if (showFigures.drawn === text) return;
   showFigures.drawn = text;
   by("figures").replaceChildren(el("dl", {}, ...parts));
-  const why = (now.reasons ?? []).join("; ");
+  const why = (now.reasons ?? []).map(unready).join("; ");
   say(by("ready"), now.ready ? word("ready") : [word("notReady"), why].filter(Boolean).join(": "));
   set(by("ready"), "class", `pill ${now.ready ? "good" : "bad"}`);
   document.title = `${number(now.calls)} ${word("calls")} · rtzr-bridge`;

@@ -56,6 +56,24 @@ const DIALS = {
   ringing: "벨이 울림", progress: "진행 중", proceeding: "진행 중",
 };
 
+const REFUSALS = {
+  "max_legs": ["overload.max_legs에 이름", "overload.max_legs is reached"],
+  "cpu": ["CPU가 모자람", "too little CPU"],
+  "lag": ["루프가 늦음", "the loop is late"],
+  "rtp ports": ["PBX의 RTP 포트가 모자람", "the PBX has too few RTP ports"],
+  "pbx slow": ["PBX가 느림", "the PBX is slow"],
+};
+
+// Why the bridge is not ready; what follows the beginning is as the daemon has it.
+const UNREADY = {
+  "the bridge is starting": ["브리지가 시작하는 중", "the bridge is starting"],
+  "the bridge is stopping": ["브리지가 끝나는 중", "the bridge is stopping"],
+  "the PBX is not connected": ["PBX와 연결되지 않음", "the PBX is not connected"],
+  "RTZR gives no token": ["RTZR 토큰을 받지 못함", "RTZR gives no token"],
+  "RTZR's quota is spent": ["RTZR 사용량을 다 씀", "RTZR's quota is spent"],
+  "events are not written": ["이벤트를 쓰지 못함", "events are not written"],
+};
+
 const BY = {
   consent: ["규칙이 먼저 동의를 요구함", "its rule asks for consent first"],
   page: ["이 페이지에서", "on the page"],
@@ -99,7 +117,8 @@ export function what(entry) {
   const start = Object.keys(STARTS).find((each) => entry.what.startsWith(each));
   if (!start) return entry.what;
   const rest = entry.what.slice(start.length);
-  return one(STARTS[start]) + ((current() === "ko" && own(DIALS, rest)) || word(rest));
+  const refusal = own(REFUSALS, rest);
+  return one(STARTS[start]) + (refusal ? one(refusal) : (current() === "ko" && own(DIALS, rest)) || rest);
 }
 
 export const isKnown = (entry) =>
@@ -149,6 +168,11 @@ function hangUp(data) {
 function ordered(data) {
   const by = own(BY, data.by);
   return (by ? one(by) : data.by) + (data.who && data.by !== "consent" ? ` (${data.who})` : "");
+}
+
+export function unready(reason) {
+  const start = Object.keys(UNREADY).find((each) => reason.startsWith(each));
+  return start ? one(UNREADY[start]) + reason.slice(start.length) : reason;
 }
 
 export const why = (reason) => (known(reason) ? word(reason) : what({ what: reason }));

@@ -122,11 +122,6 @@ const WORDS = {
   stopped: ["브리지가 멈춤", "the bridge was stopped"],
   failed: ["브리지의 오류: 로그를 볼 것", "a fault of the bridge's: see its log"],
   "its end was not told": ["끝을 알 수 없음", "its end was not told"],
-  max_legs: ["overload.max_legs에 이름", "overload.max_legs is reached"],
-  cpu: ["CPU가 모자람", "too little CPU"],
-  lag: ["루프가 늦음", "the loop is late"],
-  "rtp ports": ["PBX의 RTP 포트가 모자람", "the PBX has too few RTP ports"],
-  "pbx slow": ["PBX가 느림", "the PBX is slow"],
 };
 
 const INDEX = { ko: 0, en: 1 };
