@@ -143,7 +143,7 @@ async def open_live_page(
 ) -> None:
     """The page, where one is asked for; `pause` is the switchboard's. Raises ConfigError."""
     if supervision.watch is not None and outlets.feed is not None:
-        paged = Paged(supervision.watch, supervision.status, outlets.deliveries, pause)
+        paged = Paged(supervision.watch, supervision.status, outlets.deliveries, pause, outlets.outbox)
         page = await opened.enter_async_context(open_page(config, paged, outlets.feed))
         if page is not None:
             parts.add(page_part(page))

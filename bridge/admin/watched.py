@@ -7,26 +7,18 @@ What a request means and how the answer is written; what is known of calls is `b
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
-from typing import Any, Protocol
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from bridge.delivery.deliveries import EndpointReport
 from bridge.outbox.outbox import Outbox
-from bridge.types import CallId
 from bridge.watching.book import Several, WatchedCall
+from bridge.watching.paged import Delivering, owed
 from bridge.watching.shown import call_json, timeline_json
 from bridge.watching.status import Status
 from bridge.watching.watch import Full, Watch
 from bridge.wire.watched import LegState
-
-
-class Delivering(Protocol):
-    """The part of `bridge.delivery.deliveries` that is needed."""
-
-    async def report(self) -> list[EndpointReport]: ...
 
 
 class Watched:
@@ -66,7 +58,7 @@ class Watched:
         if isinstance(call, Response):
             return call
         shown = call_json(call, self._watch.unix_s) | timeline_json(call)
-        return JSONResponse(shown | {"deliveries": await self._deliveries_of(call.id)})
+        return JSONResponse(shown | {"deliveries": await owed(self._deliveries, self._outbox, call.id)})
 
     async def _all(self, _request: Request) -> Response:
         self._watch.catch_up()
@@ -106,13 +98,3 @@ class Watched:
             why = "no call here, nor among those that ended last; rtzr-bridge calls lists them"
             return JSONResponse({"error": f"{beginning[:100]}: {why}"}, 404)
         return call
-
-    async def _deliveries_of(self, call: CallId) -> list[dict[str, Any]]:
-        """How many events of the call each endpoint has yet to get, and how it does."""
-        if self._deliveries is None or self._outbox is None:
-            return []
-        waiting = await self._outbox.of_call(call)
-        return [
-            {"name": one.name, "waiting": waiting.get(one.name, 0), "state": one.state, "error": one.error}
-            for one in sorted(await self._deliveries.report(), key=lambda one: one.name)
-        ]

@@ -25,6 +25,10 @@ class Watched(Protocol):
         """The one call whose id, or a leg's of it, is or begins with `name`, with its `timeline`."""
         ...
 
+    async def deliveries(self, call: str) -> Sequence[Told]:
+        """Of a call's events, by endpoint: `name`, how many are `waiting`, `state` and `error`."""
+        ...
+
     async def status(self) -> Told:
         """How the daemon is."""
         ...

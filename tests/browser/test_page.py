@@ -153,9 +153,10 @@ class TestCallsOwnPage:
         await expect(picture.locator("rect.paused")).to_have_count(2)
         entries = page.get_by_role("region", name="What happened").last.locator("tbody tr")
         await expect(entries).to_have_count(len(site.busy["timeline"]))
-        await page.get_by_label("Deliveries").uncheck()
+        await page.get_by_label("Utterances").uncheck()
         await expect(entries).to_have_count(len(site.busy["timeline"]) - 8)
         await expect(page.locator("#call")).to_contain_text("received 4,200, late 3")
+        await expect(page.locator("#call .facts")).to_contain_text("To delivercrm 3 (HTTP 503)")
 
     async def test_it_goes_on_while_the_call_does(self, visit: Open, site: Site) -> None:
         page = await visit(at=f"#/call/{BUSY}")

@@ -7,7 +7,7 @@ import { draw } from "./picture.js";
 import { said } from "./store.js";
 import { millis, moment, number, seconds, time, won, word } from "./words.js";
 
-export const KINDS = ["pbx", "packets", "utterance", "session", "gap", "delivery", "order"];
+export const KINDS = ["pbx", "packets", "utterance", "session", "gap", "order"];
 const COLUMNS = ["who", "state", "mode", "latency", "arrived", "sent", "lostMs", "pausedMs", "sessions", "packets"];
 
 export class CallView {
@@ -103,6 +103,7 @@ export class CallView {
       ["verdict", verdict(call), call.verdict],
       ["cost", won(call.cost?.won)],
       ["ID", call.id],
+      ...(call.deliveries?.length ? [["deliveriesOf", call.deliveries.map(owed).join(", "), null]] : []),
     ];
     this.facts.replaceChildren(...facts.map(([key, text, kind]) =>
       el("div", {}, el("dt", {}, word(key)), el("dd", { class: kind ? `verdict ${kind}` : null }, text))));
@@ -159,6 +160,9 @@ export class CallView {
     if (this.call !== null && this.picture.clientWidth > 0) draw(this.picture, this.call, roleOf);
   }
 }
+
+// How many events of the call an endpoint has yet to get.
+const owed = (one) => `${one.name} ${number(one.waiting)}${one.waiting && one.error ? ` (${one.error})` : ""}`;
 
 function more(entry) {
   const text = detail(entry);

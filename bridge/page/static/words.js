@@ -103,6 +103,7 @@ const WORDS = {
   utterance: ["발화", "Utterances"],
   session: ["RTZR 세션", "RTZR sessions"],
   gap: ["빈 곳", "Gaps"],
+  deliveriesOf: ["전달 대기", "To deliver"],
   delivery: ["전달", "Deliveries"],
   order: ["명령", "Orders"],
   ring: ["보관 한도를 넘김", "older than what is kept"],
