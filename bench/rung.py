@@ -149,6 +149,7 @@ class _Deaf:
     clean = True
 
     def __init__(self, take: Callable[[bytes], None]) -> None:
+        self.unsent = False
         self._take = take
         self._sent = self._told = 0.0
         self._finals: asyncio.Queue[rtzr.Result] = asyncio.Queue()

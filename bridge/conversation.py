@@ -45,6 +45,11 @@ class Session(Protocol):
     def abort(self) -> None: ...
 
     @property
+    def unsent(self) -> bool:
+        """Whether some of what it was given still waits on this host."""
+        ...
+
+    @property
     def clean(self) -> bool:
         """Whether RTZR closed it as the protocol says: it has nothing more to tell."""
         ...
@@ -144,8 +149,11 @@ class Conversation:
         return self._loop.time() * 1000
 
     def pause(self) -> None:
-        """Nothing more goes out on this session; what RTZR says of what it has is still awaited."""
+        """Nothing more goes out on this session; what RTZR says of what it has is still awaited. Of an RTZR
+        that does not read nothing is: what waits for it here would go out in the pause."""
         self._paused = True
+        if self._session.unsent:
+            self._session.abort()
 
     # One turn.
 

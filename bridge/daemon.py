@@ -32,6 +32,7 @@ from bridge.opening import (
     open_spool,
     open_watch,
 )
+from bridge.pauses import Pauses
 from bridge.pbx import Pbx
 from bridge.quota import Governor
 from bridge.readiness import Readiness
@@ -43,7 +44,7 @@ from bridge.spool.spool import Spool
 from bridge.supervisor import Supervisor
 from bridge.switchboard import Switchboard
 from bridge.tally import tallied
-from bridge.types import CallId, Event
+from bridge.types import Event
 from bridge.visit import receive
 from bridge.watching.pbxnotes import PbxNotes
 from bridge.wire.channels import OnFull
@@ -196,7 +197,7 @@ async def _open_calls(base: _Base, lines: _Lines) -> tuple[Switchboard, _Works]:
     if hearing.lobby is not None:
         works.append(receive(lines.pbx, hearing.lobby, switchboard))
     if spool is not None:
-        late = await _open_catch_up(base, lines, spool, publish, switchboard.pauses.paused)
+        late = await _open_catch_up(base, lines, spool, publish, switchboard.pauses)
         works.append(late.run())
         meter.late = late.counters
     return switchboard, works
@@ -227,13 +228,21 @@ async def _open_catch_up(
     lines: _Lines,
     spool: Spool,
     publish: Callable[[Event], None],
-    paused: Callable[[], frozenset[CallId]],
+    pauses: Pauses,
 ) -> CatchUp:
-    """What makes up for what the spool has."""
+    """What makes up for what the spool has: once it is known which calls are paused."""
     files = await base.opened.enter_async_context(build_files(base.config, lines.tokens))
     base.reloader.parts.add(lambda config: partial(files.adopt, stream_options(config)))
-    room, written = lines.governor.room, base.outlets.written
-    return CatchUp(spool, files, room, publish, written, knows=base.reloader.knows_sinks_of, paused=paused)
+    room, knows = lines.governor.room, base.reloader.knows_sinks_of
+    return CatchUp(
+        spool,
+        files,
+        lambda: pauses.compared and room(),
+        publish,
+        base.outlets.written,
+        knows=knows,
+        paused=pauses.paused,
+    )
 
 
 async def _let_finish(

@@ -48,16 +48,17 @@ def call_merged(call: CallId, into: CallId, at_ms: float) -> Event:
     return Event(_id(call, "merged", into, round(at_ms)), "rtzr.call.merged", call, _now(), data)
 
 
-def call_paused(call: CallId, at_ms: float, by: str) -> Event:
+def call_paused(call: CallId, at_ms: float, by: str, who: str = "") -> Event:
     """Nothing that is said from now on is sent to RTZR or kept; `by`: consent (it begins so, by its rule),
-    order, event, variable or keys."""
-    data = {"at_ms": round(at_ms), "by": by}
+    page, command, event, variable or keys. `who`: the person, as far as is known (whom the page's proxy
+    named, the user of the command), the channel, or the rule."""
+    data = {"at_ms": round(at_ms), "by": by, "who": who}
     return Event(_id(call, "paused", round(at_ms)), "rtzr.call.paused", call, _now(), data)
 
 
-def call_resumed(call: CallId, at_ms: float, by: str) -> Event:
-    """The end of a pause; `by` as of `call_paused`."""
-    data = {"at_ms": round(at_ms), "by": by}
+def call_resumed(call: CallId, at_ms: float, by: str, who: str = "") -> Event:
+    """The end of a pause; `by` and `who` as of `call_paused`."""
+    data = {"at_ms": round(at_ms), "by": by, "who": who}
     return Event(_id(call, "resumed", round(at_ms)), "rtzr.call.resumed", call, _now(), data)
 
 

@@ -40,6 +40,7 @@ from bridge.watching.paged import Paged
 from bridge.watching.status import Status
 from bridge.watching.watch import Snapshots, Watch
 from bridge.wire.watched import Tell, unheard
+from bridge.wire.wishes import By
 from bridge.wiring import build_outbox, build_sinks, build_spool, workers_of
 
 
@@ -136,13 +137,13 @@ async def open_live_page(
     config: Config,
     outlets: Outlets,
     supervision: Supervision,
-    pause: Callable[[CallId, bool], bool],
+    pause: Callable[[CallId, bool, By, str], bool],
     parts: Parts,
     opened: AsyncExitStack,
 ) -> None:
     """The page, where one is asked for; `pause` is the switchboard's. Raises ConfigError."""
     if supervision.watch is not None and outlets.feed is not None:
-        paged = Paged(supervision.watch, supervision.status, outlets.deliveries, pause)
+        paged = Paged(supervision.watch, supervision.status, outlets.deliveries, pause, outlets.outbox)
         page = await opened.enter_async_context(open_page(config, paged, outlets.feed))
         if page is not None:
             parts.add(page_part(page))

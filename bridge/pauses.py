@@ -41,6 +41,8 @@ class Pauses:
         """Those that live, by id."""
         self.live: dict[str, Live] = {}
         """Their legs, by channel."""
+        self.compared = False
+        """Whether the PBX has said, once, what is paused: before that, nobody knows it after a restart."""
         self._writing: set[str] = set()
         """Channels whose variable is being set ..."""
         self._unwritten: set[str] = set()
@@ -54,24 +56,26 @@ class Pauses:
         """Calls of which no audio is to leave now."""
         return frozenset(call.id for call in self.calls.values() if call.paused)
 
-    def order(self, call: CallId, paused: bool, by: By = By.ORDER) -> bool:
-        """Pause a call or resume it; whether there is such a call. One that is so already stays so."""
+    def order(self, call: CallId, paused: bool, by: By = By.COMMAND, who: str = "") -> bool:
+        """Pause a call or resume it; whether there is such a call. One that is so already stays so. `who`: as
+        of `events.call_paused`."""
         found = self.calls.get(call)
         if found is None:
             return False
         if found.paused is not paused:
             found.paused = paused
             self._desks.pause(call, paused)
-            self._tell(found, by)
+            self._tell(found, by, who)
             for channel, live in self.live.items():
                 if live.leg.call == call and live.cause is None:
                     self._mark(channel, paused)
         return True
 
-    def _tell(self, call: Call, by: By) -> None:
-        _log.info("call paused" if call.paused else "call resumed", call=call.id, by=by.value)
+    def _tell(self, call: Call, by: By, who: str) -> None:
+        """Who it was stands in the log and in the event: somebody may have to answer for it."""
+        _log.info("call paused" if call.paused else "call resumed", call=call.id, by=by.value, who=who)
         told = events.call_paused if call.paused else events.call_resumed
-        self._publish(told(call.id, call.now_ms(), by.value))
+        self._publish(told(call.id, call.now_ms(), by.value, who))
 
     # Calls and legs that begin.
 
@@ -80,13 +84,14 @@ class Pauses:
         wished = self._wishes.of(channel)
         call.paused = call.rule in self._consent if wished is None else wished
         if call.paused:
-            self._tell(call, By.CONSENT if wished is None else By.VARIABLE)
+            consent = By.CONSENT, f"rule {call.rule}"
+            self._tell(call, *(consent if wished is None else (By.VARIABLE, f"channel {channel}")))
 
     def joins(self, live: Live) -> None:
         """A leg begins: it is paused with its call, or its call with it."""
         channel, call = live.leg.channel, live.leg.call
         if wished := self._wishes.of(channel):
-            self.order(call, True, By.VARIABLE)
+            self.order(call, True, By.VARIABLE, f"channel {channel}")
         if wished is not None or self.calls[call].paused:
             self._mark(channel, self.calls[call].paused)
 
@@ -97,7 +102,13 @@ class Pauses:
         wish = self._wishes.take(event)
         if wish is not None:
             live = self.live.get(wish.channel)  # a call's first channel need not be a leg
-            self.order(wish.channel if live is None else live.leg.call, wish.paused, wish.by)
+            id_ = wish.channel if live is None else live.leg.call
+            self.order(id_, self._meant(id_, wish.paused), wish.by, f"channel {wish.channel}")
+
+    def _meant(self, id_: CallId, paused: bool | None) -> bool:
+        """Where nothing is wished any more, a call is as it began by its rule."""
+        call = self.calls.get(id_)
+        return (call is not None and call.rule in self._consent) if paused is None else paused
 
     def asked(self) -> int:
         """The PBX is being asked for everything; what is for `found`."""
@@ -108,6 +119,7 @@ class Pauses:
         while it could not be heard holds, unless something was wished since; what could not be told is told
         now."""
         self._wishes.keep(channels, asked)
+        self.compared = True
         unwritten, self._unwritten = self._unwritten & self.live.keys(), set()
         for channel in unwritten:
             self._mark(channel, self.calls[self.live[channel].leg.call].paused)
@@ -119,7 +131,8 @@ class Pauses:
                 continue
             self._wishes.note(channel, paused)
             if (live := self.live.get(channel)) is not None:
-                self.order(live.leg.call, paused, By.VARIABLE)
+                id_ = live.leg.call
+                self.order(id_, self._meant(id_, paused), By.VARIABLE, f"channel {channel}")
 
     def _mark(self, channel: str, paused: bool) -> None:
         self._wishes.note(channel, paused)

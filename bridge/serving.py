@@ -5,6 +5,7 @@ No route is known here. uvicorn's own `serve` would take the process's signals a
 
 import asyncio
 import socket
+import struct
 from types import TracebackType
 from typing import Any, Self
 
@@ -21,6 +22,7 @@ _MOST_CONNECTIONS = 300
 _PING_S = 20.0
 _BIGGEST_MESSAGE = 4096
 """Bytes of a WebSocket message to us: nobody has anything to say there."""
+_PEER = struct.Struct("3i")
 _SEND_BUFFER = 1 << 18
 """Bytes the kernel takes for a reader that does not read: a slow one is to be noticed."""
 
@@ -30,6 +32,7 @@ class _Connection(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self.client = _user(transport) or self.client
         if len(self.connections) > _MOST_CONNECTIONS:
             transport.abort()
             return
@@ -39,6 +42,15 @@ class _Connection(H11Protocol):
         asked: object = self.cycle  # None before a request, whatever uvicorn's own annotation says
         if asked is None and self in self.connections:
             self.transport.abort()
+
+
+def _user(transport: asyncio.Transport) -> tuple[str, int] | None:
+    """Who connected to a Unix socket, as the kernel has it: `uid 1000`, and the process's id."""
+    connected: socket.socket | None = transport.get_extra_info("socket")
+    if connected is None or connected.family != socket.AF_UNIX:
+        return None
+    pid, uid, _gid = _PEER.unpack(connected.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size))
+    return f"uid {uid}", pid
 
 
 class Serving:

@@ -50,6 +50,7 @@ from bridge.wire.pbxclock import PbxClock
 from bridge.wire.pbxevents import Connected, Disconnected, PbxRefused, PbxUnreachable
 from bridge.wire.roster import Roster
 from bridge.wire.taporder import TapKind, tap_prefix
+from bridge.wire.wishes import By
 
 __all__ = ["Switchboard", "SwitchboardSettings"]
 _log = structlog.get_logger()
@@ -169,9 +170,10 @@ class Switchboard:
         """Once nothing is followed any more: who waits in our application would wait for ever."""
         await guarded(give_back(self._pbx, self._roster.guests.stays))
 
-    def pause(self, call: CallId, paused: bool) -> bool:
-        """Nothing of it leaves this host from now on, or it does again; whether there is such a call."""
-        return self.pauses.order(call, paused)
+    def pause(self, call: CallId, paused: bool, by: By = By.COMMAND, who: str = "") -> bool:
+        """Nothing of it leaves this host from now on, or it does again; whether there is such a call. `who`:
+        as of `events.call_paused`."""
+        return self.pauses.order(call, paused, by, who)
 
     # Decisions.
 

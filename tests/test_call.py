@@ -499,7 +499,7 @@ class Fragile:
         self._seq = 0
         self._told_ms = 0
         self.heard = bytearray()
-        self.clean = False
+        self.clean = self.unsent = self.aborted = False
 
     def _take(self) -> bool:
         self._left -= 1
@@ -540,6 +540,7 @@ class Fragile:
         self.abort()
 
     def abort(self) -> None:
+        self.aborted, self._left = True, -1
         self._told.put_nowait(None)
 
 

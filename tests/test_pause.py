@@ -4,6 +4,7 @@ came of the leg's sessions."""
 import asyncio
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 from hypothesis import given, settings
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from bridge.call import Leg
 from bridge.emulator.codebook import SENTENCES
-from bridge.emulator.server import Knobs
+from bridge.emulator.server import Emulator, Knobs
 from bridge.ring import Ring
 from bridge.spool.spool import Spool, SpoolSettings
 from bridge.types import Codec, Event, Frame, LegId, Party, Role
@@ -117,6 +118,24 @@ async def test_a_socket_that_is_lost_in_a_pause_is_not_made_good() -> None:
     assert len(one.emulator.heard) == 1
     assert report.ledger.lost == {}
     assert report.ledger.replayed > 0  # it went out in vain
+
+
+async def test_what_an_rtzr_that_does_not_read_was_to_have_is_dropped() -> None:
+    speech = Losing([("opened", 1_000_000, False)])
+    async with Emulator(QUICK) as emulator:
+        one = Call(emulator, cast("Any", speech))
+        one.ring.answer(0)
+        one.say(BEFORE, 0)
+        await until(lambda: bool(speech.sessions) and len(speech.sessions[0].heard) > 8 * 1500)
+        speech.sessions[0].unsent = True
+        one.ring.pause()
+        Paused(one).secret(3000)
+        await until(lambda: speech.sessions[0].aborted)
+        one.ring.end()
+        report = await one.ended_alone()
+    assert not speech.sessions[0].clean
+    assert report.ledger.lost == {}
+    assert report.ledger.paused == pytest.approx(report.ledger.arrived)
 
 
 async def test_a_call_without_consent_opens_no_socket() -> None:

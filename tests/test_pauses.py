@@ -3,10 +3,12 @@
 import time
 from typing import Any
 
+import structlog
+
 from bridge.wire import pbxevents as wire
 from bridge.wire.pbxevents import Connected, PbxInfo
 from bridge.wire.rules import CallRule
-from bridge.wire.wishes import VARIABLE, WishWays
+from bridge.wire.wishes import VARIABLE, By, WishWays
 from tests.test_switchboard import channel, running, turns, until
 
 WAYS = WishWays("RTZRPause", "RTZRResume", variable=True)
@@ -39,7 +41,7 @@ async def test_a_paused_call_is_paused_for_all_and_the_pbx_knows() -> None:
         assert one.board.pause("a", False)
         await turns()
         assert one.pbx.set == {(name, VARIABLE): "0" for name in "abc"}
-        assert told(one) == [("paused", "a", "order"), ("resumed", "a", "order")]
+        assert told(one) == [("paused", "a", "command"), ("resumed", "a", "command")]
 
 
 async def test_a_leg_whose_process_is_lost_in_a_pause_begins_paused() -> None:
@@ -61,6 +63,38 @@ async def test_consent_is_asked_for_unless_it_was_given_before() -> None:
         await set_(one, "a", "0")
         assert one.desks.paused == [("a", False)]
         assert told(one) == [("paused", "a", "consent"), ("resumed", "a", "variable")]
+
+
+async def test_an_empty_variable_is_no_consent_and_ends_what_was_given() -> None:
+    rules = (CallRule("sales"),)
+    async with running(rules=rules, consent=frozenset({"sales"}), wishes=WAYS) as one:
+        await set_(one, "a", "")  # Set(RTZR_PAUSE=${NEVER_SET})
+        await one.announce("a")
+        assert one.desks.begun["a"].new.paused
+        await set_(one, "a", "")
+        assert one.desks.paused == []
+        await set_(one, "a", "0")
+        await set_(one, "a", "")
+        assert one.desks.paused == [("a", False), ("a", True)]
+    async with running(wishes=WAYS) as one:
+        await one.announce("a")
+        one.board.pause("a", True)
+        await set_(one, "a", "")
+        assert one.desks.paused == [("a", True), ("a", False)]
+
+
+async def test_who_paused_a_call_is_told_and_logged() -> None:
+    async with running(wishes=WAYS) as one:
+        await one.announce("a")
+        with structlog.testing.capture_logs() as logs:
+            one.board.pause("a", True, By.PAGE, "kim")
+            one.board.pause("a", True, By.PAGE, "lee")
+            await set_(one, "a", "0")
+        told_ = [event.data for event in one.told if event.type.endswith(("paused", "resumed"))]
+        assert [(data["by"], data["who"]) for data in told_] == [("page", "kim"), ("variable", "channel a")]
+        lines = [(line["event"], line["by"], line["who"]) for line in logs if "by" in line]
+        assert lines == [("call paused", "page", "kim"), ("call resumed", "variable", "channel a")]
+        assert {line["log_level"] for line in logs if "by" in line} == {"info"}
 
 
 async def test_a_wish_before_the_call_is_ours_holds_and_one_who_joins_paused_pauses_all() -> None:
@@ -100,7 +134,7 @@ async def test_what_the_pbx_says_at_a_connect_holds_unless_it_could_not_be_told(
         one.pbx.answers = True
         one.pbx.says.put_nowait(CONNECTED)
         await until(lambda: one.pbx.set["b", VARIABLE] == "1")
-        assert told(one)[-1] == ("paused", "b", "order")
+        assert told(one)[-1] == ("paused", "b", "command")
 
 
 async def test_what_is_ordered_while_the_pbx_is_asked_is_newer_than_its_answer() -> None:

@@ -11,6 +11,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from bridge.types import CallId
+from bridge.wire.wishes import By
 
 _SHOWN = 100
 """Characters of an id that is told back."""
@@ -23,7 +24,7 @@ class Board(Protocol):
     def leg_ids(self) -> Collection[str]:
         """`call/channel` of each leg that runs."""
 
-    def pause(self, call: CallId, paused: bool) -> bool: ...
+    def pause(self, call: CallId, paused: bool, by: By = ..., who: str = ...) -> bool: ...
 
 
 Shown = Callable[[CallId], Mapping[str, Any]]
@@ -46,19 +47,20 @@ class Pausing:
         ]
 
     async def _pause(self, request: Request) -> Response:
-        return self._order(request.path_params["id"], paused=True)
+        return self._order(request, paused=True)
 
     async def _resume(self, request: Request) -> Response:
-        return self._order(request.path_params["id"], paused=False)
+        return self._order(request, paused=False)
 
-    def _order(self, id_: str, *, paused: bool) -> Response:
+    def _order(self, request: Request, *, paused: bool) -> Response:
+        id_, who = request.path_params["id"], request.client.host if request.client else ""
         if self.board is None:
             return JSONResponse({"error": "the daemon is only starting; try it again"}, 503)
         calls = calls_of(id_, self.board.leg_ids)
         if len(calls) > 1:
             there = ", ".join(calls[:5])
             return JSONResponse({"error": f"{id_[:_SHOWN]}: {len(calls)} calls begin so: {there}"}, 409)
-        if not calls or not self.board.pause(calls[0], paused):
+        if not calls or not self.board.pause(calls[0], paused, By.COMMAND, who):
             return JSONResponse({"error": f"{id_[:_SHOWN]}: no such call is live"}, 404)
         return JSONResponse({**self._shown(calls[0]), "id": calls[0], "paused": paused})
 

@@ -8,15 +8,14 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
-from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from bridge.outbox.outbox import Outbox
-from bridge.types import CallId
 from bridge.watching.book import Several, WatchedCall
+from bridge.watching.paged import owed
 from bridge.watching.status import Delivering, Status
 from bridge.watching.watch import Full, Watch
 from bridge.wire.watched import LegState
@@ -56,7 +55,7 @@ class Watched:
         call = self._found(request.path_params["id"])
         if isinstance(call, Response):
             return call
-        waiting = await self._deliveries_of(call.id)
+        waiting = await owed(self._deliveries, self._outbox, call.id)
         return JSONResponse(self._watch.story(call) | {"deliveries": waiting})
 
     async def _all(self, _request: Request) -> Response:
@@ -95,13 +94,3 @@ class Watched:
             why = "no call here, nor among those that ended last; rtzr-bridge calls lists them"
             return JSONResponse({"error": f"{beginning[:100]}: {why}"}, 404)
         return call
-
-    async def _deliveries_of(self, call: CallId) -> list[dict[str, Any]]:
-        """How many events of the call each endpoint has yet to get, and how it does."""
-        if self._deliveries is None or self._outbox is None:
-            return []
-        waiting = await self._outbox.of_call(call)
-        return [
-            {"name": one.name, "waiting": waiting.get(one.name, 0), "state": one.state, "error": one.error}
-            for one in sorted(await self._deliveries.report(), key=lambda one: one.name)
-        ]

@@ -38,7 +38,7 @@ class Page(Section):
     )
     """From where trusted_header is believed: docs/page.md."""
     origins: Annotated[tuple[Origin, ...], Field(strict=False, max_length=100)] = ()
-    """The page's own addresses beyond a proxy that changes Host, as https://host."""
+    """The page's own addresses beyond a proxy, as https://host."""
 
     @model_validator(mode="after")
     def _whole(self) -> Self:

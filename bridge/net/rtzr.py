@@ -186,6 +186,11 @@ class Session:
         return self._connection.state is not State.CLOSED
 
     @property
+    def unsent(self) -> bool:
+        """Whether some of what it was given is still in this process, as RTZR does not read."""
+        return self._transport.get_write_buffer_size() > 0
+
+    @property
     def clean(self) -> bool:
         """Whether it was closed with 1000, as RTZR does once an ended stream has been worked off."""
         return self._connection.close_code == CloseCode.NORMAL_CLOSURE

@@ -9,12 +9,12 @@ from importlib.resources import files
 
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from bridge.page.door import Door
-from bridge.page.shown import Pulse
+from bridge.page.shown import Pulse, as_json
 from bridge.page.stream import Abort, Stream
 from bridge.page.watched import Told, Watched
 from bridge.sinks.feed import FeedSink
@@ -87,25 +87,25 @@ class Page:
         return _told({"calls": [self._pulse.shown(call) for call in self._watched.calls()]})
 
     async def _call(self, request: Request) -> Response:
-        return self._door.refusal(request) or self._shown(request.path_params["call"])
+        return self._door.refusal(request) or await self._shown(request.path_params["call"])
 
     async def _pause(self, request: Request) -> Response:
-        return self._door.refusal(request) or self._set(request, paused=True)
+        return self._door.refusal(request) or await self._set(request, paused=True)
 
     async def _resume(self, request: Request) -> Response:
-        return self._door.refusal(request) or self._set(request, paused=False)
+        return self._door.refusal(request) or await self._set(request, paused=False)
 
-    def _set(self, request: Request, *, paused: bool) -> Response:
+    async def _set(self, request: Request, *, paused: bool) -> Response:
         call = request.path_params["call"]
-        if self._watched.pause(call, paused):
-            return self._shown(call)
+        if self._watched.pause(call, paused, self._door.who(request)):
+            return await self._shown(call)
         return _told({"error": "there is no live call of this id"}, 404)
 
-    def _shown(self, name: str) -> Response:
+    async def _shown(self, name: str) -> Response:
         call = self._watched.call(name)
         if call is None:
             return _told({"error": "there is no call of this id, or more than one"}, 404)
-        return _told(self._pulse.shown(call))
+        return _told({**self._pulse.shown(call), "deliveries": await self._watched.deliveries(call["id"])})
 
 
 class _Headed:
@@ -124,7 +124,8 @@ class _Headed:
 
 
 def _told(value: Told, status: int = 200) -> Response:
-    return JSONResponse(value, status, {"cache-control": "no-store"})
+    body = as_json(value).encode("utf-8", "replace")
+    return Response(body, status, {"cache-control": "no-store"}, "application/json")
 
 
 class _File:

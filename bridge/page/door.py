@@ -19,6 +19,7 @@ COOKIE = "rtzr_bridge_page"
 _LASTS_S = 12 * 3600
 """How long a login is good for: a shift."""
 _LONGEST = 4096
+_LONGEST_NAME = 100
 _GUESSES_A_S, _GUESSES_AT_ONCE = 0.2, 5
 _MOST_GUESSERS = 1000
 
@@ -66,7 +67,19 @@ class Door:
             return _error("a browser says its page's Origin; others send Authorization: Bearer TOKEN", 403)
         if self._by_cookie(request) or self._by_proxy(request):
             return None
+        if self._header is not None and request.headers.get(self._header) and not self._is_ours(request):
+            return _error("this page's name is not known as its own; name it in page.origins", 403)
         return _error("log in, or send Authorization: Bearer TOKEN", 401)
+
+    def who(self, request: Request) -> str:
+        """Who it is that was let in: the name that the proxy gave, or that somebody has the token, and where.
+        A browser's name is in Latin-1 here, whatever it was in; what no log can show is left out."""
+        if self._by_proxy(request):
+            named = (
+                request.headers[self._header or ""].encode("latin-1", "replace").decode("utf-8", "replace")
+            )
+            return "".join(filter(str.isprintable, named))[:_LONGEST_NAME]
+        return f"token from {request.client.host}" if request.client else "token"
 
     async def login(self, request: Request) -> Response:
         """A form with the `token`; the answer brings the cookie."""
@@ -127,8 +140,18 @@ class Door:
             return False
         with suppress(ValueError):
             client = ipaddress.ip_address(request.client.host)
-            return any(client in network for network in self._proxies)
+            return any(client in network for network in self._proxies) and self._is_ours(request)
         return False
+
+    def _is_ours(self, request: Request) -> bool:
+        """Whether the page is asked for by an address, or by a name that is known to be its own: any other
+        page's name may be made to lead here (DNS rebinding), and its script can send the header itself."""
+        host = ""
+        with suppress(ValueError):
+            host = urlsplit(f"//{request.headers.get('host', '')}").hostname or ""
+            ipaddress.ip_address(host)
+            return True
+        return host == "localhost" or host in {urlsplit(origin).hostname for origin in self._origins}
 
 
 def _foreign(request: Request, origins: frozenset[str]) -> bool:

@@ -4,7 +4,7 @@ calls whose rule keeps it from the feed.
 
 import asyncio
 import json
-from collections.abc import Callable, Set
+from collections.abc import Callable, Iterable, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,8 @@ from bridge.types import Event
 FINAL = "rtzr.transcript.final"
 _FRESH_S = 0.5
 """What was worked out for one page is good for all others so long."""
+_AT_ONCE = 50
+"""So many calls are written out in one piece: the loop has audio to carry, too."""
 _SETTLES = 10
 """A call that is over is written out so often; what comes later (out of the spool) is on its own page."""
 
@@ -32,6 +34,35 @@ def said(event: Event) -> str | None:
     told = {name: data[name] for name in ("leg", "text", "start_ms", "end_ms", "latency_ms")}
     told |= {"id": event.id, "call": event.subject, "final": event.type == FINAL, "late": "late" in data}
     return as_json(told)
+
+
+def latest(events: Iterable[Event]) -> list[Event]:
+    """Without partials that are replaced by what their leg says after them."""
+    kept: list[Event] = []
+    replaced = set[str]()
+    for event in reversed(list(events)):
+        if event.type == PARTIAL and event.data["leg"] in replaced:
+            continue
+        if event.type in (PARTIAL, FINAL) and "late" not in event.data:
+            replaced.add(event.data["leg"])
+        kept.append(event)
+    return kept[::-1]
+
+
+class Sayings:
+    """What `said` gives, made once for however many pages read it."""
+
+    def __init__(self, most: int = 2000) -> None:
+        self._most = most
+        self._made: dict[int, tuple[Event, str | None]] = {}
+        """By identity, which the event kept beside it keeps from being another's."""
+
+    def of(self, event: Event) -> str | None:
+        if (made := self._made.get(id(event))) is None:
+            if len(self._made) >= self._most:
+                del self._made[next(iter(self._made))]
+            made = self._made[id(event)] = event, said(event)
+        return made[1]
 
 
 def without_text(call: Told) -> Told:
@@ -72,6 +103,7 @@ class Pulse:
         self._live: list[str] = []
         self._status = "{}"
         self._working = asyncio.Lock()
+        self.sayings = Sayings()
 
     def adopt(self, hidden: Set[str]) -> None:
         """Other rules: all calls are written out anew."""
@@ -101,8 +133,10 @@ class Pulse:
         self._live = [name for name, call in calls.items() if call["state"] == "live"]
         for name in self._calls.keys() - calls.keys():
             del self._calls[name]
-        for name, call in calls.items():
+        for number, (name, call) in enumerate(calls.items(), 1):
             self._write(name, call)
+            if number % _AT_ONCE == 0:
+                await asyncio.sleep(0)
 
     def _write(self, name: str, call: Told) -> None:
         before = self._calls.get(name)

@@ -12,7 +12,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from bridge.admin.feed import attend
-from bridge.page.shown import Pulse, said
+from bridge.page.shown import Pulse, latest
 from bridge.sinks.feed import FeedSink, Full, Reader, Wanted
 
 TICK_S = 1.0
@@ -20,7 +20,9 @@ _STUCK_S = 30.0
 """How long one message may be on its way into the connection's buffer."""
 _LASTS_S = 3600.0
 """A stream ends after an hour; the browser comes again, if it is still let in."""
-_AT_ONCE = 50
+_TOGETHER_S = 0.1
+"""What is said in this time goes in one piece: a hundred pages of two hundred legs are to be borne."""
+_AT_ONCE = 500
 """Events in one piece."""
 
 Abort = Callable[[Address | None], None]
@@ -54,7 +56,9 @@ class Stream(Response):
         async def send_all() -> None:
             async with aclosing(self._sink.follow(reader)) as items:
                 async for item in items:
-                    told = [said(one.event) for one in (item, *reader.more(_AT_ONCE))]
+                    await asyncio.sleep(_TOGETHER_S)
+                    events = latest(one.event for one in (item, *reader.more(_AT_ONCE)))
+                    told = map(self._pulse.sayings.of, events)
                     if frames := "".join(_frame("said", text) for text in told if text is not None):
                         await put(frames)
             await put("", more=False)

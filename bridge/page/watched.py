@@ -25,10 +25,15 @@ class Watched(Protocol):
         """The one call whose id, or a leg's of it, is or begins with `name`, with its `timeline`."""
         ...
 
+    async def deliveries(self, call: str) -> Sequence[Told]:
+        """Of a call's events, by endpoint: `name`, how many are `waiting`, `state` and `error`."""
+        ...
+
     async def status(self) -> Told:
         """How the daemon is."""
         ...
 
-    def pause(self, call: str, paused: bool) -> bool:
-        """Stop the audio of a live call, or let it go on; False where there is none of this id."""
+    def pause(self, call: str, paused: bool, who: str) -> bool:
+        """Stop the audio of a live call, or let it go on, as `who` wishes, whom `door` knows; False where
+        there is none of this id."""
         ...

@@ -145,7 +145,8 @@ _DATA: dict[str, tuple[str, Schema]] = {
         _object(
             "Nothing that is said from now on is sent to RTZR or kept, until the call is resumed.",
             at_ms=_AT,
-            by=_text("Who wished it, such as consent (it begins so), order, event, variable or keys."),
+            by=_text("By what, such as consent (it begins so), page, command, event, variable or keys."),
+            who=_text("By whom, as far as is known: a user's name, `uid 1000`, a channel, a rule; or empty."),
         ),
     ),
     "CallResumed": (
@@ -153,7 +154,8 @@ _DATA: dict[str, tuple[str, Schema]] = {
         _object(
             "What is said is transcribed again.",
             at_ms=_AT,
-            by=_text("Who wished it, such as order, event, variable or keys."),
+            by=_text("By what, such as page, command, event, variable or keys."),
+            who=_text("As of a pause."),
         ),
     ),
     "CallEnded": (

@@ -178,8 +178,8 @@ class CatchUp:
         if claim.job.sending:
             return await self._doubt(claim, "the bridge ended while it was sent")
         try:
-            if not claim.job.transcribe_id:
-                await self._send(claim)
+            if not claim.job.transcribe_id and not await self._send(claim):
+                return self._poll_s
             state = await self._result(claim)
         except Doubtful as doubt:
             return await self._doubt(claim, str(doubt))
@@ -191,10 +191,14 @@ class CatchUp:
             return await self._tell(claim, state)
         return await self._failed(claim)
 
-    async def _send(self, claim: Claim) -> None:
+    async def _send(self, claim: Claim) -> bool:
+        """Whether it went: not when its call was paused since it was chosen."""
         before = claim.job
         wav = await asyncio.to_thread(claim.audio)
         await self._remember(claim, sending=True, sent=before.sent + 1)
+        if before.head.leg.call in self._paused():
+            await self._remember(claim, sending=False, sent=before.sent)
+            return False
         try:
             name = await self._client.send(wav)
         except (Refused, Unreachable):
@@ -203,6 +207,7 @@ class CatchUp:
         self.counters.sent += 1
         self._tries, self._told = 0, ""
         await self._remember(claim, sending=False, transcribe_id=name)
+        return True
 
     async def _result(self, claim: Claim) -> State | None:
         """What became of the job; None when RTZR does not know it, or takes too long."""

@@ -163,7 +163,8 @@ class Book:
                 )
             case "rtzr.call.paused" | "rtzr.call.resumed":
                 what = event.type.removeprefix("rtzr.call.")
-                told = {"paused": what == "paused", "by": event.data["by"]}
+                told: dict[str, Any] = {"paused": what == "paused"}
+                told |= {key: event.data[key] for key in ("by", "who")}
                 self.note(Note(event.subject, None, event.data["at_ms"], NoteKind.ORDER, what, told))
             case "rtzr.call.ended":
                 self._call_ended(event)

@@ -1,6 +1,7 @@
 """The book as JSON: what commands, the page and programs are shown of calls. Shapes only."""
 
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 from bridge.watching.book import WatchedCall, WatchedLeg
@@ -67,5 +68,6 @@ def note_json(note: Note) -> dict[str, Any]:
     }
 
 
+@lru_cache(8192)
 def iso(unix_s: float) -> str:
     return datetime.fromtimestamp(unix_s, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -38,7 +38,8 @@ _WHO = 8
 _LOST_PACKETS = ("lost", "late", "overrun", "malformed")
 _BY = {
     "consent": "its rule asks for consent first",
-    "order": "by an administrator",
+    "page": "on the page",
+    "command": "by a command",
     "event": "by the dialplan",
     "variable": "by the channel's variable",
     "keys": "by keys on the telephone",
@@ -121,7 +122,8 @@ def phrase(note: Json) -> str:
         case "session":
             return _session(what, data)
         case "order" if "by" in data:
-            return f"{what}: {_BY.get(data['by'], data['by'])}"
+            who = f" ({data['who']})" if data.get("who") and data["by"] != "consent" else ""
+            return f"{what}: {_BY.get(data['by'], data['by'])}{who}"
     if what == "hung up":
         return f"hung up: {data['means'] or data['cause']}"
     if what == "leg over":

@@ -11,7 +11,7 @@ from bridge.wire import pbxevents as pbx
 
 VARIABLE = "RTZR_PAUSE"
 """The channel variable: 1 while its call is paused, 0 once it was resumed. It outlives the bridge."""
-_NO = ("", "0", "no", "off", "false")
+_NO = ("0", "no", "off", "false")
 _BETWEEN_S = 3.0
 """Keys that follow each other more slowly belong to nothing."""
 
@@ -21,9 +21,11 @@ class By(StrEnum):
 
     CONSENT = "consent"
     """Its rule: it begins so."""
-    ORDER = "order"
-    """A person, by command, page or HTTP."""
+    PAGE = "page"
+    COMMAND = "command"
+    """Or HTTP on the control socket."""
     EVENT = "event"
+    """The dialplan's, as the next one."""
     VARIABLE = "variable"
     KEYS = "keys"
 
@@ -43,13 +45,16 @@ class WishWays:
 @dataclass(frozen=True, slots=True)
 class Wish:
     channel: str
-    paused: bool
+    paused: bool | None
+    """None: as the call began. The variable is empty, and says nothing any more."""
     by: By
 
 
-def paused_by(value: str) -> bool:
-    """What the variable's value means; what is not understood is a pause."""
-    return value.strip().lower() not in _NO
+def paused_by(value: str) -> bool | None:
+    """What the variable's value means; what is not understood is a pause, and an empty one nothing (None): a
+    dialplan may have it from a variable that it never set, and that is no consent."""
+    said = value.strip().lower()
+    return said not in _NO if said else None
 
 
 @dataclass(slots=True)
@@ -59,7 +64,7 @@ class Wishes:
     ways: WishWays
     noted: int = 0
     """How many there were: a number for each."""
-    _known: dict[str, tuple[bool, int]] = field(default_factory=dict)
+    _known: dict[str, tuple[bool | None, int]] = field(default_factory=dict)
     """And the number of each channel's last one."""
     _keys: dict[str, tuple[float, str]] = field(default_factory=dict, repr=False)
     """Of each channel, when the last key was pressed, and as many as the longest sequence has."""
@@ -97,8 +102,8 @@ class Wishes:
                 return Wish(channel, paused, By.KEYS)
         return None
 
-    def note(self, channel: str, paused: bool) -> None:
-        """The channel's call is paused or resumed, and the variable says so."""
+    def note(self, channel: str, paused: bool | None) -> None:
+        """The channel's call is paused or resumed, and the variable says so; None: it says nothing."""
         self.noted += 1
         self._known[channel] = paused, self.noted
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -15,6 +16,7 @@ from bridge.admin.pausing import Pausing, calls_of
 from bridge.admin.unix import unix_listener
 from bridge.serving import Serving, guarded
 from bridge.watching.watch import Watch
+from bridge.wire.wishes import By
 from tests.watching.calls import Told
 
 LEGS = ["1795.10/1795.10", "1795.10/1795.11", "1795.20/1795.20", "abc d/e"]
@@ -26,9 +28,11 @@ class Book:
     def __init__(self) -> None:
         self.leg_ids = LEGS
         self.ordered: list[tuple[str, bool]] = []
+        self.askers: list[tuple[By, str]] = []
 
-    def pause(self, call: str, paused: bool) -> bool:
+    def pause(self, call: str, paused: bool, by: By = By.EVENT, who: str = "") -> bool:
         self.ordered.append((call, paused))
+        self.askers.append((by, who))
         return True
 
 
@@ -70,6 +74,7 @@ async def test_a_call_is_paused_and_resumed_by_command(tmp_path: Path) -> None:
         resumed = await run(path, "resume", "abc d")
         assert (resumed.exit_code, resumed.stdout) == (0, "abc d: is heard\n")
     assert book.ordered == [("1795.10", True), ("abc d", False)]
+    assert set(book.askers) == {(By.COMMAND, f"uid {os.getuid()}")}
 
 
 async def test_the_answer_is_the_call_as_it_is_from_now_on(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 from playwright.async_api import Page, expect
 
 from tests.browser.conftest import PICTURES, TOKEN, Open, Site
-from tests.page.fake import a_call, leg, said
+from tests.page.fake import a_call, entry, leg, said
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -144,9 +144,12 @@ class TestOverview:
         await site.down()
         await expect(page.locator("#lost")).to_have_text("The connection is lost. Trying again.")
         site.book.end(QUIET)
+        meanwhile = {"text": "그동안 한 말", "start_ms": 81_000, "end_ms": 82_000}
+        site.busy["timeline"].append(entry(81_000, "utterance", "said", f"{BUSY}/caller", **meanwhile))
         await site.up()
         await expect(page.locator(".card")).to_have_count(5, timeout=20_000)
         await expect(page.locator("#lost")).to_be_hidden()
+        await expect(card(page).locator(".said").last).to_contain_text("그동안 한 말")
 
 
 class TestCallsOwnPage:
@@ -161,9 +164,10 @@ class TestCallsOwnPage:
         await expect(picture.locator("rect.paused")).to_have_count(2)
         entries = page.get_by_role("region", name="What happened").last.locator("tbody tr")
         await expect(entries).to_have_count(len(site.busy["timeline"]))
-        await page.get_by_label("Deliveries").uncheck()
+        await page.get_by_label("Utterances").uncheck()
         await expect(entries).to_have_count(len(site.busy["timeline"]) - 8)
         await expect(page.locator("#call")).to_contain_text("received 4,200, late 3")
+        await expect(page.locator("#call .facts")).to_contain_text("To delivercrm 3 (HTTP 503)")
 
     async def test_it_goes_on_while_the_call_does(self, visit: Open, site: Site) -> None:
         page = await visit(at=f"#/call/{BUSY}")
@@ -178,6 +182,47 @@ class TestCallsOwnPage:
         await expect(page.locator("#call .pause")).to_be_hidden()
         await page.keyboard.press("Escape")
         await expect(page.get_by_role("heading", name="Calls in progress")).to_be_focused()
+
+    async def test_what_happened_is_told_in_korean(self, visit: Open, site: Site) -> None:
+        site.busy["timeline"] = [
+            entry(0, "pbx", "calls", f"{BUSY}/caller"),
+            entry(5, "pbx", "dialled: noanswer", f"{BUSY}/callee"),
+            entry(
+                10, "session", "session opened", f"{BUSY}/caller", ms=9, wait_ms=2, token_ms=3, connect_ms=4
+            ),
+            entry(
+                20, "gap", "audio lost", f"{BUSY}/caller", start_ms=20, end_ms=2320, ms=2300, reason="ring"
+            ),
+            entry(30, "packets", "packets in all", f"{BUSY}/caller", received=1102, lost=2),
+            entry(40, "order", "paused", paused=True, by="page", who="kim"),
+            entry(50, "pbx", "hung up", f"{BUSY}/caller", cause="cause 17", means="busy"),
+            entry(55, "order", "refused: lag"),
+            entry(60, "pbx", "of a daemon that is newer", f"{BUSY}/caller", speed="high"),
+        ]
+        page = await visit(locale="ko-KR", at=f"#/call/{BUSY}")
+        cells = page.locator("#call section").last.locator("tbody td:last-child")
+        await expect(cells).to_have_text(
+            [
+                "전화를 걺",
+                "호출 결과: 받지 않음",
+                "세션 열림9 ms: 채널 대기 2, 토큰 3, 연결 4",
+                "음성 손실2.3 초, 보관 한도를 넘김",
+                "패킷 합계받음 1,102, 손실 2",
+                "일시정지이 페이지에서 (kim)",
+                "끊음통화 중",
+                "받지 않음: 루프가 늦음",
+                "of a daemon that is newerspeed high",
+            ]
+        )
+        await expect(cells.last.locator("span").first).to_have_attribute("lang", "en")
+        await page.get_by_label("언어").select_option("en")
+        await expect(cells.nth(5)).to_have_text("pausedon the page (kim)")
+
+    async def test_a_part_of_an_id_is_enough_and_goes_on(self, visit: Open, site: Site) -> None:
+        page = await visit(at=f"#/call/{BUSY[:-1]}")
+        await expect(page).to_have_url(f"{site.url}#/call/{BUSY}")
+        await site.sink.put([said(site.busy["legs"][0], "그런데요", 83_000)])
+        await expect(page.get_by_role("region", name="Conversation")).to_contain_text("그런데요")
 
     async def test_a_call_that_is_not_there_is_told(self, visit: Open) -> None:
         page = await visit(at="#/call/9.9")
@@ -256,6 +301,16 @@ class TestForEverybody:
         page = await visit(viewport={"width": 390, "height": 800})
         await expect(page.locator(".card")).to_have_count(6)
         assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        await card(page).locator(".title").click()
+        await expect(page.get_by_role("img", name="Timeline")).to_be_visible()
+        assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+    @pytest.mark.parametrize("width", [480, 900, 960, 1400])
+    async def test_a_card_holds_all_it_has(self, visit: Open, width: int) -> None:
+        page = await visit(viewport={"width": width, "height": 800}, locale="ko-KR")
+        await expect(page.locator(".card")).to_have_count(6)
+        wide = "(nodes) => nodes.filter((node) => node.scrollWidth > node.clientWidth).length"
+        assert await page.locator(".card .legs, .card .leg").evaluate_all(wide) == 0
 
 
 @pytest.mark.parametrize(("locale", "scheme"), [("ko-KR", "light"), ("en-GB", "dark")])

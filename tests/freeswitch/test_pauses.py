@@ -107,7 +107,7 @@ def test_paused_by_command_and_resumed_whatever_breaks_meanwhile(
         pbx.say((call.caller, AFTER))
         pbx.do(call.hang_up())
         site.assert_kept(call, [BEFORE, AFTER])
-        assert site.told(call) == [("paused", "order"), ("resumed", "order")]
+        assert site.told(call) == [("paused", "command"), ("resumed", "command")]
 
 
 def test_a_pause_outlives_the_daemon_and_consent_does_too(

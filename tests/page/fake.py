@@ -127,7 +127,6 @@ def busy_call() -> dict[str, Any]:
         length = 190 * len(text)
         end = at + length
         told.append(entry(at, "utterance", "said", f"{name}/{role}", text=text, start_ms=at, end_ms=end))
-        told.append(entry(end + 400, "delivery", "webhook:crm has it"))
         at = end + 900
         (caller if role == "caller" else callee)["last"] = text
     call["timeline"] = sorted(told, key=lambda one: int(one["at_ms"]))
@@ -180,6 +179,7 @@ class Book:
 
     def __init__(self, *calls: dict[str, Any]) -> None:
         self.told = {str(call["id"]): call for call in calls}
+        self.askers: list[str] = []
         self.orders: list[tuple[str, bool]] = []
         self.ready = True
         self.quota: int | None = 50
@@ -190,6 +190,10 @@ class Book:
     def call(self, name: str) -> dict[str, Any] | None:
         found = [call for one, call in self.told.items() if one.startswith(name)]
         return deepcopy(found[0]) if len(found) == 1 else None
+
+    async def deliveries(self, call: str) -> list[dict[str, Any]]:
+        waiting = 3 if self.told[call]["state"] == "live" else 0
+        return [{"name": "crm", "waiting": waiting, "state": "retrying", "error": "HTTP 503"}]
 
     async def status(self) -> Mapping[str, Any]:
         live = [call for call in self.told.values() if call["state"] == "live"]
@@ -211,8 +215,9 @@ class Book:
             "paused_calls": sum(1 for call in live if call["paused"]),
         }
 
-    def pause(self, call: str, paused: bool) -> bool:
+    def pause(self, call: str, paused: bool, who: str) -> bool:
         self.orders.append((call, paused))
+        self.askers.append(who)
         if call not in self.told or self.told[call]["state"] != "live":
             return False
         self.told[call]["paused"] = paused

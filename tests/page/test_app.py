@@ -148,6 +148,11 @@ class TestAsked:
         assert (await site.http.get(path, headers=AUTH)).json()["id"] == name
         assert (await site.http.post(f"{path}/pause", headers=AUTH)).json()["paused"] is True
 
+    async def test_half_a_character_is_shown_as_none(self, site: Site) -> None:
+        site.book.told[BUSY]["rule"] = "half \ud83d"
+        for path in ("/api/calls", f"/api/calls/{BUSY}"):
+            assert "half ?" in (await site.http.get(path, headers=AUTH)).text
+
     async def test_pause_and_resume(self, site: Site) -> None:
         path = f"/api/calls/{BUSY}"
         assert (await site.http.post(f"{path}/pause")).status_code == 403
@@ -157,6 +162,7 @@ class TestAsked:
         assert (await site.http.post(f"{path}/resume", headers=AUTH)).json()["paused"] is False
         assert (await site.http.post("/api/calls/9/pause", headers=AUTH)).status_code == 404
         assert site.book.orders == [(BUSY, True), (BUSY, False), ("9", True)]
+        assert set(site.book.askers) == {"token from 127.0.0.1"}
 
     async def test_what_a_rule_hides_is_hidden_everywhere(self) -> None:
         async with served(hidden=frozenset({"상담 대기열", "예약", "outbound"})) as site:
@@ -182,10 +188,9 @@ class TestStream:
         caller = site.book.told[BUSY]["legs"][0]
         async with site.live() as messages:
             await messages.next("state")
-            await site.sink.put(
-                [fake.said(caller, "하나", 1000, final=False), fake.said(caller, "하나.", 1000)]
-            )
+            await site.sink.put([fake.said(caller, "하나", 1000, final=False)])
             assert (await messages.next("said"))["text"] == "하나"
+            await site.sink.put([fake.said(caller, "하나.", 1000)])
             line = await messages.next("said")
             assert (line["text"], line["call"], line["final"]) == ("하나.", BUSY, True)
 

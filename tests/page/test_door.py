@@ -13,6 +13,7 @@ from bridge.page.door import COOKIE, Door
 TOKEN = "t0ken-of-16-characters"
 HOST = "bridge.example:8091"
 HERE = {"host": HOST, "origin": f"http://{HOST}"}
+OWN = frozenset({f"https://{HOST}"})
 LOOPBACK = (ipaddress.ip_network("127.0.0.1/32"),)
 
 
@@ -177,8 +178,35 @@ class TestForeignPages:
 
 
 class TestBehindAProxy:
+    def test_whoever_it_names_is_known_by_that_name(self) -> None:
+        door = Door(TOKEN, header="X-Forwarded-User", proxies=LOOPBACK, origins=OWN)
+        assert door.who(asked(x_forwarded_user="kim@example.com")) == "kim@example.com"
+        assert door.who(asked(x_forwarded_user="김하늘\x1b[2J" + "x" * 500))[:6] == "김하늘[2J"
+        assert len(door.who(asked(x_forwarded_user="x" * 500))) == 100
+        assert door.who(asked(authorization=f"Bearer {TOKEN}")).startswith("token")
+
+    @pytest.mark.parametrize(
+        "host", ["evil.example", "evil.example:8091", "localhost.evil.example", "", "[::1"]
+    )
+    def test_a_name_that_leads_here_is_not_the_pages_own(self, host: str) -> None:
+        door = Door(
+            "", header="X-Forwarded-User", proxies=LOOPBACK, origins=frozenset({"https://calls.example"})
+        )
+        named = {"x_forwarded_user": "kim", "host": host}
+        assert status(door.refusal(asked(**named, sec_fetch_site="same-origin"))) in (401, 403)
+        assert status(door.refusal(asked("POST", **named, origin=f"http://{host}"))) in (401, 403)
+
+    @pytest.mark.parametrize(
+        "host", ["calls.example", "calls.example:8443", "localhost:1", "127.0.0.1:1", "[::1]:1"]
+    )
+    def test_its_own_names_are(self, host: str) -> None:
+        door = Door(
+            "", header="X-Forwarded-User", proxies=LOOPBACK, origins=frozenset({"https://calls.example"})
+        )
+        assert status(door.refusal(asked(x_forwarded_user="kim", host=host))) == 200
+
     def test_its_word_is_believed_and_nobody_elses(self) -> None:
-        door = Door("", header="X-Forwarded-User", proxies=LOOPBACK)
+        door = Door("", header="X-Forwarded-User", proxies=LOOPBACK, origins=OWN)
         assert status(door.refusal(asked(x_forwarded_user="kim"))) == 200
         assert status(door.refusal(asked("POST", x_forwarded_user="kim", **HERE))) == 200
         assert status(door.refusal(asked(x_forwarded_user=""))) == 401

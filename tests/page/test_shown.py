@@ -5,8 +5,33 @@ from dataclasses import replace
 from typing import Any
 
 from bridge.events import call_started
-from bridge.page.shown import Pulse, said, without_text
+from bridge.page.shown import Pulse, Sayings, latest, said, without_text
 from tests.page import fake
+
+
+def test_a_partial_that_is_replaced_is_not_sent() -> None:
+    one, other = fake.leg("1", "caller", ""), fake.leg("1", "callee", "")
+    events = [
+        fake.said(one, "하", 1000, final=False),
+        fake.said(other, "네", 1100, final=False),
+        fake.said(one, "하나", 1000, final=False),
+        fake.said(one, "하나.", 1000),
+        fake.said(one, "둘", 2000, final=False),
+        replace(late := fake.said(one, "그 전", 10), data={**late.data, "late": True}),
+    ]
+    assert [event.data["text"] for event in latest(events)] == ["네", "하나.", "둘", "그 전"]
+
+
+def test_what_is_said_is_written_once_for_all_pages() -> None:
+    sayings, event = Sayings(most=2), fake.said(fake.leg("1", "caller", ""), "하나", 1000)
+    assert sayings.of(event) is sayings.of(event)
+    others = [fake.said(fake.leg("1", "caller", ""), text, 1000) for text in ("둘", "셋", "넷")]
+    assert [json.loads(sayings.of(one) or "")["text"] for one in (*others, event)] == [
+        "둘",
+        "셋",
+        "넷",
+        "하나",
+    ]
 
 
 class Clock:

@@ -87,9 +87,10 @@ async def catching_up(
     pauses: Pauses = QUICK,
     written: Callable[[], Awaitable[bool]] | None = None,
     knows: Callable[[str | None], bool] = lambda _: True,
+    paused: Callable[[], frozenset[str]] = frozenset,
 ) -> AsyncIterator[Bench]:
     events: list[Event] = []
-    catchup = CatchUp(spool, client, room, events.append, written, knows=knows, pauses=pauses)
+    catchup = CatchUp(spool, client, room, events.append, written, knows=knows, paused=paused, pauses=pauses)
     task = asyncio.create_task(catchup.run())
     try:
         yield Bench(spool, catchup, events)
@@ -268,6 +269,27 @@ async def test_the_oldest_goes_first_and_only_when_there_is_room(tmp_path: Path)
         assert emulator.files.created == 0
         await bench.all_done()
         assert bench.heard == said(0, 3)
+    spool.stop()
+
+
+async def test_a_job_whose_call_is_paused_since_it_was_chosen_does_not_go(tmp_path: Path) -> None:
+    spool = spool_in(tmp_path)
+    owe(spool, 0)
+    with spool.jobs.oldest(time.time()) or pytest.fail("none") as claim:
+        call = claim.job.head.leg.call
+    asked = 0
+
+    def paused() -> frozenset[str]:
+        nonlocal asked
+        asked += 1
+        return frozenset({call} if 1 < asked < 6 else ())
+
+    client = Scripted("x", looks=(DONE,))
+    async with catching_up(spool, client, paused=paused) as bench:
+        await bench.until(lambda: asked == 3)
+        assert client.sent == 0
+        await bench.all_done()
+    assert (client.sent, bench.catchup.counters.resent, len(bench.events)) == (1, 0, 1)
     spool.stop()
 
 

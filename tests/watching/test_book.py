@@ -183,14 +183,14 @@ def test_a_pause_is_seen_and_kept_in_the_story() -> None:
     told(book, [*call.begins(), events.call_paused(call.id, 2000, "consent")])
     (watched,) = book
     stood = [watched.paused]
-    told(book, [events.call_resumed(call.id, 5000, "keys")])
+    told(book, [events.call_resumed(call.id, 5000, "page", "kim")])
     assert [*stood, watched.paused] == [True, False]
     notes = [(one.at_ms, one.leg, phrase(timeline)) for one, timeline in zip(
         watched.notes, timeline_json(watched)["timeline"], strict=True
     ) if one.kind is NoteKind.ORDER]  # fmt: skip
     assert notes == [
         (2000, None, "paused: its rule asks for consent first"),
-        (5000, None, "resumed: by keys on the telephone"),
+        (5000, None, "resumed: on the page (kim)"),
     ]
 
 

@@ -30,7 +30,7 @@ def press(wishes: Wishes, keys: str, at_s: float = 0.0, step_s: float = 0.5, by:
         for number, key in enumerate(keys)
     ]
     assert all(wish.by is By.KEYS and wish.channel == by for wish in found if wish)
-    return [wish.paused for wish in found if wish]
+    return [bool(wish.paused) for wish in found if wish]
 
 
 @pytest.mark.parametrize(
@@ -43,6 +43,7 @@ def press(wishes: Wishes, keys: str, at_s: float = 0.0, step_s: float = 0.5, by:
         (varset("RTZR_PAUSE", "1"), Wish("1", True, By.VARIABLE)),
         (varset("__RTZR_PAUSE", "yes"), Wish("1", True, By.VARIABLE)),
         (varset("_RTZR_PAUSE", "0"), Wish("1", False, By.VARIABLE)),
+        (varset("RTZR_PAUSE", ""), Wish("1", None, By.VARIABLE)),
         (varset("RTZR_PAUSED", "1"), None),
         (ChannelVarset(0.0, None, "RTZR_PAUSE", "1"), None),
     ],
@@ -59,8 +60,8 @@ def test_what_is_no_way_is_no_wish() -> None:
 
 
 @pytest.mark.parametrize(("value", "paused"), [("1", True), ("TRUE", True), ("maybe", True), (" 0 ", False),
-                                               ("", False), ("No", False), ("off", False)])  # fmt: skip
-def test_what_is_not_understood_is_a_pause(value: str, paused: bool) -> None:
+                                               ("", None), (" ", None), ("No", False)])  # fmt: skip
+def test_what_is_not_understood_is_a_pause(value: str, paused: bool | None) -> None:
     assert paused_by(value) is paused
 
 

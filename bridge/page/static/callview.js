@@ -2,11 +2,12 @@
 
 import { by, el, say, set } from "./dom.js";
 import { length, line, meter, pauseButton, role, roleOf, short, showLevel, showPause, state, verdict, who } from "./people.js";
+import { counted, detail, isKnown, what } from "./phrases.js";
 import { draw } from "./picture.js";
 import { said } from "./store.js";
 import { millis, moment, number, seconds, time, won, word } from "./words.js";
 
-export const KINDS = ["pbx", "packets", "utterance", "session", "gap", "delivery", "order"];
+export const KINDS = ["pbx", "packets", "utterance", "session", "gap", "order"];
 const COLUMNS = ["who", "state", "mode", "latency", "arrived", "sent", "lostMs", "pausedMs", "sessions", "packets"];
 
 export class CallView {
@@ -102,6 +103,7 @@ export class CallView {
       ["verdict", verdict(call), call.verdict],
       ["cost", won(call.cost?.won)],
       ["ID", call.id],
+      ...(call.deliveries?.length ? [["deliveriesOf", call.deliveries.map(owed).join(", "), null]] : []),
     ];
     this.facts.replaceChildren(...facts.map(([key, text, kind]) =>
       el("div", {}, el("dt", {}, word(key)), el("dd", { class: kind ? `verdict ${kind}` : null }, text))));
@@ -111,8 +113,8 @@ export class CallView {
     this.legs.replaceChildren(...call.legs.map((leg) => {
       const level = meter();
       showLevel(level, leg);
-      const packets = Object.entries(leg.packets ?? {}).map(([fate, count]) => `${fate} ${number(count)}`).join(", ");
-      const speaker = el("th", { scope: "row", class: leg.role }, el("span", { class: "speaker" }, role(leg)), ` ${who(leg)}`, level);
+      const packets = counted(leg.packets ?? {});
+      const speaker = el("th", { scope: "row", class: leg.role, title: who(leg) }, el("span", { class: "speaker" }, role(leg)), ` ${who(leg)}`, level);
       const rest = [state(leg), word(leg.mode), millis(leg.latency_ms), seconds(leg.arrived_ms), seconds(leg.sent_ms),
         seconds(leg.lost_ms), seconds(leg.paused_ms), number(leg.sessions), packets || "–"];
       const cells = rest.map((text, at) => el("td", { class: at === 5 && leg.lost_ms ? "bad" : null }, text));
@@ -134,7 +136,7 @@ export class CallView {
         el("td", { class: "number" }, moment(entry.at_ms)),
         el("td", {}, el("span", { class: `kind ${entry.kind}` }, word(entry.kind))),
         el("td", { class: speaker?.role ?? "" }, speaker ? role(speaker) : ""),
-        el("td", {}, el("span", { lang: "en" }, entry.what), quoted(entry), detail(entry)));
+        el("td", {}, el("span", { lang: isKnown(entry) ? null : "en" }, what(entry)), quoted(entry), more(entry)));
       row.entry = texts[same + at];
       return row;
     }));
@@ -159,14 +161,12 @@ export class CallView {
   }
 }
 
-const SHOWN_ELSEWHERE = ["text", "words", "start_ms", "end_ms", "paused"];
+// How many events of the call an endpoint has yet to get.
+const owed = (one) => `${one.name} ${number(one.waiting)}${one.waiting && one.error ? ` (${one.error})` : ""}`;
 
-// What else is known of it, as it is: causes, counts, how long it took.
-function detail(entry) {
-  const known = Object.entries(entry.data ?? {})
-    .filter(([name, value]) => !SHOWN_ELSEWHERE.includes(name) && value !== "" && ["string", "number"].includes(typeof value))
-    .map(([name, value]) => `${name.replaceAll("_", " ")} ${typeof value === "number" ? number(value) : value}`);
-  return known.length ? el("span", { class: "detail", lang: "en" }, known.join(", ")) : null;
+function more(entry) {
+  const text = detail(entry);
+  return text ? el("span", { class: "detail" }, text) : null;
 }
 
 function quoted(entry) {

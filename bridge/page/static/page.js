@@ -3,7 +3,8 @@
 import { CallView } from "./callview.js";
 import { focused, showCards, showTalkOn } from "./cards.js";
 import { by, el, say, set } from "./dom.js";
-import { role } from "./people.js";
+import { link, role } from "./people.js";
+import { unready } from "./phrases.js";
 import * as recent from "./recent.js";
 import * as store from "./store.js";
 import { current, millis, number, preferred, remember, remembered, seconds, speak, won, word } from "./words.js";
@@ -13,6 +14,7 @@ const RECALLED_AT_ONCE = 24;
 let stream = null;
 let opened = null; // the id of the call whose own page this is
 let asked = 0;
+let visits = 0;
 let view = null;
 const recalled = new Set();
 const dirty = new Set();
@@ -62,7 +64,10 @@ async function recall() {
 function listen() {
   stream?.close();
   stream = new EventSource("api/live");
-  stream.addEventListener("open", () => say(by("lost"), ""));
+  stream.addEventListener("open", () => {
+    say(by("lost"), "");
+    recalled.clear(); // what was said meanwhile is asked for
+  });
   stream.addEventListener("state", ({ data }) => takeState(JSON.parse(data)));
   stream.addEventListener("said", ({ data }) => takeSaid(JSON.parse(data)));
   stream.addEventListener("error", () => lost());
@@ -137,7 +142,7 @@ function showFigures() {
   if (showFigures.drawn === text) return;
   showFigures.drawn = text;
   by("figures").replaceChildren(el("dl", {}, ...parts));
-  const why = (now.reasons ?? []).join("; ");
+  const why = (now.reasons ?? []).map(unready).join("; ");
   say(by("ready"), now.ready ? word("ready") : [word("notReady"), why].filter(Boolean).join(": "));
   set(by("ready"), "class", `pill ${now.ready ? "good" : "bad"}`);
   document.title = `${number(now.calls)} ${word("calls")} · rtzr-bridge`;
@@ -159,6 +164,10 @@ async function refresh(force = false) {
   if (opened !== id || answer === null || answer.status === 401) return;
   const call = answer.ok ? await answer.json() : null;
   if (opened !== id) return;
+  if (call !== null && call.id !== id) { // the address had a part of the id
+    opened = call.id;
+    history.replaceState(null, "", link(call));
+  }
   if (call !== null) store.recall(call);
   view.show(call);
 }
@@ -181,8 +190,9 @@ async function route(focus = true) {
     return;
   }
   show("call");
+  const visit = ++visits;
   await refresh(true);
-  if (focus && opened === id) view.title.focus();
+  if (focus && opened !== null && visit === visits) view.title.focus();
 }
 
 function showLogin() {

@@ -1,6 +1,7 @@
 // How a call and those who speak in it are named and shown; what cards, rows and a call's own page share.
 
 import { el, say, set } from "./dom.js";
+import { why } from "./phrases.js";
 import { clock, known, word } from "./words.js";
 
 export const short = (id) => (id.length > 14 ? `${id.slice(0, 5)}…${id.slice(-6)}` : id);
@@ -13,7 +14,7 @@ export const roleOf = (call, id) => call.legs.find((leg) => leg.leg === id)?.rol
 
 export const state = (leg) => word(leg.state === "ended" ? "legEnded" : leg.state);
 
-export const reasons = (call) => (call.reasons ?? []).map((one) => word(one)).join(", ");
+export const reasons = (call) => (call.reasons ?? []).map(why).join(", ");
 
 export function verdict(call) {
   if (call.state === "live") {

@@ -3,6 +3,7 @@
 
 import { say, svg } from "./dom.js";
 import { role, who } from "./people.js";
+import { what } from "./phrases.js";
 import { clock, moment, word } from "./words.js";
 
 const LABEL = 132;
@@ -69,7 +70,7 @@ function layout(call) {
   return [
     band("pbx", BAND, { label: word("pbx") }),
     ...call.legs.map((leg) => band(leg.leg, LEG, { label: role(leg), under: who(leg), role: leg.role })),
-    band("delivery", BAND, { label: word("delivery") }),
+    ...(call.timeline?.some((entry) => entry.kind === "delivery") ? [band("delivery", BAND, { label: word("delivery") })] : []),
     band("order", BAND, { label: word("order") }),
   ];
 }
@@ -100,7 +101,7 @@ function marks(entry, bands, x, call, roleOf) {
   const own = bands.find((one) => one.name === kind);
   const start = Number.isFinite(data?.start_ms) ? data.start_ms : at;
   const end = Number.isFinite(data?.end_ms) ? data.end_ms : null;
-  const told = svg("title", {}, `${moment(start)} ${word(kind)}: ${entry.what}${data?.text ? ` “${data.text}”` : ""}`);
+  const told = svg("title", {}, `${moment(start)} ${word(kind)}: ${what(entry)}${data?.text ? ` “${data.text}”` : ""}`);
   const place = kind === "pbx" || kind === "delivery" || kind === "order" ? own : band;
   const middle = (place.top + place.bottom) / 2;
   if (end !== null) return span(entry, place, x(start), Math.max(3, x(end) - x(start)), roleOf(call, leg), told);
