@@ -17,14 +17,14 @@ from random import Random
 from bench.far import Far
 from bench.outcome import Advance, Outcome
 from bench.telephone import CODEC, HOST, clock
-from bridge.call import Leg, LegSettings
 from bridge.emulator.codebook import WORDS, say
 from bridge.emulator.server import Knobs
+from bridge.leg.call import Leg, LegSettings
+from bridge.leg.permit import Ungoverned
+from bridge.leg.ring import Ring
 from bridge.net.rtp import PortPool, RtpPort
 from bridge.net.rtzr import Rtzr, Tokens
-from bridge.permit import Ungoverned
 from bridge.player import PACKET_MS
-from bridge.ring import Ring
 from bridge.types import Event, LegId, Party, Role
 from bridge.wire import g711, rtp
 from bridge.wire.gate import GateSettings

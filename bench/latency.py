@@ -17,12 +17,12 @@ from bench.far import Far
 from bench.lag import Lag, watched
 from bench.outcome import Advance, Outcome, percentile
 from bench.telephone import CODEC, HOST, Final, Telephone, lifted
-from bridge.call import Leg, LegSettings
 from bridge.emulator.codebook import WORDS, say, spoken_ms
 from bridge.emulator.server import Knobs
+from bridge.leg.call import Leg, LegSettings
+from bridge.leg.permit import Speech, Ungoverned
 from bridge.net.rtp import PortPool
 from bridge.net.rtzr import Rtzr, Tokens
-from bridge.permit import Speech, Ungoverned
 from bridge.player import Spoken
 from bridge.types import Event, LegId, Party, Role
 from bridge.wire.gate import GateSettings, Mode

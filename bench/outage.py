@@ -18,12 +18,12 @@ from bench.line import Line
 from bench.outcome import Advance, Outcome
 from bench.telephone import CODEC, HOST, clock
 from bench.truth import PACKET, PACKET_MS, Said
-from bridge.call import Leg, LegSettings
 from bridge.emulator.codebook import GAP_MS, SENTENCES, WORD_MS, say
 from bridge.emulator.server import Knobs
+from bridge.leg.call import Leg, LegSettings
+from bridge.leg.permit import Ungoverned
+from bridge.leg.ring import Ring
 from bridge.net.rtzr import Rtzr, Tokens
-from bridge.permit import Ungoverned
-from bridge.ring import Ring
 from bridge.types import Event, Frame, LegId, Party, Role
 from bridge.wire import g711
 from bridge.wire.gate import GateSettings

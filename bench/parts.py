@@ -21,8 +21,8 @@ from bench.outcome import Advance, Outcome
 from bench.wires import HOST, Line, Wires, senders
 from bridge.emulator.codebook import SENTENCES, say
 from bridge.events import LegEvents
+from bridge.leg.ring import Ring
 from bridge.net.rtp import PortPool
-from bridge.ring import Ring
 from bridge.types import Codec, Frame, LegId, Party, Role
 from bridge.wire import g711, rtzr
 from bridge.wire.gate import Action, Audio, Gate, GateSettings, Mode

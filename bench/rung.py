@@ -17,11 +17,11 @@ from bench.loops import run
 from bench.wires import HOST
 from bridge import logs
 from bridge.config import Config
+from bridge.leg.permit import Speech
+from bridge.leg.ring import Ring
 from bridge.load import collect_seldom
 from bridge.net.rtp import PortPool, RtpPort
-from bridge.permit import Speech
 from bridge.quota import Governor, Permit
-from bridge.ring import Ring
 from bridge.types import Codec, Frame, LegId, NewLeg, Party, Role, Token, Transport
 from bridge.wire import rtzr
 from bridge.wire.gate import Gate, GateSettings, Mode

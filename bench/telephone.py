@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 
+from bridge.leg.ring import Ring
 from bridge.net.rtp import PortPool, RtpPort
 from bridge.player import Player
-from bridge.ring import Ring
 from bridge.types import Codec
 from bridge.wire.receiver import Receiver
 

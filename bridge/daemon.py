@@ -14,10 +14,13 @@ from functools import partial
 import structlog
 from rich.console import Console
 
+from bridge.calls.pauses import Pauses
+from bridge.calls.switchboard import Switchboard
+from bridge.calls.visit import receive
 from bridge.config import Config, ConfigError
-from bridge.desk import LocalDesks
 from bridge.groups import first_of
-from bridge.inlets import Inlets
+from bridge.leg.desk import LocalDesks
+from bridge.leg.inlets import Inlets
 from bridge.load import collect_seldom, raise_file_limit, watch_load
 from bridge.meter import Meter, watched
 from bridge.net.rtzr import Rtzr, Session, Tokens
@@ -32,7 +35,6 @@ from bridge.opening import (
     open_spool,
     open_watch,
 )
-from bridge.pauses import Pauses
 from bridge.pbx import Pbx
 from bridge.quota import Governor
 from bridge.readiness import Readiness
@@ -42,10 +44,8 @@ from bridge.sinks.fanout import FanOut
 from bridge.spool.catchup import CatchUp
 from bridge.spool.spool import Spool
 from bridge.supervisor import Supervisor
-from bridge.switchboard import Switchboard
 from bridge.tally import tallied
 from bridge.types import Event
-from bridge.visit import receive
 from bridge.watching.pbxnotes import PbxNotes
 from bridge.wire.channels import OnFull
 from bridge.wiring import (
@@ -62,7 +62,7 @@ from bridge.wiring import (
     stream_options,
     workers_of,
 )
-from bridge.workers import Workers
+from bridge.workers.workers import Workers
 
 _log = structlog.get_logger()
 

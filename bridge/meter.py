@@ -10,7 +10,8 @@ from dataclasses import asdict
 from prometheus_client import Counter
 
 from bridge import metrics
-from bridge.desk import Desks
+from bridge.calls.switchboard import Switchboard
+from bridge.leg.desk import Desks
 from bridge.load import Observe, usage
 from bridge.net.rtzr import Session, Tokens
 from bridge.pbx import Pbx
@@ -18,7 +19,6 @@ from bridge.quota import Governor
 from bridge.readiness import Readiness, line_down
 from bridge.sinks.queued import QueuedSink
 from bridge.spool.catchup import CatchUpCounters
-from bridge.switchboard import Switchboard
 
 _TICK_S = 1.0
 

@@ -22,8 +22,8 @@ from bridge.admin.watched import Watched
 from bridge.config import Config, ConfigError
 from bridge.delivery.deliveries import Deliveries
 from bridge.delivery.endpoints import build_redis, build_webhooks, rules_of_endpoints
-from bridge.desk import LocalDesks
-from bridge.inlets import Inlets
+from bridge.leg.desk import LocalDesks
+from bridge.leg.inlets import Inlets
 from bridge.outbox.outbox import Outbox
 from bridge.outbox.stored import Sender
 from bridge.page.opening import open_page

@@ -16,14 +16,14 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from bridge import credentials
-from bridge.call import Leg, LegReport, LegSettings
 from bridge.config import Config, ConfigError, Secrets
-from bridge.conversation import Session
 from bridge.emulator.server import Emulator, Knobs
 from bridge.groups import first_of
-from bridge.permit import Ungoverned
+from bridge.leg.call import Leg, LegReport, LegSettings
+from bridge.leg.conversation import Session
+from bridge.leg.permit import Ungoverned
+from bridge.leg.ring import Ring
 from bridge.quota import Opener
-from bridge.ring import Ring
 from bridge.sinks.console import ConsoleSink
 from bridge.types import Codec, Event, Frame, LegId, Party, Role
 from bridge.wire.rtzr import Refused, Unreachable, Verdict

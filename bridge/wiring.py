@@ -14,12 +14,17 @@ from random import random
 
 from rich.console import Console
 
-from bridge.call import LegSettings
+from bridge.calls.switchboard import Switchboard
+from bridge.calls.switchsettings import SwitchboardSettings
+from bridge.calls.tap import TapSettings
+from bridge.calls.ways import WaySettings
 from bridge.config import Config, ConfigError
-from bridge.conversation import SessionSettings
-from bridge.desk import Desks, LocalDesks
-from bridge.desksettings import DeskSettings
-from bridge.inlets import Inlets, Ports
+from bridge.leg.call import LegSettings
+from bridge.leg.conversation import SessionSettings
+from bridge.leg.desk import Desks, LocalDesks
+from bridge.leg.desksettings import DeskSettings
+from bridge.leg.inlets import Inlets, Ports
+from bridge.leg.permit import Speech
 from bridge.net.ami import Ami
 from bridge.net.ari import Ari
 from bridge.net.filestt import FileStt
@@ -27,19 +32,14 @@ from bridge.net.freeswitch import FreeSwitch
 from bridge.net.rtzr import Rtzr, Session, Tokens, TokenSource
 from bridge.outbox.outbox import Outbox, OutboxSettings
 from bridge.pbx import Pbx
-from bridge.permit import Speech
 from bridge.quota import Governor
 from bridge.sinks.console import ConsoleSink
 from bridge.sinks.jsonl import JsonlSettings, JsonlSink
 from bridge.sinks.pbx import PbxSink, as_event, as_variable
 from bridge.sinks.queued import QueuedSink
 from bridge.spool.spool import Spool, SpoolSettings
-from bridge.switchboard import Switchboard
-from bridge.switchsettings import SwitchboardSettings
-from bridge.tap import TapSettings
 from bridge.types import Event, Transport
 from bridge.watching.pbxnotes import PbxNotes
-from bridge.ways import WaySettings
 from bridge.wire.channels import OnFull, QuotaSettings
 from bridge.wire.cost import Price
 from bridge.wire.door import Door

@@ -15,7 +15,7 @@ LONGEST_FUNCTION = 50
 
 IMPURE = {"asyncio", "socket", "time", "logging", "os", "structlog", "threading", "selectors", "bridge.net"}
 SHELLS = {"bridge.net", "socket", "websockets", "httpx", "panoramisk"}
-OWNERS = {"bridge.call", "bridge.switchboard", "bridge.daemon", "bridge.cli"}
+OWNERS = {"bridge.leg.call", "bridge.calls.switchboard", "bridge.daemon", "bridge.cli"}
 
 
 def named(path: Path) -> str:
@@ -81,7 +81,7 @@ def test_net_knows_nothing_of_calls(path: Path) -> None:
     assert forbidden(path, OWNERS) == []
 
 
-@pytest.mark.parametrize("path", [p for p in PACKAGE if named(p) == "bridge/call.py"], ids=named)
+@pytest.mark.parametrize("path", [p for p in PACKAGE if named(p) == "bridge/leg/call.py"], ids=named)
 def test_a_call_is_given_its_shells(path: Path) -> None:
     assert forbidden(path, SHELLS) == []
 

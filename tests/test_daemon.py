@@ -10,12 +10,12 @@ import pytest
 from structlog.testing import capture_logs
 
 from bridge import daemon
+from bridge.calls.switchboard import Switchboard
 from bridge.config import Config, ConfigError
 from bridge.credentials import Secrets
 from bridge.opening import Outlets
 from bridge.outbox.outbox import Outbox, OutboxSettings
 from bridge.sinks.outbox import OutboxSink
-from bridge.switchboard import Switchboard
 from tests.checks.test_freeswitch import behind_a_free_one
 from tests.outboxes import event, opened
 

@@ -6,9 +6,10 @@ from types import SimpleNamespace
 from typing import cast
 
 from bridge import metrics
+from bridge.calls.switchboard import Switchboard
 from bridge.config import Config, Secrets
-from bridge.desk import Counts, Desks
-from bridge.inlets import Inlets, Ports
+from bridge.leg.desk import Counts, Desks
+from bridge.leg.inlets import Inlets, Ports
 from bridge.load import usage
 from bridge.meter import Meter, watched
 from bridge.net.ari import AriCounters
@@ -16,7 +17,6 @@ from bridge.pbx import Pbx
 from bridge.readiness import Readiness
 from bridge.sinks.queued import BlockingSink
 from bridge.spool.catchup import CatchUpCounters
-from bridge.switchboard import Switchboard
 from bridge.types import Event, Token
 from bridge.wiring import (
     build_asterisk,

@@ -1,6 +1,6 @@
 """Pause and resume over the control channel: `POST /calls/ID/pause` and `/calls/ID/resume`.
 
-Which call is meant, and the answer; what a pause does is `bridge.pauses`' concern.
+Which call is meant, and the answer; what a pause does is `bridge.calls.pauses`' concern.
 """
 
 from collections.abc import Callable, Collection, Mapping
@@ -18,7 +18,7 @@ _SHOWN = 100
 
 
 class Board(Protocol):
-    """The part of `bridge.switchboard.Switchboard` that is needed."""
+    """The part of `bridge.calls.switchboard.Switchboard` that is needed."""
 
     @property
     def leg_ids(self) -> Collection[str]:

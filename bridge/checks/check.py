@@ -20,7 +20,7 @@ from bridge.checks.finding import Finding, Verdict
 from bridge.checks.selftest import PURE, tone_through_tap
 from bridge.config import DEFAULT_CONFIG, Config, ConfigError, load
 from bridge.followed import followed
-from bridge.inlets import NoInlet
+from bridge.leg.inlets import NoInlet
 from bridge.loops import new_loop
 from bridge.net.ami import Ami
 from bridge.net.ari import Ari

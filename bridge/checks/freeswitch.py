@@ -19,7 +19,7 @@ from bridge.checks.selftest import PURE, tone_call, tone_through_stream
 from bridge.config import Config
 from bridge.credentials import DEFAULT_PASSWORD
 from bridge.followed import followed
-from bridge.inlets import NoInlet
+from bridge.leg.inlets import NoInlet
 from bridge.net.freeswitch import FreeSwitch
 from bridge.wire import knownbad
 from bridge.wire.mediastream import Module

@@ -13,15 +13,15 @@ from uuid import uuid4
 
 import numpy as np
 
+from bridge.calls.tap import stand
+from bridge.calls.ways import Way, Ways
 from bridge.config import Config
-from bridge.inlets import Inlet, Inlets, Listener
+from bridge.leg.inlets import Inlet, Inlets, Listener
 from bridge.net.ami import Ami
 from bridge.net.ari import Ari
 from bridge.net.freeswitch import FreeSwitch
 from bridge.player import Player, Spoken
-from bridge.tap import stand
 from bridge.types import Codec, Frame, Transport
-from bridge.ways import Way, Ways
 from bridge.wire.g711 import to_pcm
 from bridge.wire.pbxevents import PbxError, PbxInfo, PbxRefused, PbxUnreachable
 from bridge.wire.taporder import Media, TapKind, TapOrder, tap_prefix

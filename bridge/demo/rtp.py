@@ -4,14 +4,14 @@ import asyncio
 from collections.abc import Callable
 from contextlib import closing
 
-from bridge.call import Leg, LegReport, LegSettings
 from bridge.demo.script import HOST, LEAD_S, PARTIES, Line, Outcome, turns_from
 from bridge.emulator.server import Emulator
+from bridge.leg.call import Leg, LegReport, LegSettings
+from bridge.leg.permit import Ungoverned
+from bridge.leg.ring import Ring
 from bridge.net.rtp import PortPool
 from bridge.net.rtzr import Rtzr, Tokens
-from bridge.permit import Ungoverned
 from bridge.player import Player, Spoken
-from bridge.ring import Ring
 from bridge.types import Codec, Event, LegId, Role
 from bridge.wire.gate import GateSettings
 from bridge.wire.ledger import Ledger

@@ -12,11 +12,11 @@ from typing import Any
 from bridge.config import Config
 from bridge.credentials import Secrets
 from bridge.demo.script import HOST, LEAD_S, PARTIES, Line, Outcome, turns_from
-from bridge.desk import LocalDesk, LocalDesks
 from bridge.emulator.freeswitch.call import Call
 from bridge.emulator.freeswitch.knobs import SwitchKnobs
 from bridge.emulator.freeswitch.switch import Switch
 from bridge.emulator.server import Emulator
+from bridge.leg.desk import LocalDesk, LocalDesks
 from bridge.types import Event, LegId, Role
 from bridge.wire.ledger import Ledger
 from bridge.wiring import (

@@ -1,7 +1,7 @@
 """A tap over ARI, step by step: which requests make one of each kind, in which order, and what undoes it.
 
 A channel that was asked for is waited for in the events, for the reply can come before it and after it. What
-the requests say is in `wire.arirequest`; when a tap is wanted, and that it is put back, is `bridge.tap`'s.
+the requests say is in `wire.arirequest`; when a tap is wanted, and that it is put back, is `calls.tap`'s.
 """
 
 import asyncio

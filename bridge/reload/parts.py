@@ -8,8 +8,9 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 
 from bridge import logs
+from bridge.calls.switchboard import Switchboard
 from bridge.config import Config, ConfigError
-from bridge.desk import LocalDesks
+from bridge.leg.desk import LocalDesks
 from bridge.net.ami import Ami
 from bridge.net.ari import Ari
 from bridge.net.freeswitch import FreeSwitch
@@ -17,9 +18,8 @@ from bridge.net.rtzr import Session, Tokens
 from bridge.pbx import Pbx
 from bridge.quota import Governor
 from bridge.sinks.fanout import FanOut
-from bridge.switchboard import Switchboard
 from bridge.wiring import desk_settings, quota_settings, switchboard_settings
-from bridge.workers import Workers
+from bridge.workers.workers import Workers
 
 Take = Callable[[], None]
 """Never waits, and is not expected to fail."""

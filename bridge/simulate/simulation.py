@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from time import strftime
 
 from bridge.config import Config
-from bridge.desk import LocalDesks
 from bridge.emulator.codebook import WORDS
 from bridge.emulator.ear import Ear
 from bridge.emulator.knobs import DEFAULTS
 from bridge.emulator.server import Emulator, Knobs
-from bridge.inlets import NoInlet
+from bridge.leg.desk import LocalDesks
+from bridge.leg.inlets import NoInlet
 from bridge.simulate.outcome import CallOutcome, LegOutcome, Outcome
 from bridge.simulate.recording import Recording, Track
 from bridge.simulate.telephone import Telephone

@@ -1,6 +1,6 @@
 """What a tap is to be: of which channel, by which means, and where its audio goes.
 
-Pure; values and the texts that Asterisk's dial strings want. Who asks for it is `bridge.tap`, how the PBX is
+Pure; values and the texts that Asterisk's dial strings want. Who asks for it is `calls.tap`, how the PBX is
 asked is in `arirequest` and `ami`. Source: the dial strings of chan_rtp, chan_audiosocket and chan_websocket.
 """
 

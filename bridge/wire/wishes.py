@@ -1,6 +1,6 @@
 """What the PBX says of pausing: by its dialplan's events, by a channel's variable, by keys of a telephone.
 
-Pure. Whose call a channel is in, and what a wish does to it, is `bridge.pauses`' concern.
+Pure. Whose call a channel is in, and what a wish does to it, is `bridge.calls.pauses`' concern.
 """
 
 from collections.abc import Container

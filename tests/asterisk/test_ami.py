@@ -165,7 +165,7 @@ async def test_who_answers_and_what_there_is(pbx: Asterisk) -> None:
         assert await ami.variable("no-such-channel", "CHANNEL(linkedid)") is None
         await ami.hangup("no-such-channel")
         with suppress(Gone):  # a tap of nothing ends at once, and may have been seen to begin
-            await ami.attach(order("rtzr-bridge.tap.none", "no-such-channel"))
+            await ami.attach(order("rtzr-bridge.calls.tap.none", "no-such-channel"))
         following.cancel()
         await asyncio.gather(following, return_exceptions=True)
 

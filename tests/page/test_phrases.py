@@ -8,8 +8,8 @@ from importlib.resources import files
 from pathlib import Path
 
 import bridge
-from bridge import inlets
-from bridge.conversation import Ending
+from bridge.leg import inlets
+from bridge.leg.conversation import Ending
 from bridge.types import GapReason
 from bridge.watching.words import _FLAWS
 from bridge.wire.causes import _MEANINGS

@@ -13,8 +13,8 @@ from bridge import logs
 from bridge.config import Config
 from bridge.credentials import Secrets
 from bridge.delivery.endpoints import build_webhooks
-from bridge.desk import LocalDesks
 from bridge.emulator.server import Emulator, Knobs
+from bridge.leg.desk import LocalDesks
 from bridge.net.ami import Ami
 from bridge.net.ari import Ari
 from bridge.net.rtzr import Rtzr, Tokens
@@ -30,10 +30,10 @@ from bridge.wire.rtzr import Refused
 from bridge.wire.rules import CallRule
 from bridge.wire.selection import Selection
 from bridge.wiring import build_desks, desk_settings, ports_of, stream_options
+from tests.calls.test_switchboard import running
 from tests.outboxes import A, event, ids, opened, started
 from tests.page import fake
 from tests.sinks.test_fanout import _Sink
-from tests.test_switchboard import running
 from tests.wire.channels import channel
 from tests.wire.test_selection import rule
 

@@ -25,7 +25,7 @@ def told(*events: pbx.PbxEvent) -> list[Told]:
 
 
 def judged(events: Sequence[Told], *rules: CallRule) -> list[Retold]:
-    return retold(events, rules, ("from-trunk*",), "RTZR", "rtzr-bridge.tap.")
+    return retold(events, rules, ("from-trunk*",), "RTZR", "rtzr-bridge.calls.tap.")
 
 
 def test_the_recorded_call_is_announced_and_all_rules_have_their_say() -> None:
@@ -85,7 +85,7 @@ def test_local_channels_are_of_the_call_that_makes_them() -> None:
 
 
 def test_our_own_channels_and_those_who_are_called_are_no_calls() -> None:
-    own, callee = channel("rtzr-bridge.tap.1"), channel("1.2", state="Ringing")
+    own, callee = channel("rtzr-bridge.calls.tap.1"), channel("1.2", state="Ringing")
     assert judged(told(pbx.ChannelCreated(1.0, own), pbx.ChannelCreated(1.0, callee)), rule("all")) == []
 
 
