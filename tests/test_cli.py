@@ -19,6 +19,7 @@ import typer
 from typer.testing import CliRunner, Result
 
 from bridge import cli, transcribe
+from bridge.commands import run
 from bridge.demo.demo import DemoError, Summary
 from bridge.demo.script import Utterance
 from bridge.emulator.codebook import say
@@ -50,7 +51,7 @@ def undo(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     for name in ("RTZR_CLIENT_ID", "RTZR_CLIENT_SECRET", "ARI_PASSWORD"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(f"{name}_FILE", raising=False)
-    monkeypatch.setattr(cli, "DEFAULT_CONFIG", tmp_path / "bridge.yaml")
+    monkeypatch.setattr("bridge.commands.transcribe.DEFAULT_CONFIG", tmp_path / "bridge.yaml")
     yield
     structlog.reset_defaults()
 
@@ -309,7 +310,14 @@ def test_a_sighup_that_comes_too_soon_ends_a_service_not(
     monkeypatch.setattr(os, "isatty", lambda _fd: terminal)
     try:
         with pytest.raises(typer.Exit):
-            cli.run(tmp_path / "none.yaml")
+            run.command(tmp_path / "none.yaml")
         assert signal.getsignal(signal.SIGHUP) is (signal.SIG_DFL if terminal else signal.SIG_IGN)
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+def test_a_question_to_the_daemon_loads_none_of_its_parts() -> None:
+    asked = "from bridge import cli; import sys; cli.app(['calls', '--help'], standalone_mode=False); "
+    heavy = "print([name for name in ('bridge.daemon', 'numpy', 'webrtcvad') if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", asked + heavy], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"

@@ -15,6 +15,7 @@ import typer
 from rich.cells import cell_len
 
 from bridge.admin.client import NoAnswer, ask
+from bridge.commands.ending import fail
 from bridge.config import DEFAULT_CONFIG, ConfigError, load
 from bridge.waiting import waited
 
@@ -104,8 +105,3 @@ def age(s: float) -> str:
         if s >= length:
             return f"{s // length:.0f} {unit}"
     return f"{s:.0f} s"
-
-
-def fail(text: str, code: int) -> NoReturn:
-    typer.echo(text, err=True)
-    raise typer.Exit(code) from None

@@ -15,10 +15,10 @@ from bridge.admin.asking import (
     age,
     asked,
     columns,
-    fail,
     printable,
     show,
 )
+from bridge.commands.ending import fail
 
 
 class Action(StrEnum):

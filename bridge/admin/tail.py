@@ -17,10 +17,9 @@ from bridge import loops
 from bridge.admin import completing
 from bridge.admin.asking import DEFAULT, ConfigOption, SocketOption, place, told
 from bridge.admin.client import follow
+from bridge.commands.ending import INTERRUPTED
 from bridge.sinks.console import ConsoleSink, terminal
 from bridge.types import Event
-
-_INTERRUPTED = 130
 
 
 def command(
@@ -47,7 +46,7 @@ def command(
         try:
             loops.run(_print(path, call) if json_ else _show(path, call))
         except KeyboardInterrupt:
-            raise typer.Exit(_INTERRUPTED) from None
+            raise typer.Exit(INTERRUPTED) from None
         except _Gone:
             raise typer.Exit(1) from None
 

@@ -12,12 +12,12 @@ from bridge.admin.asking import (
     ConfigOption,
     JsonOption,
     SocketOption,
-    fail,
     place,
     printable,
     told,
 )
 from bridge.admin.client import ask
+from bridge.commands.ending import fail
 from bridge.reload.changes import RESTART
 from bridge.waiting import waited
 
