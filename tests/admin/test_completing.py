@@ -203,6 +203,14 @@ def test_a_real_bash_completes_rules_with_spaces_and_files(tmp_path: Path) -> No
         typing.keys("\x15rtzr-bridge transcribe reco\t", "recording.wav ")
 
 
+def test_in_a_real_bash_a_name_is_a_word_and_no_command(tmp_path: Path) -> None:
+    """Ids of calls may be another telephone's Call-ID."""
+    (tmp_path / "b.yaml").write_text("rules: [{name: pay `id` $(id);id, priority: 1}, {name: 영업}]\n")
+    with bash(tmp_path) as typing:
+        typing.keys("rtzr-bridge explain -c b.yaml --rule pa\t", "pay\\ \\`id\\`\\ \\$\\(id\\)\\;id ")
+        typing.keys("\x15rtzr-bridge explain -c b.yaml --rule 영\t", "영업 ")
+
+
 def zsh_completes(folder: Path, path: Path) -> None:
     with Typing(["zsh", "-f", "-i"], folder) as typing:
         typing.keys(f"fpath=({SCRIPTS} $fpath); autoload -Uz compinit; compinit -u; echo rea''dy\n", "ready")
