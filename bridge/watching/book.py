@@ -133,6 +133,11 @@ class Book:
         return list(self._live.values())
 
     @property
+    def legs(self) -> int:
+        """That live."""
+        return sum(leg.state is not LegState.ENDED for call in self.live for leg in call.legs.values())
+
+    @property
     def lost_ms(self) -> int:
         """Lost since midnight, in the calls that live and in those that ended."""
         return self._lost_ms + sum(leg.lost_ms for call in self.live for leg in call.legs.values())
