@@ -243,5 +243,5 @@ class TestOpening:
                     pass
 
     async def test_without_a_port_there_is_none(self) -> None:
-        async with open_page(Config(), fake.Book(), FeedSink()):
-            pass
+        async with open_page(Config(), fake.Book(), FeedSink()) as page:
+            assert page is None

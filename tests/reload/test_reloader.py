@@ -206,12 +206,12 @@ async def test_new_secrets_are_had_by_the_parts() -> None:
 
 
 async def test_whatever_goes_wrong_is_an_answer_and_signals_are_followed_on() -> None:
-    reads = iter([PermissionError(13, "secret"), seven()])
+    faults = [PermissionError(13, "secret")]
 
     def again() -> Config:
-        if isinstance(found := next(reads), OSError):
-            raise found
-        return found
+        if faults:
+            raise faults.pop()
+        return seven()
 
     asked, signalled = reloader(again), asyncio.Event()
     following = asyncio.create_task(asked.follow(signalled))
