@@ -128,14 +128,15 @@ class Ring:
             self._finish()
 
     def _apart(self, side: int, frames: Sequence[Frame]) -> list[Frame]:
-        """One party's frames, none over another: while they draw back (`wire.arrival`) they overlap a little,
-        and a mixer would leave out what does. There they stay ahead until the party's next pause."""
-        apart, end_ms = [], self._ends_ms[side]
+        """One party's frames as a mixer bears them: it leaves out what is over another, as audio that draws
+        back (`wire.arrival`) is a little, and what comes after its time was mixed, as after a stall. Moved on,
+        both are heard, and what follows stays ahead until the party's next pause."""
+        apart, end_ms = [], max(self._ends_ms[side], self._now_ms() - self.lag_ms)
         for frame in frames:
             one = frame if frame.at_ms >= end_ms else Frame(frame.payload, end_ms)
             end_ms = one.at_ms + len(one.payload) / self._bytes_per_ms
             apart.append(one)
-        self._ends_ms[side] = end_ms
+            self._ends_ms[side] = end_ms
         return apart
 
     @property
