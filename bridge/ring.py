@@ -35,8 +35,8 @@ class Ring:
     """Bounded in milliseconds of audio; the oldest frames go when it is full, counted in `evicted`."""
 
     __slots__ = (
-        "_answered", "_answered_ms", "_bytes_per_ms", "_capacity_ms", "_codec", "_ends_ms", "_frames", "_host",
-        "_mixer", "_now_ms", "_over", "_patience_s", "_reader", "_sides", "_silent_to_ms", "_timer",
+        "_answered", "_answered_ms", "_bytes_per_ms", "_capacity_ms", "_codec", "_ends_ms", "_frames",
+        "_host", "_mixer", "_now_ms", "_over", "_patience_s", "_reader", "_sides", "_silent_to_ms", "_timer",
         "_timer_s", "_waiting_ms", "_wanted", "_wanted_ms", "arrived_ms", "ended", "evicted_ms",
         "evicted_span", "flaws", "lag_ms", "mixed_ms", "paused_ms", "pauses",
     )  # fmt: skip
@@ -128,9 +128,9 @@ class Ring:
             self._finish()
 
     def _apart(self, side: int, frames: Sequence[Frame]) -> list[Frame]:
-        """One party's frames as a mixer bears them: it leaves out what is over another, as audio that draws
-        back (`wire.arrival`) is a little, and what comes after its time was mixed, as after a stall. Moved on,
-        both are heard, and what follows stays ahead until the party's next pause."""
+        """One party's frames as a mixer bears them. It leaves out what is over another, as audio that draws
+        back (`wire.arrival`) is a little, and what comes after its time was mixed, as after a stall: moved
+        on, both are heard. What follows stays ahead until the party's next pause."""
         apart, end_ms = [], max(self._ends_ms[side], self._now_ms() - self.lag_ms)
         for frame in frames:
             one = frame if frame.at_ms >= end_ms else Frame(frame.payload, end_ms)

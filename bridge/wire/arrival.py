@@ -6,10 +6,10 @@ Pure. What comes over TCP is whole and in order, but late in lumps; and while a 
 from math import inf
 
 GAP_MS = 300.0
-"""Audio this much later than the end of the last is not late: nothing was said in between. Or its sender stood
-still: then what was held back follows at once, and is ahead of the clock."""
+"""Audio this much later than the end of the last is not late: nothing was said in between. Or its sender
+stood still: then what was held back follows at once, and is ahead of the clock."""
 AHEAD_MS = 60.0
-"""Audio that follows on itself this far ahead of the clock, before it can have been spoken, draws back: ..."""
+"""Audio that comes to lie farther ahead of the clock, long before it can have been spoken, draws back: ..."""
 BACK = 0.1
 """... it begins before the last has ended, by this part of its own length ..."""
 BACK_MS = 2.0
@@ -19,8 +19,8 @@ LATE_MS = 150.0
 ON = 0.0025
 """... by this part of its length: more than any clock is slow, and no hole."""
 STALL_MS = 2000.0
-"""A sender that was seen to stand still, and never to be silent, may have done so again: audio that is no later
-than this follows on itself ..."""
+"""A sender that was seen to stand still, and never to be silent, may have done so again: audio that is no
+later than this follows on itself ..."""
 SETTLE_MS = 150.0
 """... for so long: if it is as late then, nothing was held back. So soon after a stall comes what was."""
 

@@ -57,8 +57,8 @@ class Timeline:
 
     def place(self, timestamp: int, duration_ms: float, marker: bool, arrived_ms: float) -> float:
         """Call time of the packet's first sample: not before the end of the packet placed before it, but where
-        packets lie too far ahead of the line. They do after a jump forward that was none, which shows in what
-        had been held back, and where a source's clock runs fast: then they draw back bit by bit.
+        packets lie too far ahead of the line. They come to after a jump forward that was wrong, as what had
+        been held back shows, and where a source's clock runs fast; then they draw back bit by bit.
         """
         if self._timestamp is None:
             self._anchor(arrived_ms)

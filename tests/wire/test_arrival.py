@@ -1,5 +1,5 @@
-"""bridge/wire/arrival.py: audio without a time of its own follows on itself, holes stay holes, and what a stall
-has put ahead of the clock comes back to it."""
+"""bridge/wire/arrival.py: audio without a time of its own follows on itself, holes stay holes, and what a
+stall has put ahead of the clock comes back to it."""
 
 from collections.abc import Sequence
 from itertools import pairwise
