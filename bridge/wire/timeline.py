@@ -56,7 +56,7 @@ class Timeline:
         self._timestamp = None
 
     def place(self, timestamp: int, duration_ms: float, marker: bool, arrived_ms: float) -> float:
-        """Call time of the packet's first sample: not before the end of the packet placed before it, but where
+        """Call time of the packet's first sample: not before the end of the packet placed before it, but if
         packets lie too far ahead of the line. They come to after a jump forward that was wrong, as what had
         been held back shows, and where a source's clock runs fast; then they draw back bit by bit.
         """
