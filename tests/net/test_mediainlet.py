@@ -66,7 +66,7 @@ async def test_audio_comes_whole_in_order_and_in_call_time(heard: Heard) -> None
     assert {later - earlier for earlier, later in pairwise(starts)} <= {
         20.0,
         18.0,
-    }  # ... or draws back to that
+    }  # ... or draws back
     counted = dict(zip(MEDIA_FATES, inlet.tally(), strict=True))
     assert (counted["received"], counted["accepted"], counted["malformed"]) == (200, 200, 0)
     assert inlet.close_code == 1000
