@@ -1,5 +1,5 @@
 """`rtzr-bridge check`: where events go, tried before there are any: the outbox's disk, each webhook, Redis,
-the ports of feed and page, and the control channel's socket.
+the ports of feed, page and metrics, and the control channel's socket.
 
 Nobody is told anything and nothing is written: a webhook is connected to without a word, and Redis is asked
 for what it refuses. What a daemon that runs has already is no fault.
@@ -10,6 +10,7 @@ import os
 import shutil
 import socket
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import httpx
@@ -36,6 +37,8 @@ _WAL_BYTES = 32_000_000
 _ANSWER_S = 2.0
 _UNAUTHORISED = 401
 
+_Ours = Callable[[httpx.Response], bool]
+
 
 async def findings(config: Config) -> list[Finding]:
     """A line for each that is asked for, in the order in which an event meets it."""
@@ -51,6 +54,8 @@ async def findings(config: Config) -> list[Finding]:
         found.append(await _feed(config.sinks.feed.bind, config.sinks.feed.port, runs=runs))
     if config.page.port:
         found.append(await _page(config.page.bind, config.page.port, runs=runs))
+    if config.metrics.port:
+        found.append(await _metrics(config.metrics.bind, config.metrics.port, runs=runs))
     if config.admin.socket is not None:
         found.append(_socket(Path(config.admin.socket), runs=runs))
     return found
@@ -149,36 +154,49 @@ async def _redis(sender: RedisSender, config: Config) -> Finding:
 
 
 async def _feed(bind: str, port: int, *, runs: bool) -> Finding:
-    return await _port("feed", "sinks.feed.port", bind, port, "/events", runs=runs)
+    return await _port("feed", "sinks.feed.port", bind, port, "/events", _wants_token, runs=runs)
 
 
 async def _page(bind: str, port: int, *, runs: bool) -> Finding:
-    return await _port("page", "page.port", bind, port, "/api/status", runs=runs)
+    return await _port("page", "page.port", bind, port, "/api/status", _wants_token, runs=runs)
 
 
-async def _port(name: str, key: str, bind: str, port: int, path: str, *, runs: bool) -> Finding:
+async def _metrics(bind: str, port: int, *, runs: bool) -> Finding:
+    return await _port("metrics", "metrics.port", bind, port, "/ready", _tells_ready, runs=runs)
+
+
+async def _port(name: str, key: str, bind: str, port: int, path: str, ours: _Ours, *, runs: bool) -> Finding:
     """Whether it is free, or already what it is to be."""
     where = f"{bind}:{port}"
     try:
         tcp_listener(bind, port).close()
     except OSError as error:
-        if runs or await _is_ours(bind, port, path):
+        if runs or await _is_ours(bind, port, path, ours):
             return Finding(name, Verdict.OK, f"{where} is the daemon's that runs")
         text = f"{where} is not to be had ({error.strerror})"
         return Finding(name, Verdict.FAULT, text, f"give another {key}")
     return Finding(name, Verdict.OK, f"{where} is free")
 
 
-async def _is_ours(bind: str, port: int, path: str) -> bool:
-    """Whether what listens there wants a token for `path`, as a feed or a page of ours does."""
+async def _is_ours(bind: str, port: int, path: str, ours: _Ours) -> bool:
+    """Whether what listens there answers for `path` as ours does."""
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(bind, bind)
     url = f"http://[{host}]:{port}{path}" if ":" in host else f"http://{host}:{port}{path}"
     try:
         async with httpx.AsyncClient(timeout=_ANSWER_S, trust_env=False) as http:
-            answer = await http.get(url)
-            return answer.status_code == _UNAUTHORISED and "error" in answer.json()
+            return ours(await http.get(url))
     except (httpx.HTTPError, ValueError):
         return False
+
+
+def _wants_token(answer: httpx.Response) -> bool:
+    """As a feed or a page of ours does."""
+    return answer.status_code == _UNAUTHORISED and "error" in answer.json()
+
+
+def _tells_ready(answer: httpx.Response) -> bool:
+    """As our probes do, ready or not."""
+    return isinstance(told := answer.json(), dict) and {"ready", "reasons"} <= told.keys()
 
 
 def _socket(path: Path, *, runs: bool) -> Finding:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from bridge.admin.opening import open_control, open_feed
+from bridge.admin.opening import open_control, open_feed, open_metrics
 from bridge.admin.unix import unix_listener
 from bridge.checks import deliveries as delivery_checks
 from bridge.checks.finding import Finding, Verdict
@@ -204,6 +204,22 @@ async def test_a_feeds_port_is_free_or_the_daemons_or_a_fault() -> None:
     async with server(another) as other:
         verdict, text, _ = await only(sinks={"feed": {"port": other}})
     assert (verdict, text) == (Verdict.FAULT, f"127.0.0.1:{other} is not to be had (Address already in use)")
+
+
+async def test_the_port_of_metrics_is_free_or_the_daemons_or_a_fault() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    given: dict[str, Any] = {"metrics": {"port": port}}
+    assert (await only(**given))[:2] == (Verdict.OK, f"127.0.0.1:{port} is free")
+    async with open_metrics(config(**given), lambda: ["the PBX is not connected"]):
+        assert (await only(**given))[:2] == (Verdict.OK, f"127.0.0.1:{port} is the daemon's that runs")
+
+    async def another(_reader: Any, writer: Any) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n[]")
+
+    async with server(another) as other:
+        verdict, _, mend = await only(metrics={"port": other})
+    assert (verdict, mend) == (Verdict.FAULT, "give another metrics.port")
 
 
 async def test_a_socket_is_free_or_the_daemons_or_a_fault(tmp_path: Path) -> None:
