@@ -1,5 +1,5 @@
-"""`rtzr-bridge check`: where events go, tried before there are any: the outbox's disk, each webhook, Redis,
-the ports of feed, page and metrics, and the control channel's socket.
+"""`rtzr-bridge check`: where events go, tried before there are any: the outbox's disk, the file of events,
+the spool's folder, each webhook, Redis, the ports of feed, page and metrics, the control channel's socket.
 
 Nobody is told anything and nothing is written: a webhook is connected to without a word, and Redis is asked
 for what it refuses. What a daemon that runs has already is no fault.
@@ -47,6 +47,10 @@ async def findings(config: Config) -> list[Finding]:
     if config.outbox.path is not None:
         most = config.outbox.max_mb * 1_000_000
         found.append(await asyncio.to_thread(_outbox, Path(config.outbox.path), most))
+    if config.sinks.jsonl.path is not None:
+        found.append(_file(Path(config.sinks.jsonl.path)))
+    if config.spool.folder is not None:
+        found.append(_spool(Path(config.spool.folder)))
     found += await asyncio.gather(*(_webhook(sender) for sender in build_webhooks(config)))
     if (redis := build_redis(config)) is not None:
         found.append(await _redis(redis, config))
@@ -92,6 +96,22 @@ def _outbox(path: Path, most: int) -> Finding:
         mend = "give outbox.path a file on a disk of this machine"
         return Finding(name, Verdict.WARNING, f"{folder} is {kind}: what waits goes with a restart", mend)
     return _space(path, folder, most)
+
+
+def _file(path: Path) -> Finding:
+    """The file of events: its folder has to be there, unlike the outbox's."""
+    there = path.exists()
+    if (there and not path.is_dir() and os.access(path, os.W_OK)) or (not there and _ours(path.parent)):
+        return Finding("jsonl", Verdict.OK, f"{path} can be written")
+    mend = f'sudo install -d -m 750 -o "$(id -un)" {path.parent}, or give another file as sinks.jsonl.path'
+    return Finding("jsonl", Verdict.FAULT, f"{path} cannot be written by this user", mend)
+
+
+def _spool(folder: Path) -> Finding:
+    if _ours(_there(folder)):
+        return Finding("spool", Verdict.OK, f"{folder} can be written")
+    mend = f'sudo install -d -m 700 -o "$(id -un)" {folder}, or give another spool.folder'
+    return Finding("spool", Verdict.FAULT, f"{folder} cannot be written by this user", mend)
 
 
 def _space(path: Path, folder: Path, most: int) -> Finding:

@@ -171,6 +171,28 @@ async def test_redis_is_asked(tmp_path: Path, redis: RedisServer) -> None:
     assert (found.verdict, found.text) == (Verdict.FAULT, "Redis is not to be reached (Connection refused)")
 
 
+# The file of events, and the spool.
+
+
+async def test_a_file_of_events_wants_its_folder_and_is_not_made(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    assert (await only(sinks={"jsonl": {"path": str(path)}}))[:2] == (Verdict.OK, f"{path} can be written")
+    assert not path.exists()
+    for wrong in (tmp_path / "none" / "events.jsonl", tmp_path):
+        verdict, text, mend = await only(sinks={"jsonl": {"path": str(wrong)}})
+        assert (verdict, text) == (Verdict.FAULT, f"{wrong} cannot be written by this user")
+        assert mend.startswith(f'sudo install -d -m 750 -o "$(id -un)" {wrong.parent}, ')
+
+
+async def test_a_spools_folder_that_can_be_had_is_not_made(tmp_path: Path) -> None:
+    folder = tmp_path / "new" / "spool"
+    assert (await only(spool={"folder": str(folder)}))[:2] == (Verdict.OK, f"{folder} can be written")
+    assert not (tmp_path / "new").exists()
+    (tmp_path / "new").write_text("")
+    verdict, text, _ = await only(spool={"folder": str(folder)})
+    assert (verdict, text) == (Verdict.FAULT, f"{folder} cannot be written by this user")
+
+
 # What is listened on.
 
 
