@@ -107,7 +107,8 @@ def _ask(plan: simulation.Plan, config: Config, *, yes: bool) -> None:
     if loopback(host):
         return
     won = simulation.expected_won(plan, config)
-    typer.echo(f"{host} hears {plan.calls} calls and bills about {won:.2f} won, without VAT", err=True)
+    calls = "1 call" if plan.calls == 1 else f"{plan.calls} calls"
+    typer.echo(f"{host} hears {calls} and bills about {won:.2f} won, without VAT", err=True)
     if yes:
         return
     if not (sys.stdin.isatty() and sys.stderr.isatty()):

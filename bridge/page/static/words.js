@@ -25,6 +25,7 @@ const WORDS = {
   lost: ["연결이 끊겼습니다. 다시 연결하는 중입니다.", "The connection is lost. Trying again."],
   full: ["열린 페이지가 너무 많습니다.", "Too many pages are open."],
   calls: ["통화", "Calls"],
+  callsNow: ["통화 {0}건", "Calls: {0}"],
   legs: ["레그", "Legs"],
   channels: ["RTZR 채널", "RTZR channels"],
   wonToday: ["오늘 요금", "Cost today"],
