@@ -125,11 +125,12 @@ def _status(now: _Json) -> list[str]:
     ready = "ready" if now["ready"] else "NOT READY: " + "; ".join(now["reasons"])
     pbx = now["pbx"]
     quota = "" if now["sessions_quota"] is None else f" of {now['sessions_quota']}"
+    legs = f"{now['legs']} leg{'' if now['legs'] == 1 else 's'}"
     rows = [
         ["rtzr-bridge", f"{now['version']}, up for {age(now['uptime_s'])}"],
         ["state", printable(ready)],
         ["PBX", printable(f"connected, {pbx['version']}".rstrip(", ") if pbx["connected"] else pbx["why"])],
-        ["calls", f"{now['calls']} with {now['legs']} legs, {now['paused_calls']} paused"],
+        ["calls", f"{now['calls']} with {legs}, {now['paused_calls']} paused"],
         ["RTZR sessions", f"{now['sessions_open']}{quota}"],
         ["today", f"{now['won_today']:.0f} won, {length(now['lost_ms_today'])} of audio lost"],
         ["deliveries", f"{now['deliveries_waiting']} waiting"],

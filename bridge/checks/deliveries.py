@@ -1,5 +1,5 @@
-"""`rtzr-bridge check`: where events go, tried before there are any: the outbox's disk, each webhook, Redis,
-the ports of feed and page, and the control channel's socket.
+"""`rtzr-bridge check`: where events go, tried before there are any: the outbox's disk, the file of events,
+the spool's folder, each webhook, Redis, the ports of feed, page and metrics, the control channel's socket.
 
 Nobody is told anything and nothing is written: a webhook is connected to without a word, and Redis is asked
 for what it refuses. What a daemon that runs has already is no fault.
@@ -10,6 +10,7 @@ import os
 import shutil
 import socket
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import httpx
@@ -36,6 +37,8 @@ _WAL_BYTES = 32_000_000
 _ANSWER_S = 2.0
 _UNAUTHORISED = 401
 
+_Ours = Callable[[httpx.Response], bool]
+
 
 async def findings(config: Config) -> list[Finding]:
     """A line for each that is asked for, in the order in which an event meets it."""
@@ -44,6 +47,10 @@ async def findings(config: Config) -> list[Finding]:
     if config.outbox.path is not None:
         most = config.outbox.max_mb * 1_000_000
         found.append(await asyncio.to_thread(_outbox, Path(config.outbox.path), most))
+    if config.sinks.jsonl.path is not None:
+        found.append(_file(Path(config.sinks.jsonl.path)))
+    if config.spool.folder is not None:
+        found.append(_spool(Path(config.spool.folder)))
     found += await asyncio.gather(*(_webhook(sender) for sender in build_webhooks(config)))
     if (redis := build_redis(config)) is not None:
         found.append(await _redis(redis, config))
@@ -51,6 +58,8 @@ async def findings(config: Config) -> list[Finding]:
         found.append(await _feed(config.sinks.feed.bind, config.sinks.feed.port, runs=runs))
     if config.page.port:
         found.append(await _page(config.page.bind, config.page.port, runs=runs))
+    if config.metrics.port:
+        found.append(await _metrics(config.metrics.bind, config.metrics.port, runs=runs))
     if config.admin.socket is not None:
         found.append(_socket(Path(config.admin.socket), runs=runs))
     return found
@@ -87,6 +96,22 @@ def _outbox(path: Path, most: int) -> Finding:
         mend = "give outbox.path a file on a disk of this machine"
         return Finding(name, Verdict.WARNING, f"{folder} is {kind}: what waits goes with a restart", mend)
     return _space(path, folder, most)
+
+
+def _file(path: Path) -> Finding:
+    """The file of events: its folder has to be there, unlike the outbox's."""
+    there = path.exists()
+    if (there and not path.is_dir() and os.access(path, os.W_OK)) or (not there and _ours(path.parent)):
+        return Finding("jsonl", Verdict.OK, f"{path} can be written")
+    mend = f'sudo install -d -m 750 -o "$(id -un)" {path.parent}, or give another file as sinks.jsonl.path'
+    return Finding("jsonl", Verdict.FAULT, f"{path} cannot be written by this user", mend)
+
+
+def _spool(folder: Path) -> Finding:
+    if _ours(_there(folder)):
+        return Finding("spool", Verdict.OK, f"{folder} can be written")
+    mend = f'sudo install -d -m 700 -o "$(id -un)" {folder}, or give another spool.folder'
+    return Finding("spool", Verdict.FAULT, f"{folder} cannot be written by this user", mend)
 
 
 def _space(path: Path, folder: Path, most: int) -> Finding:
@@ -149,36 +174,49 @@ async def _redis(sender: RedisSender, config: Config) -> Finding:
 
 
 async def _feed(bind: str, port: int, *, runs: bool) -> Finding:
-    return await _port("feed", "sinks.feed.port", bind, port, "/events", runs=runs)
+    return await _port("feed", "sinks.feed.port", bind, port, "/events", _wants_token, runs=runs)
 
 
 async def _page(bind: str, port: int, *, runs: bool) -> Finding:
-    return await _port("page", "page.port", bind, port, "/api/status", runs=runs)
+    return await _port("page", "page.port", bind, port, "/api/status", _wants_token, runs=runs)
 
 
-async def _port(name: str, key: str, bind: str, port: int, path: str, *, runs: bool) -> Finding:
+async def _metrics(bind: str, port: int, *, runs: bool) -> Finding:
+    return await _port("metrics", "metrics.port", bind, port, "/ready", _tells_ready, runs=runs)
+
+
+async def _port(name: str, key: str, bind: str, port: int, path: str, ours: _Ours, *, runs: bool) -> Finding:
     """Whether it is free, or already what it is to be."""
     where = f"{bind}:{port}"
     try:
         tcp_listener(bind, port).close()
     except OSError as error:
-        if runs or await _is_ours(bind, port, path):
+        if runs or await _is_ours(bind, port, path, ours):
             return Finding(name, Verdict.OK, f"{where} is the daemon's that runs")
         text = f"{where} is not to be had ({error.strerror})"
         return Finding(name, Verdict.FAULT, text, f"give another {key}")
     return Finding(name, Verdict.OK, f"{where} is free")
 
 
-async def _is_ours(bind: str, port: int, path: str) -> bool:
-    """Whether what listens there wants a token for `path`, as a feed or a page of ours does."""
+async def _is_ours(bind: str, port: int, path: str, ours: _Ours) -> bool:
+    """Whether what listens there answers for `path` as ours does."""
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(bind, bind)
     url = f"http://[{host}]:{port}{path}" if ":" in host else f"http://{host}:{port}{path}"
     try:
         async with httpx.AsyncClient(timeout=_ANSWER_S, trust_env=False) as http:
-            answer = await http.get(url)
-            return answer.status_code == _UNAUTHORISED and "error" in answer.json()
+            return ours(await http.get(url))
     except (httpx.HTTPError, ValueError):
         return False
+
+
+def _wants_token(answer: httpx.Response) -> bool:
+    """As a feed or a page of ours does."""
+    return answer.status_code == _UNAUTHORISED and "error" in answer.json()
+
+
+def _tells_ready(answer: httpx.Response) -> bool:
+    """As our probes do, ready or not."""
+    return isinstance(told := answer.json(), dict) and {"ready", "reasons"} <= told.keys()
 
 
 def _socket(path: Path, *, runs: bool) -> Finding:

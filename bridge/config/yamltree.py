@@ -17,6 +17,7 @@ Place = tuple[str | int, ...]
 _PLAIN = {f"tag:yaml.org,2002:{name}" for name in ("str", "int", "float", "bool", "null")}
 _TIMESTAMP = "tag:yaml.org,2002:timestamp"
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,60}")
+_TOKEN = re.compile(r"'(?:[\[\]{},:?-]|<[a-z ]{1,24}>)'")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +81,11 @@ def shown(path: Place) -> str:
 def _syntax(error: yaml.YAMLError) -> Fault:
     mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
     problem = getattr(error, "problem", None) or getattr(error, "reason", None) or "it cannot be read"
-    # PyYAML quotes a piece of the text ('found undefined alias ...'), and that may be half a password.
-    harmless = re.sub(r"""["'].*["']""", "(left out)", str(problem), flags=re.DOTALL)
+    # PyYAML quotes a piece of the text ('found undefined alias ...'), and that may be half a password. Its
+    # own names of tokens are none: expected ',' or ']', but got '<stream end>'.
+    harmless = str(problem)
+    if re.search("[\"']", _TOKEN.sub("", harmless)):
+        harmless = re.sub(r"""["'].*["']""", "(left out)", harmless, flags=re.DOTALL)
     line = None if mark is None else mark.line + 1
     return Fault((), f"is not YAML: {harmless}; check indentation, colons and quotes there", line)
 

@@ -7,6 +7,7 @@ import signal
 import webbrowser
 from contextlib import AsyncExitStack, suppress
 from secrets import token_hex
+from tempfile import TemporaryDirectory
 
 from rich.console import Console
 
@@ -35,18 +36,20 @@ async def run(console: Console, browse: bool) -> int:
             port = free_port(_PORT)
             rtzr = await opened.enter_async_context(Emulator(KNOBS))
             switch = await opened.enter_async_context(stream.a_switch())
+            socket = f"{opened.enter_context(TemporaryDirectory(prefix='rtzr-bridge-'))}/admin.sock"
             config = stream.configured(
                 rtzr,
                 switch,
                 token,
                 page={"bind": HOST, "port": port},
+                admin={"socket": socket},
                 rules=[{"name": "demo"}],
                 drain_s=_DRAIN_S,
             )
             address = f"http://{HOST}:{port}/"
             async with asyncio.TaskGroup() as tasks:
                 running = tasks.create_task(daemon.run(config, console))
-                calling = tasks.create_task(_call(switch, console, address, token, browse))
+                calling = tasks.create_task(_call(switch, console, (address, token, socket), browse))
                 await asyncio.wait({running, calling}, return_when=asyncio.FIRST_COMPLETED)
                 if not running.done():
                     signal.raise_signal(signal.SIGTERM)  # the daemon's own way to an orderly end
@@ -63,8 +66,9 @@ def free_port(first: int) -> int:
     raise DemoError(f"ports {first} to {first + _PORTS - 1} of {HOST} are all taken; free one of them")
 
 
-async def _call(switch: Switch, console: Console, address: str, token: str, browse: bool) -> None:
-    """Calls, from when the page is there until Ctrl-C, which hangs up."""
+async def _call(switch: Switch, console: Console, place: tuple[str, str, str], browse: bool) -> None:
+    """Calls, from when the page is there until Ctrl-C, which hangs up; `place`: address, token and socket."""
+    address, token, socket = place
     port = int(address.rstrip("/").rpartition(":")[2])
     await _served(port)
     stop = asyncio.Event()
@@ -78,6 +82,8 @@ async def _call(switch: Switch, console: Console, address: str, token: str, brow
     if port != _PORT:
         console.print(f"Port {_PORT} is taken; the page has {port}.")
     console.print(f"The live page, where this lets you in:  {link}", soft_wrap=True)
+    console.print(f"From another terminal:  rtzr-bridge calls --socket {socket}", soft_wrap=True)
+    console.print("(tail, why, pause, resume, status and drain too)")
     console.print("One call follows another there and here; Ctrl-C hangs up and ends it.\n")
     if browse:
         await asyncio.to_thread(open_browser, link)

@@ -35,8 +35,8 @@ class Ring:
     """Bounded in milliseconds of audio; the oldest frames go when it is full, counted in `evicted`."""
 
     __slots__ = (
-        "_answered", "_answered_ms", "_bytes_per_ms", "_capacity_ms", "_codec", "_frames", "_host",
-        "_mixer", "_now_ms", "_over", "_patience_s", "_reader", "_sides", "_silent_to_ms", "_timer",
+        "_answered", "_answered_ms", "_bytes_per_ms", "_capacity_ms", "_codec", "_ends_ms", "_frames",
+        "_host", "_mixer", "_now_ms", "_over", "_patience_s", "_reader", "_sides", "_silent_to_ms", "_timer",
         "_timer_s", "_waiting_ms", "_wanted", "_wanted_ms", "arrived_ms", "ended", "evicted_ms",
         "evicted_span", "flaws", "lag_ms", "mixed_ms", "paused_ms", "pauses",
     )  # fmt: skip
@@ -61,6 +61,8 @@ class Ring:
         self._host: Ring | None = None
         self._mixer: Mixer | None = None
         self._sides: set[int] = set()
+        self._ends_ms = [-math.inf, -math.inf]
+        """Where what each of two parties said ends."""
         self._now_ms: Callable[[], float] = lambda: 0.0
         self.lag_ms = 0.0
         """How much later than it was said audio comes out: two parties are waited for."""
@@ -115,7 +117,7 @@ class Ring:
         """Audio of one of two parties; `over`: its last. The stream ends with the second one."""
         if self._mixer is None:
             return
-        self._mixer.push(side, frames)
+        self._mixer.push(side, self._apart(side, frames))
         if over:
             self._mixer.end(side)
             self._sides.discard(side)
@@ -124,6 +126,18 @@ class Ring:
             self.flaw("mixed too late")
         if not self._sides:
             self._finish()
+
+    def _apart(self, side: int, frames: Sequence[Frame]) -> list[Frame]:
+        """One party's frames as a mixer bears them. It leaves out what is over another, as audio that draws
+        back (`wire.arrival`) is a little, and what comes after its time was mixed, as after a stall: moved
+        on, both are heard. What follows stays ahead until the party's next pause."""
+        apart, end_ms = [], max(self._ends_ms[side], self._now_ms() - self.lag_ms)
+        for frame in frames:
+            one = frame if frame.at_ms >= end_ms else Frame(frame.payload, end_ms)
+            end_ms = one.at_ms + len(one.payload) / self._bytes_per_ms
+            apart.append(one)
+            self._ends_ms[side] = end_ms
+        return apart
 
     @property
     def mixes(self) -> bool:

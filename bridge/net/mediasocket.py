@@ -58,8 +58,10 @@ class MediaSocketInlet(Inlet[MediaStream]):
     def hear(self, messages: Sequence[Message], now_ms: float) -> None:
         frames: list[Frame] = []
         audio = self.stream.audio
+        behind = sum([len(message) for message in messages])
         for message in messages:
-            frame = audio(message, now_ms)
+            behind -= len(message)
+            frame = audio(message, now_ms, behind)
             if frame is not None:
                 frames.append(frame)
         if frames:

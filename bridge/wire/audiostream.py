@@ -191,11 +191,24 @@ class AudioStream:
             return [], []
         if not self._pace.judged:
             self._measure(len(pcm), now_ms)
-        at_ms = self._arrival.place(len(pcm) / self._bytes_per_ms, now_ms)
         if not self._stereo:
-            return self._cut(pcm, at_ms), []
+            return self._cut(pcm, self._starts(len(pcm), now_ms)), []
         own, other = g711.split(pcm)
-        return self._cut(own, at_ms), self._cut(other, at_ms)
+        starts = self._starts(len(own), now_ms)
+        return self._cut(own, starts), self._cut(other, starts)
+
+    def _starts(self, size: int, now_ms: float) -> list[float]:
+        """When the frames of `size` bytes of one channel began."""
+        most = self._frame
+        if size <= most:  # as FreeSWITCH sends it
+            return [self._arrival.place(size * FRAME_MS / most, now_ms)]
+        lengths_ms = [min(most, size - at) * FRAME_MS / most for at in range(0, size, most)]
+        spoken_ms = now_ms - size * FRAME_MS / most
+        starts = []
+        for length_ms in lengths_ms:
+            spoken_ms += length_ms
+            starts.append(self._arrival.place(length_ms, spoken_ms))
+        return starts
 
     def _whole(self, messages: Sequence[Buffer]) -> bytes:
         """The samples that are complete by now."""
@@ -228,9 +241,9 @@ class AudioStream:
             self.mismatch = mismatch
             self.counters.mismatched += 1
 
-    def _cut(self, pcm: bytes, at_ms: float) -> list[Frame]:
-        """One channel's audio, of which the first sample is of `at_ms`."""
-        size, most = len(pcm), self._frame
-        if size <= most:  # as FreeSWITCH sends it
-            return [Frame(pcm, at_ms)]
-        return [Frame(pcm[at : at + most], at_ms + FRAME_MS * (at // most)) for at in range(0, size, most)]
+    def _cut(self, pcm: bytes, starts: Sequence[float]) -> list[Frame]:
+        """One channel's audio in frames that begin at `starts`."""
+        if len(starts) == 1:
+            return [Frame(pcm, starts[0])]
+        most = self._frame
+        return [Frame(pcm[n * most : (n + 1) * most], at_ms) for n, at_ms in enumerate(starts)]

@@ -242,8 +242,9 @@ class MediaStream:
         """Another connection follows, and announces itself. Frames still do not overlap."""
         self.announced = False
 
-    def audio(self, data: bytes | bytearray | memoryview, now_ms: float) -> Frame | None:
-        """The frame of a binary message that arrived at `now_ms`; None if it is malformed.
+    def audio(self, data: bytes | bytearray | memoryview, now_ms: float, behind: int = 0) -> Frame | None:
+        """The frame of a binary message that arrived at `now_ms`, with `behind` bytes of audio after it; None
+        if it is malformed.
 
         Linear samples come as Asterisk's host has them (`webchan_write` copies its frame): little-endian on
         all we know, unlike RTP's.
@@ -254,7 +255,8 @@ class MediaStream:
             self.counters.malformed += 1
             return None
         self.counters.accepted += 1
-        return Frame(bytes(data), self._arrival.place(size / self._bytes_per_ms, now_ms))
+        spoken_ms = now_ms - behind / self._bytes_per_ms
+        return Frame(bytes(data), self._arrival.place(size / self._bytes_per_ms, spoken_ms))
 
     def text(self, text: str) -> Message | None:
         """Takes a text message, and gives what it says; None if it cannot be read."""

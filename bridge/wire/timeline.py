@@ -14,6 +14,7 @@ from collections import deque
 from itertools import islice
 from math import inf
 
+from bridge.wire.arrival import draw_back
 from bridge.wire.fates import RtpCounters
 
 JUMP_MS = 200
@@ -55,9 +56,9 @@ class Timeline:
         self._timestamp = None
 
     def place(self, timestamp: int, duration_ms: float, marker: bool, arrived_ms: float) -> float:
-        """Call time of the packet's first sample: never before the end of the packet placed before it.
-
-        A source whose clock runs fast is ahead of call time by what it sent too much, until its next pause.
+        """Call time of the packet's first sample: not before the end of the packet placed before it, but if
+        packets lie too far ahead of the line. They come to after a jump forward that was wrong, as what had
+        been held back shows, and where a source's clock runs fast; then they draw back bit by bit.
         """
         if self._timestamp is None:
             self._anchor(arrived_ms)
@@ -73,7 +74,9 @@ class Timeline:
             else:
                 self._compare(step, late_ms, marker, arrived_ms)
         self._timestamp, self._arrived_ms = timestamp, arrived_ms
-        at_ms = max(self._line_ms, self._end_ms)
+        at_ms = self._line_ms
+        if at_ms < self._end_ms:
+            at_ms = draw_back(self._end_ms, at_ms, duration_ms)
         self._end_ms = at_ms + duration_ms
         return at_ms
 

@@ -37,8 +37,8 @@ from bridge.workers.workercounts import WorkerCounts, total
 _log = structlog.get_logger()
 
 _QUIET_S = 2.0
-_SILENT_S = 10.0
-"""A worker that says nothing for so long hears nothing either: it is put back."""
+_SILENT_S, _UNBORN_S = 10.0, 60.0
+"""A worker that says nothing for so long hears nothing either: it is put back. Its first may take more."""
 _LAST_WORDS_S = 2.0
 """How long a leg that is to end at once has for its last events."""
 _PATIENCE_S = 1.0
@@ -193,12 +193,12 @@ class _Worker:
     async def _until_gone(self, link: Link) -> bool:
         """Until it has let go of its link; False when it is silent instead."""
         loop = asyncio.get_running_loop()
-        while loop.time() - self._heard_s < _SILENT_S:
+        while (silent_s := loop.time() - self._heard_s) < (_SILENT_S if self._spoke else _UNBORN_S):
             with suppress(TimeoutError):
                 async with asyncio.timeout(1.0):
                     await link.lost.wait()
                 return True
-        _log.error("worker does not answer; given up", worker=self.number, silent_s=_SILENT_S)
+        _log.error("worker does not answer; given up", worker=self.number, silent_s=round(silent_s))
         return False
 
     def _lose(self, link: Link) -> None:

@@ -165,7 +165,7 @@ async def test_how_the_daemon_does_is_told_and_its_code_says_whether_it_is_ready
     lines = dict(line.split("  ", 1) for line in told.stdout.splitlines())
     said = {name: text.strip() for name, text in lines.items()}
     assert said["state"] == "ready"
-    assert said["calls"] == "1 with 1 legs, 0 paused"
+    assert said["calls"] == "1 with 1 leg, 0 paused"
     assert said["RTZR sessions"] == "0 of 20"
     assert said["today"] == "6 won, 1.5 s of audio lost"
     daemon.reasons.append("the PBX is not connected")

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from bridge.admin.opening import open_control, open_feed
+from bridge.admin.opening import open_control, open_feed, open_metrics
 from bridge.admin.unix import unix_listener
 from bridge.checks import deliveries as delivery_checks
 from bridge.checks.finding import Finding, Verdict
@@ -171,6 +171,28 @@ async def test_redis_is_asked(tmp_path: Path, redis: RedisServer) -> None:
     assert (found.verdict, found.text) == (Verdict.FAULT, "Redis is not to be reached (Connection refused)")
 
 
+# The file of events, and the spool.
+
+
+async def test_a_file_of_events_wants_its_folder_and_is_not_made(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    assert (await only(sinks={"jsonl": {"path": str(path)}}))[:2] == (Verdict.OK, f"{path} can be written")
+    assert not path.exists()
+    for wrong in (tmp_path / "none" / "events.jsonl", tmp_path):
+        verdict, text, mend = await only(sinks={"jsonl": {"path": str(wrong)}})
+        assert (verdict, text) == (Verdict.FAULT, f"{wrong} cannot be written by this user")
+        assert mend.startswith(f'sudo install -d -m 750 -o "$(id -un)" {wrong.parent}, ')
+
+
+async def test_a_spools_folder_that_can_be_had_is_not_made(tmp_path: Path) -> None:
+    folder = tmp_path / "new" / "spool"
+    assert (await only(spool={"folder": str(folder)}))[:2] == (Verdict.OK, f"{folder} can be written")
+    assert not (tmp_path / "new").exists()
+    (tmp_path / "new").write_text("")
+    verdict, text, _ = await only(spool={"folder": str(folder)})
+    assert (verdict, text) == (Verdict.FAULT, f"{folder} cannot be written by this user")
+
+
 # What is listened on.
 
 
@@ -204,6 +226,22 @@ async def test_a_feeds_port_is_free_or_the_daemons_or_a_fault() -> None:
     async with server(another) as other:
         verdict, text, _ = await only(sinks={"feed": {"port": other}})
     assert (verdict, text) == (Verdict.FAULT, f"127.0.0.1:{other} is not to be had (Address already in use)")
+
+
+async def test_the_port_of_metrics_is_free_or_the_daemons_or_a_fault() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    given: dict[str, Any] = {"metrics": {"port": port}}
+    assert (await only(**given))[:2] == (Verdict.OK, f"127.0.0.1:{port} is free")
+    async with open_metrics(config(**given), lambda: ["the PBX is not connected"]):
+        assert (await only(**given))[:2] == (Verdict.OK, f"127.0.0.1:{port} is the daemon's that runs")
+
+    async def another(_reader: Any, writer: Any) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n[]")
+
+    async with server(another) as other:
+        verdict, _, mend = await only(metrics={"port": other})
+    assert (verdict, mend) == (Verdict.FAULT, "give another metrics.port")
 
 
 async def test_a_socket_is_free_or_the_daemons_or_a_fault(tmp_path: Path) -> None:

@@ -291,8 +291,18 @@ ONE_FAULT = {
     ),
     # YAML itself
     "gate: [": (
-        "FILE:1: is not YAML: expected the node content, but found (left out); check indentation, colons and "
+        "FILE:1: is not YAML: expected the node content, but found '<stream end>'; check indentation, colons "
+        "and quotes there"
+    ),
+    "rules: [{name: all}\n": (
+        "FILE:2: is not YAML: expected ',' or ']', but got '<stream end>'; check indentation, colons and "
         "quotes there"
+    ),
+    "gate:\n  mode vad\n  silence_ms: 300\n": (
+        "FILE:3: is not YAML: mapping values are not allowed here; check indentation, colons and quotes there"
+    ),
+    "gate: *secret-word\n": (
+        "FILE:1: is not YAML: found undefined alias (left out); check indentation, colons and quotes there"
     ),
     "? [a, b]\n: 1": "FILE:1: holds a key that is not one word; write 'key: value' lines",
     "gate: {mode: !!python/name:os.system vad}": (

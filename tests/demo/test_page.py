@@ -8,6 +8,7 @@ import sys
 import webbrowser
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import httpx
 import pytest
@@ -19,6 +20,7 @@ from bridge.serving import listener_at
 from bridge.types import Role
 
 COMMAND = [sys.executable, "-m", "bridge", "demo", "--page"]
+SOCKET = re.compile(r"rtzr-bridge calls --socket (\S+)\n")
 LINK = re.compile(r"(http://127\.0\.0\.1:\d+/)#/login/(\w{32})\n")
 
 
@@ -48,7 +50,10 @@ def test_calls_come_on_the_page_until_ctrl_c_hangs_up() -> None:
         assert running.stdout is not None
         headers = {"authorization": f"Bearer {token}"}
         assert httpx.get(f"{address}api/calls").status_code == 401
+        socket = next(match[1] for line in running.stdout if (match := SOCKET.search(line)))
         first = next(_finals(running.stdout))
+        command = [sys.executable, "-m", "bridge", "calls", "--socket", socket]
+        listed = subprocess.run(command, capture_output=True, text=True, check=True)
         (call,) = httpx.get(f"{address}api/calls", headers=headers).json()["calls"]
         heard = httpx.get(f"{address}api/calls/{call['id']}", headers=headers).json()["timeline"]
         running.send_signal(signal.SIGINT)
@@ -58,7 +63,9 @@ def test_calls_come_on_the_page_until_ctrl_c_hangs_up() -> None:
     assert (call["state"], call["rule"]) == ("live", "demo")
     assert first[1] in [one["data"].get("text") for one in heard]
     assert (running.returncode, errors) == (0, "")
+    assert call["id"] in listed.stdout
     assert token not in rest
+    assert not Path(socket).parent.exists()
 
 
 def _finals(lines: Iterator[str]) -> Iterator[tuple[str, str]]:

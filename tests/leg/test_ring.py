@@ -155,9 +155,34 @@ async def test_what_was_said_before_both_fell_silent_does_not_wait_for_more() ->
     assert len(host.read_now().frames) == 1
 
 
-async def test_audio_that_comes_after_its_time_was_mixed_is_a_flaw() -> None:
+async def test_a_party_whose_audio_draws_back_loses_none_of_it_in_the_mix() -> None:
+    host, guest = Ring(Codec.SLIN, 60_000), Ring(Codec.SLIN, 60_000)
+    host.mix_in(guest, lambda: 0.0)
+    host.push([frame(n, 18.0 * n) for n in range(50)])
+    guest.push([frame(7, 2000)])
+    host.end()
+    guest.end()
+    heard = (await host.read(20, 1)).frames
+    assert [f.at_ms for f in heard] == [*range(0, 1000, 20), 2000]
+    assert [int.from_bytes(f.payload[:2], "little") for f in heard] == [*range(50), 7]
+    assert host.flaws == []
+
+
+async def test_audio_that_comes_after_its_time_was_mixed_is_heard_a_little_later() -> None:
     host, guest = Ring(Codec.SLIN, 60_000), Ring(Codec.SLIN, 60_000)
     host.mix_in(guest, lambda: 1000.0)
     host.push([frame(100, 0)])
-    guest.push([frame(7, 0)])
+    guest.push([frame(7, 0), frame(8, 20)])
+    host.end()
+    guest.end()
+    heard = (await host.read(20, 1)).frames
+    levels = [(f.at_ms, int.from_bytes(f.payload[:2], "little")) for f in heard]
+    assert levels == [(840, 107), (860, 8)]
+    assert host.flaws == []
+
+
+async def test_what_is_mixed_too_late_to_be_kept_is_a_flaw() -> None:
+    host, guest = Ring(Codec.SLIN, 90_000), Ring(Codec.SLIN, 90_000)
+    host.mix_in(guest, lambda: 0.0)
+    host.push([frame(100, 20.0 * n) for n in range(3001)])
     assert host.flaws == ["mixed too late"]

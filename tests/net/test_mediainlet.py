@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from itertools import pairwise
 
 import pytest
 from structlog.testing import capture_logs
@@ -60,7 +61,12 @@ async def test_audio_comes_whole_in_order_and_in_call_time(heard: Heard) -> None
     async with fetched(playing(start(), *messages, stay=False), heard) as inlet:
         await until(lambda: heard.ends == 1)
     assert heard.audio == b"".join(messages)
-    assert [frame.at_ms for frame in heard.frames] == [980 + 20 * number for number in range(200)]
+    starts = [frame.at_ms for frame in heard.frames]
+    assert starts[0] <= 980  # what came with it was not spoken after it came ...
+    assert {later - earlier for earlier, later in pairwise(starts)} <= {
+        20.0,
+        18.0,
+    }  # ... or draws back
     counted = dict(zip(MEDIA_FATES, inlet.tally(), strict=True))
     assert (counted["received"], counted["accepted"], counted["malformed"]) == (200, 200, 0)
     assert inlet.close_code == 1000

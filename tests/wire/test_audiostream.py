@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from bridge.types import Codec, Frame
 from bridge.wire import g711
+from bridge.wire.arrival import BACK_MS
 from bridge.wire.audiostream import (
     AUDIOSTREAM_FATES,
     FRAME_MS,
@@ -61,7 +62,8 @@ def cut(pcm: bytes, sizes: Sequence[int]) -> list[bytes]:
 def assert_in_order(frames: Sequence[Frame], codec: Codec) -> None:
     assert all(0 < len(frame.payload) <= FRAME_MS * codec.bytes_per_ms for frame in frames)
     for one, after in pairwise(frames):
-        assert after.at_ms >= one.at_ms + codec.ms(len(one.payload)) - 0.001
+        assert after.at_ms >= one.at_ms + codec.ms(len(one.payload)) - BACK_MS - 0.001
+        assert after.at_ms > one.at_ms - BACK_MS
 
 
 @given(

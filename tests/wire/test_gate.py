@@ -614,3 +614,20 @@ def test_after_a_stall_with_nothing_to_read_the_clock_ends_the_utterance_soon() 
     ((at, end),) = one.ends
     assert at <= over + 8060
     assert end.voice_end_ms == pytest.approx(over, abs=40)
+
+
+@pytest.mark.parametrize("mode", Mode)
+def test_audio_that_draws_back_is_audio_like_any_other(mode: Mode) -> None:
+    """After a stall each frame begins before the last has ended (`wire.arrival`): nothing is filled for it,
+    nothing falls, and the utterance ends where it ends."""
+    spoken, gate = say(SENTENCE) + quiet(1000), Gate(replace(DEFAULTS, mode=mode), Codec.SLIN)
+    whole = frames(spoken, 0, Codec.SLIN)
+    back = [Frame(frame.payload, 1000 + 18.0 * number) for number, frame in enumerate(whole)]
+    actions = [action for frame in back for action in gate.feed([frame], frame.at_ms)] + gate.finish()
+    assert not [action for action in actions if isinstance(action, Silence)]
+    heard = [action for action in actions if isinstance(action, Audio)]
+    assert Codec.SLIN.ms(len(sent(heard))) + gate.withheld_ms == pytest.approx(Codec.SLIN.ms(len(spoken)))
+    assert all(after.at_ms > before.at_ms for before, after in pairwise(heard))
+    ends = [action.voice_end_ms for action in actions if isinstance(action, EndOfUtterance)]
+    assert len(ends) == (mode is not Mode.IMMEDIATE)
+    assert ends == pytest.approx([1000 + LENGTH * 0.9] * len(ends), abs=HANGOVER_MS[2] + 80)

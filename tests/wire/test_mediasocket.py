@@ -264,6 +264,13 @@ def test_frames_are_placed_by_their_arrival_and_do_not_overlap() -> None:
     assert all(type(frame.payload) is bytes for frame in frames if frame)
 
 
+def test_what_a_stall_held_back_and_came_at_once_keeps_its_times() -> None:
+    stream = started(Codec.SLIN)
+    stream.audio(bytes(320), 1000)
+    frames = [stream.audio(bytes(320), 1600, behind) for behind in range(29 * 320, -1, -320)]
+    assert [frame.at_ms for frame in frames if frame] == list(range(1000, 1600, 20))
+
+
 def test_texts_are_counted_where_they_tell_of_trouble() -> None:
     stream = started(Codec.ULAW)
     assert stream.text("what?") is None

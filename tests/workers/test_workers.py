@@ -97,6 +97,7 @@ async def test_a_worker_that_is_dead_or_frozen_is_put_back_and_its_desks_are_los
     monkeypatch.setattr(workers, "_SILENT_S", 1.5)
     async with running(1) as (all_workers, _):
         desk, _port = await begun(all_workers)
+        await until(lambda: all_workers.absent == "")
         (pid,) = children()
         with capture_logs() as logs:
             os.kill(pid, number)
@@ -112,7 +113,6 @@ async def test_a_worker_that_is_dead_or_frozen_is_put_back_and_its_desks_are_los
         await again.run()
 
 
-@pytest.mark.timeout(30)
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
 async def test_while_a_worker_is_not_there_the_daemon_is_told_so(number: int) -> None:
@@ -123,6 +123,7 @@ async def test_while_a_worker_is_not_there_the_daemon_is_told_so(number: int) ->
         await until(lambda: both.absent == "")
 
 
+@pytest.mark.timeout(30)
 async def test_the_other_workers_desks_go_on() -> None:
     async with running(2) as (all_workers, _):
         desks = {call: await begun(all_workers, call) for call in map(str, range(8))}
@@ -221,6 +222,7 @@ async def test_a_frozen_workers_channel_is_not_free_before_it_is_dead(
         governor = all_workers.governor
         while governor.counters.held == 0:  # noqa: ASYNC110 - told to the daemon, not to us
             await asyncio.sleep(0.001)
+        await until(lambda: all_workers.absent == "")
         (pid,) = children()
         os.kill(pid, signal.SIGSTOP)
         while governor.counters.held:  # noqa: ASYNC110 - as above

@@ -145,7 +145,7 @@ function showFigures() {
   const why = (now.reasons ?? []).map(unready).join("; ");
   say(by("ready"), now.ready ? word("ready") : [word("notReady"), why].filter(Boolean).join(": "));
   set(by("ready"), "class", `pill ${now.ready ? "good" : "bad"}`);
-  document.title = `${number(now.calls)} ${word("calls")} · rtzr-bridge`;
+  document.title = `${word("callsNow", number(now.calls))} · rtzr-bridge`;
 }
 
 function showOverview() {

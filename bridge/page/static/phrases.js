@@ -35,8 +35,8 @@ const WHAT = {
   "session opened": ["세션 열림", "session opened"],
   "no session": ["세션을 열지 못함", "no session"],
   "RTZR refused the leg": ["RTZR가 이 음성을 거절함", "RTZR refused the leg"],
-  "session done": ["세션 끝: RTZR가 다 말함", "session over: RTZR has said its last word"],
-  "session late": ["세션 끝: 마지막 말을 더 기다리지 않음", "session over: its last word was not awaited any longer"],
+  "session done": ["세션 끝: RTZR의 마지막 결과를 받음", "session over: RTZR has said its last word"],
+  "session late": ["세션 끝: 마지막 결과를 더 기다리지 않음", "session over: its last word was not awaited any longer"],
   "session lost": ["세션이 끊김: 확정되지 않은 음성은 다시 보냄", "session lost; what it had not told goes out again"],
   "session mute": ["RTZR가 응답이 없어 새 세션을 시도함", "RTZR took speech and said nothing; a new session is tried"],
   "session rotated": ["오래된 세션을 새것으로 바꿈", "the session was old; a new one follows"],
@@ -57,7 +57,7 @@ const DIALS = {
 };
 
 const REFUSALS = {
-  "max_legs": ["overload.max_legs에 이름", "overload.max_legs is reached"],
+  "max_legs": ["overload.max_legs 한도에 도달함", "overload.max_legs is reached"],
   "cpu": ["CPU가 모자람", "too little CPU"],
   "lag": ["루프가 늦음", "the loop is late"],
   "rtp ports": ["PBX의 RTP 포트가 모자람", "the PBX has too few RTP ports"],
@@ -71,8 +71,8 @@ const UNREADY = {
   "the PBX is not connected": ["PBX와 연결되지 않음", "the PBX is not connected"],
   "RTZR gives no token": ["RTZR 토큰을 받지 못함", "RTZR gives no token"],
   "RTZR gives no session": ["RTZR 세션을 열지 못함", "RTZR gives no session"],
-  "RTZR's quota is spent": ["RTZR 사용량을 다 씀", "RTZR's quota is spent"],
-  "events are not written": ["이벤트를 쓰지 못함", "events are not written"],
+  "RTZR's quota is spent": ["RTZR 사용 한도를 모두 소진함", "RTZR's quota is spent"],
+  "events are not written": ["이벤트를 기록하지 못함", "events are not written"],
   "not there": ["듣는 프로세스가 없음", "not there"],
   "outbox full": ["아웃박스가 가득 참", "outbox full"],
   "disk full": ["디스크가 가득 참", "disk full"],
@@ -89,19 +89,19 @@ const BY = {
 
 // By the number of Q.850; in English the daemon says it.
 const CAUSES = {
-  1: "없는 번호", 3: "갈 길이 없음", 16: "정상적으로 끊음", 17: "통화 중", 18: "전화기가 응답하지 않음",
-  19: "받지 않음", 20: "전화기가 등록되어 있지 않음", 21: "거절함", 26: "다른 곳에서 받음", 27: "상대가 고장",
-  28: "잘못된 번호", 31: "이유 없이 끝남", 34: "빈 회선이 없음", 38: "망 고장", 41: "망의 일시 장애",
+  1: "없는 번호", 3: "경로가 없음", 16: "정상적으로 끊음", 17: "통화 중", 18: "전화기가 응답하지 않음",
+  19: "받지 않음", 20: "전화기가 등록되어 있지 않음", 21: "거절함", 26: "다른 곳에서 받음", 27: "상대 단말 장애",
+  28: "잘못된 번호", 31: "정상 종료(자세한 이유 없음)", 34: "빈 회선이 없음", 38: "망 장애", 41: "망의 일시 장애",
   42: "교환기 혼잡", 58: "코덱이나 미디어를 쓸 수 없음", 102: "시간 초과: 상대가 사라짐", 127: "연동 오류",
 };
 
 const FATES = {
-  received: "받음", accepted: "씀", malformed: "깨짐", foreign_payload: "다른 코덱", comfort_noise: "편안한 잡음",
-  telephone_events: "버튼", empty: "빈 것", foreign_ssrc: "다른 스트림", duplicated: "중복", late: "늦음", strayed: "벗어남",
+  received: "받음", accepted: "사용", malformed: "깨짐", foreign_payload: "다른 코덱", comfort_noise: "컴포트 노이즈",
+  telephone_events: "버튼", empty: "빈 패킷", foreign_ssrc: "다른 스트림", duplicated: "중복", late: "늦음", strayed: "벗어남",
   lost: "손실", reordered: "순서 바로잡음", resynced: "다시 맞춤", ssrc_changes: "스트림 바뀜", jumps: "시각 건너뜀",
   slips: "시각 어긋남", foreign: "다른 출처", overrun: "넘침", expired: "기한 지남", discarded: "버림", digits: "버튼",
   unread: "읽지 않음", failed: "실패", undelivered: "전달 못함", replaced: "바뀜", broken: "끊김", finished: "끝",
-  texts: "글", flooded: "넘침", halved: "반쪽", unpaired: "짝 없음", mismatched: "맞지 않음",
+  texts: "텍스트", flooded: "넘침", halved: "반쪽", unpaired: "짝 없음", mismatched: "맞지 않음",
 };
 
 const KEYS = {
