@@ -30,7 +30,7 @@ COMMANDS = {
     "check": ("bridge.checks.check:command", "Try everything that a call will need."),
     "pause": ("bridge.admin.pausecommand:pause", "Hear a call no more, for now."),
     "resume": ("bridge.admin.pausecommand:resume", "Hear a paused call again."),
-    "deliveries": ("bridge.admin.command:command", "Show what waits for receivers; retry or drop it."),
+    "deliveries": ("bridge.admin.deliveries:command", "Show what waits for receivers; retry or drop it."),
     "explain": ("bridge.explain.explain:command", "Say which rule chooses a call, and why."),
     "reload": ("bridge.reload.command:command", "Have the daemon read its YAML again."),
     "simulate": ("bridge.simulate.command:command", "Play recordings as calls; count what is lost."),

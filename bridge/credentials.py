@@ -80,8 +80,11 @@ def read_named(environ: Mapping[str, str], variables: Iterable[str]) -> tuple[di
 
 def given(environ: Mapping[str, str], variable: str) -> bool:
     """Whether `variable` holds anything, or the file that `<variable>_FILE` names is there: a unit may name
-    more files than there are."""
-    return bool(environ.get(variable)) or Path(environ.get(f"{variable}_FILE", "")).is_file()
+    more files than there are. One that cannot be looked at is, so that whoever reads it tells why."""
+    try:
+        return bool(environ.get(variable)) or Path(environ.get(f"{variable}_FILE", "")).is_file()
+    except OSError:
+        return True
 
 
 def read_token(environ: Mapping[str, str], variable: str) -> tuple[str, list[str]]:

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from bridge import credentials
-from bridge.config import Config, ConfigError, Secrets
+from bridge.config import DEFAULT_CONFIG, Config, ConfigError, Secrets, load
 from bridge.emulator.server import Emulator, Knobs
 from bridge.groups import first_of
 from bridge.leg.call import Leg, LegReport, LegSettings
@@ -122,6 +122,16 @@ def defaults(environ: Mapping[str, str]) -> Config:
     if missing:
         raise ConfigError([*(f"environment: {line}" for line in missing), "or try it with --emulator"])
     return Config().with_secrets(secrets)
+
+
+def configured(file: Path | None, environ: Mapping[str, str], *, emulated: bool) -> Config:
+    """What the YAML says; all defaults where none was named and none is there. An emulated RTZR is not the
+    one of the YAML at the usual place, and asks for no credentials. Raises ConfigError."""
+    if file is None and emulated:
+        return Config()
+    if file is None and not DEFAULT_CONFIG.exists():
+        return defaults(environ)
+    return load(file or DEFAULT_CONFIG, environ, pbx=False, rtzr=not emulated)
 
 
 async def run(

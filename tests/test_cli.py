@@ -51,7 +51,7 @@ def undo(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     for name in ("RTZR_CLIENT_ID", "RTZR_CLIENT_SECRET", "ARI_PASSWORD"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(f"{name}_FILE", raising=False)
-    monkeypatch.setattr("bridge.commands.transcribe.DEFAULT_CONFIG", tmp_path / "bridge.yaml")
+    monkeypatch.setattr("bridge.transcribe.DEFAULT_CONFIG", tmp_path / "bridge.yaml")
     yield
     structlog.reset_defaults()
 
@@ -206,6 +206,14 @@ def test_transcribe_needs_no_account_with_the_emulator(tmp_path: Path) -> None:
         "complete",
         ["안녕하세요 고객님"],
     )
+
+
+def test_transcribe_needs_none_either_with_the_keys_of_a_yaml(tmp_path: Path) -> None:
+    path, config = str(one_word(tmp_path / "a.wav")), tmp_path / "bridge.yaml"
+    config.write_text("gate: {mode: vad}\n")
+    done = call("transcribe", path, "--emulator", "--fast", "-c", str(config))
+    assert done.exit_code == 0
+    assert "caller  안녕하세요 고객님" in done.stdout
 
 
 def test_transcribe_of_silence_says_so(tmp_path: Path) -> None:

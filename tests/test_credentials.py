@@ -149,3 +149,10 @@ def test_a_file_that_is_not_there_gives_nothing(tmp_path: Path) -> None:
     assert [name for name in "ABCD" if given(environ, name)] == ["A"]
     file.write_text("two")
     assert given(environ, "C")
+
+
+def test_a_file_that_cannot_even_be_looked_for_is_given_and_its_fault_is_told() -> None:
+    environ = {"A_FILE": "/" + 300 * "x"}  # as a secret would be that is put into the wrong variable
+    assert given(environ, "A")
+    (fault,) = read_named(environ, ["A"])[1]
+    assert "cannot be read (File name too long)" in fault

@@ -15,7 +15,7 @@ import typer
 from rich.cells import cell_len
 
 from bridge.admin.client import NoAnswer, ask
-from bridge.commands.ending import fail
+from bridge.commands.ending import fail, print_json
 from bridge.config import DEFAULT_CONFIG, ConfigError, load
 from bridge.waiting import waited
 
@@ -79,7 +79,10 @@ def place(config: Path, socket: Path | None) -> Path:
 
 def show(answer: Mapping[str, Any], text: Callable[[], str], *, as_json: bool) -> None:
     """One JSON document, or the text."""
-    typer.echo(json.dumps(answer, ensure_ascii=False, indent=2) if as_json else text())
+    if as_json:
+        print_json(answer)
+    else:
+        typer.echo(text())
 
 
 def columns(rows: Sequence[Sequence[str]]) -> list[str]:

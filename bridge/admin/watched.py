@@ -18,7 +18,6 @@ from bridge.watching.book import Several, WatchedCall
 from bridge.watching.paged import owed
 from bridge.watching.status import Delivering, Status
 from bridge.watching.watch import Full, Watch
-from bridge.wire.watched import LegState
 
 
 class Watched:
@@ -62,8 +61,7 @@ class Watched:
         return JSONResponse(await self._status.asked(self._watch, self._deliveries))
 
     async def _drain(self, _request: Request) -> Response:
-        live = self._watch.book.live
-        legs = sum(leg.state is not LegState.ENDED for call in live for leg in call.legs.values())
+        legs = self._watch.book.legs
         self._stop()
         return JSONResponse({"legs": legs})
 

@@ -9,7 +9,7 @@ import typer
 from bridge import logs
 from bridge import transcribe as transcription
 from bridge.commands.ending import WHOSE_TEXT, fail, print_json, run
-from bridge.config import DEFAULT_CONFIG, Config, ConfigError, load
+from bridge.config import DEFAULT_CONFIG, ConfigError
 from bridge.sinks.console import log_stream, terminal
 
 _Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
@@ -33,7 +33,7 @@ def command(
     """
     try:
         recording = transcription.read(file)
-        loaded = _for_a_file(config, emulated=emulated)
+        loaded = transcription.configured(config, os.environ, emulated=emulated)
     except (transcription.RecordingError, ConfigError) as error:
         fail(str(error), 2)
     console = terminal()
@@ -53,15 +53,6 @@ def command(
     else:
         _say_how_it_went(outcome)
     raise typer.Exit(1 if outcome.reasons else 0)
-
-
-def _for_a_file(config: Path | None, *, emulated: bool) -> Config:
-    """What the YAML says; all defaults where none was named and none is there. Raises ConfigError."""
-    if emulated and config is None:
-        return Config()
-    if config is None and not DEFAULT_CONFIG.exists():
-        return transcription.defaults(os.environ)
-    return load(config or DEFAULT_CONFIG, os.environ, pbx=False)
 
 
 def _say_how_it_went(outcome: transcription.Outcome) -> None:

@@ -32,6 +32,7 @@ _log = structlog.get_logger()
 
 _MOST_JOBS = 256
 """In one commit."""
+_MOST_LIVE = 10_000
 
 _Asked = tuple[Job, "asyncio.Future[Any]"]
 _Wishes = tuple[Rules, frozenset[str]]
@@ -71,7 +72,7 @@ class Outbox:
         self._writer = OutboxWriter(path, settings, self.counters, unix=unix, clock=clock)
         self._rules: Rules = {}
         self._left_out: frozenset[str] = frozenset()
-        self._live: set[CallId] = set()
+        self._live: dict[CallId, None] = {}
         self._former: dict[CallId, _Wishes] = {}
         """What holds for calls that were live when it was changed."""
         self._errors: dict[str, str] = {}
@@ -191,9 +192,11 @@ class Outbox:
         """Which calls are live."""
         for event in events:
             if event.type == "rtzr.call.started":
-                self._live.add(event.subject)
+                self._live[event.subject] = None
+                if len(self._live) > _MOST_LIVE:  # the end of some was dropped on its way here
+                    del self._live[next(iter(self._live))]
             elif event.type == "rtzr.call.ended":
-                self._live.discard(event.subject)
+                self._live.pop(event.subject, None)
                 self._former.pop(event.subject, None)
 
     def _new(self, event: Event) -> NewEvent | None:

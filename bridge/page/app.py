@@ -75,7 +75,7 @@ class Page:
     async def _live(self, request: Request) -> Response:
         if (refusal := self._door.refusal(request)) is not None:
             return refusal
-        stream = Stream(self._sink, self._pulse, self.abort, request.client)
+        stream = Stream(self._sink, self._pulse, self._door.shut, self.abort, request.client)
         return Response(headers=dict(stream.headers)) if request.method == "HEAD" else stream
 
     async def _status(self, request: Request) -> Response:

@@ -2,6 +2,7 @@
 foreign web page, and not by guessing.
 """
 
+import asyncio
 import hashlib
 import hmac
 import ipaddress
@@ -48,10 +49,15 @@ class Door:
         self._wall = wall
         self._clock = clock
         self._guesses: dict[str, Bucket] = {}
+        self.shut = asyncio.Event()
+        """Set once whoever was let in until then has to ask again; there is another then."""
 
     def adopt(self, token: str) -> None:
         """Another one: whoever logged in by the one before does so again."""
-        self._token = token.encode()
+        if token.encode() != self._token:
+            self._token = token.encode()
+            self.shut.set()
+            self.shut = asyncio.Event()
 
     def refusal(self, request: Request) -> Response | None:
         """Why this request is not answered, if it is not. One that changes something has to come from the

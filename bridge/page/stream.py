@@ -5,7 +5,7 @@ Nobody is waited for: a browser that does not read is cut, and begins anew when 
 
 import asyncio
 from collections.abc import Callable
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 
 from starlette.datastructures import Address
 from starlette.responses import JSONResponse, Response
@@ -32,11 +32,15 @@ _HEADERS = {"cache-control": "no-store", "x-accel-buffering": "no"}
 class Stream(Response):
     """For one page."""
 
-    def __init__(self, sink: FeedSink, pulse: Pulse, abort: Abort, client: Address | None) -> None:
+    def __init__(
+        self, sink: FeedSink, pulse: Pulse, shut: asyncio.Event, abort: Abort, client: Address | None
+    ) -> None:
+        """`shut`: set when it is to end, because who reads may not be let in any more."""
         super().__init__(media_type="text/event-stream", headers=_HEADERS)
         self.raw_headers = [header for header in self.raw_headers if header[0] != b"content-length"]
         self._sink = sink
         self._pulse = pulse
+        self._shut = shut
         self._abort = abort
         self._client = client
 
@@ -76,8 +80,13 @@ class Stream(Response):
 
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
         await put("retry: 1000\n\n")
-        beside = (tick(), hear(), asyncio.sleep(_LASTS_S))
+        beside = (tick(), hear(), self._until_shut())
         await attend(self._sink, reader, lambda: self._abort(self._client), send_all(), *beside)
+
+    async def _until_shut(self) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_LASTS_S):
+                await self._shut.wait()
 
 
 def _frame(name: str, text: str) -> str:

@@ -7,11 +7,11 @@ Told = Mapping[str, Any]
 """A JSON object. Of a call: id, rule, state (live or ended), started (ISO, UTC), age_ms, verdict, reasons,
 paused, cost, legs. Of a leg: leg, role, number (masked), name, mode, state, level_db, latency_ms,
 arrived_ms, sent_ms, lost_ms, paused_ms, sessions, packets, last, partial. Of an entry of its timeline,
-the oldest first: at_ms, kind (pbx, packets, utterance, session, gap, delivery or order), leg, what,
-data. The picture draws an entry from `start_ms` to `end_ms` of its data, a session from "session opened"
-to the leg's next one, and a pause from an order whose data says `paused` to the next that says so. Of
-the daemon: version, uptime_s, ready, reasons, pbx, calls, legs, sessions_open, sessions_quota,
-won_today, lost_ms_today, deliveries_waiting, loop_lag_ms, paused_calls."""
+the oldest first: at_ms, kind (pbx, packets, utterance, session, gap or order), leg, what, data. The
+picture draws an entry from `start_ms` to `end_ms` of its data, a session from "session opened" to the
+leg's next one, and a pause from an order whose data says `paused` to the next that says so. Of the
+daemon: version, uptime_s, ready, reasons, pbx, calls, legs, sessions_open, sessions_quota, won_today,
+lost_ms_today, deliveries_waiting, loop_lag_ms, paused_calls."""
 
 
 class Watched(Protocol):

@@ -17,7 +17,7 @@ from bridge.admin.asking import (
     told,
 )
 from bridge.admin.client import ask
-from bridge.commands.ending import fail
+from bridge.commands.ending import fail, print_json
 from bridge.reload.changes import RESTART
 from bridge.waiting import waited
 
@@ -42,7 +42,7 @@ def command(
     with told("reload", as_json=json_), waited("the daemon reads its YAML", quiet=json_):
         done = _ask(place(config, socket), check=check, diff=diff and not json_)
     if json_:
-        typer.echo(json.dumps(done, ensure_ascii=False, indent=2))
+        print_json(done)
     elif done["ok"]:
         typer.echo("\n".join(_text(done, check=check)))
     if not done["ok"]:

@@ -1,5 +1,6 @@
 """A file that an administrator may be writing at this moment, read as a whole."""
 
+import stat
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +17,7 @@ _TRIES = 10
 
 def steady(path: Path, read: Callable[[Path], T], pause: Callable[[float], None] = time.sleep) -> T:
     """What `read` makes of the file, once nobody writes it. Blocks. Raises ConfigError, as `read` does."""
-    if path.exists() and not (path.is_file() or path.is_dir()):
+    if _is_pipe(path):
         raise ConfigError([f"{path}: was a pipe, which cannot be read again; restart with a file"])
     for _ in range(_TRIES):
         before = _stamp(path)
@@ -31,6 +32,15 @@ def steady(path: Path, read: Callable[[Path], T], pause: Callable[[float], None]
                 raise fault
             return found
     raise ConfigError([f"{path}: is being written; reload again once it is saved"])
+
+
+def _is_pipe(path: Path) -> bool:
+    """Or a socket or a device; not what cannot be looked at, of which `read` tells why."""
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
 
 def _stamp(path: Path) -> tuple[int, int, int] | None:

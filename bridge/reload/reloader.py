@@ -88,6 +88,10 @@ class Reloader:
                 done = await self._reload(check=check)
             except ConfigError as error:
                 done = Reloaded(_brief(error.lines))
+            except Exception as error:  # of the disk's or of ours: no reason to end calls
+                _log.exception("reload failed")
+                kind = type(error).__name__
+                done = Reloaded([f"the reload failed ({kind}); see the log, and reload again"])
         if not check:
             _tell(done)
             if not self._why_not:

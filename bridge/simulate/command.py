@@ -1,12 +1,11 @@
 """`rtzr-bridge simulate`: what is read from the command line, and the table of what came of it."""
 
-import json
 import os
 import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 from urllib.parse import urlsplit
 
 import typer
@@ -14,8 +13,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from bridge import logs, loops
-from bridge.config import DEFAULT_CONFIG, Config, ConfigError, load
+from bridge import logs
+from bridge.commands.ending import fail, print_json, run
+from bridge.config import DEFAULT_CONFIG, Config, ConfigError
 from bridge.config.values import loopback
 from bridge.emulator.knobs import DEFAULTS, Knobs, turned
 from bridge.simulate import simulation
@@ -23,7 +23,7 @@ from bridge.simulate.outcome import CallOutcome, Outcome
 from bridge.simulate.recording import SimulateError, read
 from bridge.simulate.trouble import Fault
 from bridge.sinks.console import terminal
-from bridge.transcribe import defaults
+from bridge.transcribe import configured
 
 _MOST_ROWS = 30
 _MISSED = ("lost", "late", "overrun", "malformed")
@@ -62,10 +62,10 @@ def command(
     are asked first. Exits with 1 if words were lost, 2 if a file or an option is wrong, 130 after Ctrl-C.
     """
     if (fault or knob) and not emulated:
-        _fail("simulate: --fault and --knob are for the emulated RTZR; add --emulator", 2)
+        fail("simulate: --fault and --knob are for the emulated RTZR; add --emulator", 2)
     try:
         recordings = [recording for file in files for recording in read(file)]
-        loaded = _config(config, emulated=emulated)
+        loaded = configured(config, os.environ, emulated=emulated)
         plan = simulation.Plan(
             recordings,
             calls or len(recordings),
@@ -75,13 +75,13 @@ def command(
             _turned(knob or []),
         )
     except (SimulateError, ConfigError) as error:
-        _fail(str(error), 2)
+        fail(str(error), 2)
     if not emulated:
         _ask(plan, loaded, yes=yes)
     logs.set_up("error", "brief")
     outcome = _played(plan, loaded, quiet=json_)
     if json_:
-        typer.echo(json.dumps(outcome.as_json(), ensure_ascii=False, indent=2))
+        print_json(outcome.as_json())
     else:
         _show(terminal(), outcome)
     raise typer.Exit(1 if outcome.failed else 0)
@@ -91,14 +91,7 @@ def _turned(knobs: list[str]) -> Knobs:
     try:
         return turned(DEFAULTS, knobs)
     except ValueError as error:
-        _fail(f"--knob: {error}", 2)
-
-
-def _config(file: Path | None, *, emulated: bool) -> Config:
-    """What the YAML says; all defaults where none was named and none is there. Raises ConfigError."""
-    if file is None and (emulated or not DEFAULT_CONFIG.exists()):
-        return Config() if emulated else defaults(os.environ)
-    return load(file or DEFAULT_CONFIG, os.environ, pbx=False, rtzr=not emulated)
+        fail(f"--knob: {error}", 2)
 
 
 def _ask(plan: simulation.Plan, config: Config, *, yes: bool) -> None:
@@ -113,7 +106,7 @@ def _ask(plan: simulation.Plan, config: Config, *, yes: bool) -> None:
     if yes:
         return
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        _fail("simulate: add --yes if this is meant, or --emulator for an RTZR that costs nothing", 2)
+        fail("simulate: add --yes if this is meant, or --emulator for an RTZR that costs nothing", 2)
     typer.confirm("Is this meant?", abort=True, err=True)
 
 
@@ -127,11 +120,9 @@ def _played(plan: simulation.Plan, config: Config, *, quiet: bool) -> Outcome:
             def progress(begun: int, over: int) -> None:
                 bar.update(task, completed=over, description=f"calls: {begun} begun, over")
 
-            return loops.run(simulation.run(plan, config, progress))
-    except KeyboardInterrupt:
-        raise typer.Exit(130) from None
+            return run(simulation.run(plan, config, progress))
     except OSError as error:
-        _fail(f"simulate: {error.strerror or error}; it needs UDP and TCP on loopback", 1)
+        fail(f"simulate: {error.strerror or error}; it needs UDP and TCP on loopback", 1)
 
 
 def _show(console: Console, outcome: Outcome) -> None:
@@ -189,8 +180,3 @@ def _on_the_way(packets: dict[str, int]) -> Iterator[str]:
     yield f"{sent} packets sent, {received} received" + (f"; of the streams: {missed}" if missed else "")
     if packets.get("lost") and received >= sent:
         yield "those lost are lost in the recording; no words of theirs are counted as missing"
-
-
-def _fail(text: str, code: int) -> NoReturn:
-    typer.echo(text, err=True)
-    raise typer.Exit(code) from None

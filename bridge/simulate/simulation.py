@@ -73,7 +73,7 @@ async def run(plan: Plan, config: Config, progress: Progress) -> Outcome:
             knobs = begun(plan.knobs, plan.faults, plan.span)
             rtzr = await opened.enter_async_context(Emulator(knobs))
             config = with_emulator(config, rtzr)
-            troubling = asyncio.create_task(go_on(rtzr, plan.faults, plan.span))
+            troubling = asyncio.create_task(go_on(rtzr, plan.knobs, plan.faults, plan.span))
             opened.callback(troubling.cancel)
         calls = await _Simulation(plan, config, progress).run(opened)
     return Outcome(calls, plan.emulated, tuple(sorted(plan.faults)))

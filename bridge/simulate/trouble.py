@@ -6,6 +6,7 @@ What a knob does is `bridge.emulator`'s.
 import asyncio
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import Any
 
 from bridge.emulator.server import Emulator, Knobs
 
@@ -51,31 +52,27 @@ def begun(knobs: Knobs, faults: frozenset[Fault], span: Span) -> Knobs:
     return knobs
 
 
-async def go_on(rtzr: Emulator, faults: frozenset[Fault], span: Span) -> None:
-    """What changes on the way."""
+async def go_on(rtzr: Emulator, knobs: Knobs, faults: frozenset[Fault], span: Span) -> None:
+    """What changes on the way; what a fault has turned goes back to `knobs`."""
     async with asyncio.TaskGroup() as tasks:
         if Fault.STALL in faults:
-            tasks.create_task(_later(rtzr, span.seconds / 3, mute=False))
+            tasks.create_task(_back(rtzr, span.seconds / 3, mute=knobs.mute))
         if Fault.FULL in faults:
-            tasks.create_task(_later(rtzr, span.seconds * 2 / 3, max_streams=0))
+            tasks.create_task(_back(rtzr, span.seconds * 2 / 3, max_streams=knobs.max_streams))
         if Fault.TOKEN in faults:
-            tasks.create_task(_cut(rtzr, span.seconds / 2 + 0.1))
+            tasks.create_task(_cut(rtzr, span.seconds / 2 + 0.1, knobs.token_life_s))
         if Fault.DROP in faults:
             tasks.create_task(_go_away(rtzr, span.seconds / 2, min(_AWAY_S, span.seconds / 4)))
 
 
-async def _later(rtzr: Emulator, after_s: float, *, mute: bool | None = None, max_streams: int = -1) -> None:
+async def _back(rtzr: Emulator, after_s: float, **knobs: Any) -> None:
     await asyncio.sleep(after_s)
-    if mute is not None:
-        rtzr.knobs = replace(rtzr.knobs, mute=mute)
-    if max_streams >= 0:
-        rtzr.knobs = replace(rtzr.knobs, max_streams=max_streams)
+    rtzr.knobs = replace(rtzr.knobs, **knobs)
 
 
-async def _cut(rtzr: Emulator, after_s: float) -> None:
+async def _cut(rtzr: Emulator, after_s: float, token_life_s: float) -> None:
     """The next token is good again."""
-    await asyncio.sleep(after_s)
-    rtzr.knobs = replace(rtzr.knobs, token_life_s=Knobs().token_life_s)
+    await _back(rtzr, after_s, token_life_s=token_life_s)
     rtzr.cut()
 
 

@@ -16,6 +16,9 @@ from bridge.wire.watched import LegSnapshot, LegState, Note, NoteKind
 
 MOST_NOTES = 500
 """Of a call; the oldest go."""
+MOST_LEGS = 50
+"""Of a call; of those that ended, the ones that said nothing go first: a queue rings its members again and
+again. Whoever lives is kept."""
 _MOST_ENDED = 500
 MOST_LIVE = 5000
 _MOST_NOTES_OF_ENDED = 50_000
@@ -65,6 +68,7 @@ class WatchedCall:
     legs: dict[str, WatchedLeg] = field(default_factory=dict)
     notes: deque[Note] = field(default_factory=lambda: deque(maxlen=MOST_NOTES))
     notes_dropped: int = 0
+    legs_dropped: int = 0
 
     @property
     def live(self) -> bool:
@@ -78,6 +82,17 @@ class WatchedCall:
         if len(self.notes) == MOST_NOTES:
             self.notes_dropped += 1
         self.notes.append(note)
+
+    def drop_leg(self) -> WatchedLeg | None:
+        """One that ended makes room for another; None if there is room, or all live."""
+        if len(self.legs) < MOST_LEGS:
+            return None
+        ended = [leg for leg in self.legs.values() if leg.state is LegState.ENDED]
+        gone = next((leg for leg in ended if not leg.last), next(iter(ended), None))
+        if gone is not None:
+            del self.legs[gone.leg]
+            self.legs_dropped += 1
+        return gone
 
     def take_back(self, leg: str | None, what: str, **data: object) -> Note | None:
         """The leg's last note, if it says this with such data: something is to be added to it."""
@@ -116,6 +131,11 @@ class Book:
     @property
     def live(self) -> list[WatchedCall]:
         return list(self._live.values())
+
+    @property
+    def legs(self) -> int:
+        """That live."""
+        return sum(leg.state is not LegState.ENDED for call in self.live for leg in call.legs.values())
 
     @property
     def lost_ms(self) -> int:
@@ -228,7 +248,10 @@ class Book:
         data, id_ = event.data, str(event.data["leg"])
         leg = call.legs.get(id_)
         if leg is None:
-            leg = call.legs[id_] = WatchedLeg(id_)
+            if (gone := call.drop_leg()) is not None and call.live:
+                self._lost_ms += gone.lost_ms
+            state = LegState.ENDED if data.get("late") else LegState.WAITING
+            leg = call.legs[id_] = WatchedLeg(id_, state=state)
         party = data["party"]
         leg.role, leg.name = str(party["role"]), str(party.get("name", ""))
         leg.number = masked(party["number"]) if party.get("number") else ""

@@ -48,9 +48,13 @@ def leg_json(leg: WatchedLeg) -> dict[str, Any]:
 
 
 def timeline_json(call: WatchedCall) -> dict[str, Any]:
-    """All that happened, the oldest first, and how much of it was dropped."""
+    """All that happened, the oldest first, and how much of it was dropped, and how many legs."""
     notes = sorted(call.notes, key=_when)  # stable: of one moment, as they were told
-    return {"timeline": [note_json(note) for note in notes], "timeline_dropped": call.notes_dropped}
+    return {
+        "timeline": [note_json(note) for note in notes],
+        "timeline_dropped": call.notes_dropped,
+        "legs_dropped": call.legs_dropped,
+    }
 
 
 def _when(note: Note) -> int:

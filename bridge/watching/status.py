@@ -14,7 +14,6 @@ from bridge.readiness import line_down
 from bridge.watching.book import Book
 from bridge.watching.pbxnotes import PbxNotes
 from bridge.watching.watch import Watch
-from bridge.wire.watched import LegState
 
 _NO_PBX = {"connected": False, "why": "the bridge is starting", "version": ""}
 
@@ -75,7 +74,7 @@ class Status:
             "reasons": reasons,
             "pbx": self._pbx(),
             "calls": len(live),
-            "legs": sum(leg.state is not LegState.ENDED for call in live for leg in call.legs.values()),
+            "legs": book.legs,
             "sessions_open": self._sessions(),
             "sessions_quota": self._most() or None,
             "won_today": round(book.won, 2),

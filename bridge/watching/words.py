@@ -58,7 +58,10 @@ def call_words(call: Json) -> list[str]:
     """The whole story of a call, as of `GET /calls/ID`: what happened, what was lost and why, where the time
     went, and what is still to be delivered."""
     names = _names(call["legs"])
-    lines = [head(call), *(f"  {line}" for line in _parties(call["legs"], names)), ""]
+    lines = [head(call), *(f"  {line}" for line in _parties(call["legs"], names))]
+    if call.get("legs_dropped"):
+        lines.append(f"  (not kept: {call['legs_dropped']} that ended earlier)")
+    lines.append("")
     if call.get("timeline_dropped"):
         lines.append(f"(the first {call['timeline_dropped']} things that happened are not kept)")
     width = max(_WHO, *map(cell_len, names.values()))

@@ -40,7 +40,6 @@ class NoteKind(StrEnum):
     UTTERANCE = "utterance"
     SESSION = "session"
     GAP = "gap"
-    DELIVERY = "delivery"
     ORDER = "order"
 
 

@@ -14,7 +14,8 @@ _rtzr_bridge() {
     while IFS=$'\t' read -r one _; do
         if [[ -n $one ]]; then
             one=${one#"$cut"}
-            COMPREPLY+=("${one// /\\ }")
+            printf -v one %q "$one"  # names are the network's: none may become a command
+            COMPREPLY+=("$one")
         fi
     done <<< "$found"
 }

@@ -27,7 +27,8 @@ STATIC = files("bridge.page").joinpath("static")
 
 
 class Site:
-    def __init__(self, book: fake.Book, sink: FeedSink, http: httpx.AsyncClient) -> None:
+    def __init__(self, page: Page, book: fake.Book, sink: FeedSink, http: httpx.AsyncClient) -> None:
+        self.page = page
         self.book = book
         self.sink = sink
         self.http = http
@@ -68,7 +69,7 @@ async def served(sink: FeedSink | None = None, hidden: frozenset[str] = frozense
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
     async with Serving(guarded(page.app()), listener) as serving, httpx.AsyncClient(base_url=url) as http:
         page.abort = serving.abort
-        yield Site(book, sink, http)
+        yield Site(page, book, sink, http)
 
 
 @pytest.fixture
@@ -202,6 +203,16 @@ class TestStream:
             while site.sink.readers:  # noqa: ASYNC110 - nobody is told
                 await asyncio.sleep(0.001)
 
+    async def test_another_token_ends_it_for_whoever_had_the_one_before(self, site: Site) -> None:
+        async with site.live() as messages:
+            await messages.next("state")
+            site.page.adopt(TOKEN, frozenset({"예약"}))
+            await messages.next("state")
+            site.page.adopt("an0ther-of-16-characters", frozenset())
+            with pytest.raises((EOFError, httpx.RemoteProtocolError)):
+                await messages.next("nothing that ever comes")
+        assert (await site.http.get("/api/live", headers=AUTH)).status_code == 401
+
     async def test_the_end_of_the_daemon_ends_it(self, site: Site) -> None:
         async with site.live() as messages, asyncio.TaskGroup() as tasks:
             await messages.next("state")
@@ -232,5 +243,5 @@ class TestOpening:
                     pass
 
     async def test_without_a_port_there_is_none(self) -> None:
-        async with open_page(Config(), fake.Book(), FeedSink()):
-            pass
+        async with open_page(Config(), fake.Book(), FeedSink()) as page:
+            assert page is None

@@ -8,6 +8,7 @@ from importlib.resources import files
 from pathlib import Path
 
 import bridge
+from bridge import readiness
 from bridge.leg import inlets
 from bridge.leg.conversation import Ending
 from bridge.types import GapReason
@@ -90,3 +91,22 @@ def test_causes_fates_reasons_and_who_paused_have_theirs() -> None:
     assert len(fates) > 20
     assert fates <= table("FATES")
     assert {*GapReason, *_FLAWS} <= table("WORDS", WORDS)
+
+
+def test_why_the_bridge_is_not_ready_is_told_in_korean_too() -> None:
+    tree = ast.parse(Path(readiness.__file__).read_text(encoding="utf-8"))
+    said = {
+        text
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Return | ast.Assign) and node.value is not None
+        for text in strings(node.value)
+        if text
+    }
+    assert {"the bridge is starting", "RTZR gives no token: ", "RTZR's quota is spent"} <= said
+    of_parts = {
+        "not there: worker 1",
+        "outbox full: the oldest of what waits is dropped",
+        "disk full: make room",
+    }
+    known = tuple(table("UNREADY"))
+    assert [one for one in sorted(said | of_parts) if not one.startswith(known)] == []

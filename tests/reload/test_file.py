@@ -67,3 +67,14 @@ def test_a_pipe_cannot_be_read_again(tmp_path: Path) -> None:
 def test_a_folder_in_its_place_is_the_readers_fault_to_tell(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot be read"):
         steady(tmp_path, text_of, lambda _s: None)
+
+
+def test_a_folder_that_may_not_be_looked_into_is_the_readers_fault_to_tell(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stat(self: Path, *, follow_symlinks: bool = True) -> os.stat_result:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "stat", stat)  # root may look everywhere
+    with pytest.raises(ConfigError, match="cannot be read"):
+        steady(tmp_path / "none.yaml", text_of, lambda _s: None)

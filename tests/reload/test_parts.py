@@ -132,6 +132,18 @@ async def test_a_call_goes_on_to_the_endpoints_of_its_beginning(tmp_path: Path) 
         assert "live/3" not in await ids(outbox), "what comes after its end is by what holds now"
 
 
+async def test_calls_whose_end_never_comes_do_not_pile_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bridge.outbox.outbox._MOST_LIVE", 2)
+    async with opened(tmp_path / "o.db", {A: None}) as outbox:
+        await outbox.add([started("one"), started("two"), started("one"), started("three")])
+        assert list(outbox._live) == ["two", "three"]
+        outbox.adopt({A: None}, frozenset())
+        await outbox.add([started("four")])
+        assert list(outbox._former) == ["two", "three"]
+
+
 def test_rules_that_have_chosen_stay_chosen_and_the_next_are_asked() -> None:
     one = Selection((rule("old", "caller", "1"),))
     one.choice(channel("a", number="1"), None)

@@ -203,3 +203,28 @@ async def test_new_secrets_are_had_by_the_parts() -> None:
     asked.parts.add(lambda config: lambda: had.append(config.secrets.client_secret))
     await asked.reload()
     assert had == ["new"]
+
+
+async def test_whatever_goes_wrong_is_an_answer_and_signals_are_followed_on() -> None:
+    faults = [PermissionError(13, "secret")]
+
+    def again() -> Config:
+        if faults:
+            raise faults.pop()
+        return seven()
+
+    asked, signalled = reloader(again), asyncio.Event()
+    following = asyncio.create_task(asked.follow(signalled))
+    with capture_logs() as logs:
+        signalled.set()
+        while len(logs) < 2:  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
+    assert [line["event"] for line in logs] == [
+        "reload failed",
+        "configuration not reloaded; nothing has changed",
+    ]
+    assert logs[1]["faults"] == ["the reload failed (PermissionError); see the log, and reload again"]
+    signalled.set()
+    while asked.config.quota.max_sessions == 0:  # noqa: ASYNC110
+        await asyncio.sleep(0.001)
+    following.cancel()

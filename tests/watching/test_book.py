@@ -5,7 +5,7 @@ import pytest
 from bridge import events
 from bridge.types import Event
 from bridge.watching import book as books
-from bridge.watching.book import MOST_NOTES, Book, Several
+from bridge.watching.book import MOST_LEGS, MOST_NOTES, Book, Several
 from bridge.watching.shown import call_json, timeline_json
 from bridge.watching.words import phrase
 from bridge.wire.ledger import Ledger
@@ -105,6 +105,41 @@ def test_nothing_in_it_grows_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(books, "_MOST_NOTES_OF_ENDED", MOST_NOTES)
     told(book, Told("c19").ends())
     assert [one.id for one in book if not one.live] == ["c19"]
+
+
+def test_of_a_call_that_rings_many_in_vain_those_are_kept_who_said_something() -> None:
+    """A queue that rings all of its members again and again, while one caller waits."""
+    book, caller = Book(), Told()
+    told(book, caller.begins())
+    for number in range(2 * MOST_LEGS):
+        member = Told(channel=f"member-{number}")
+        heard = [member.says("여보세요")] if number == 0 else []
+        told(book, member.begins()[1:], *heard, member.ends(lost_ms=10)[:1])
+    call = book.get("call-1")
+    assert call is not None
+    assert len(call.legs) == MOST_LEGS
+    assert list(call.legs)[:2] == ["call-1/chan-1", "call-1/member-0"]
+    assert list(call.legs)[-1] == f"call-1/member-{2 * MOST_LEGS - 1}"
+    assert timeline_json(call)["legs_dropped"] == MOST_LEGS + 1
+    assert book.lost_ms == 2 * MOST_LEGS * 10
+    told(book, caller.ends(lost_ms=5))
+    assert book.lost_ms == 2 * MOST_LEGS * 10 + 5
+
+
+def test_whoever_lives_is_kept_however_many_they_are() -> None:
+    book = Book()
+    told(book, Told().begins())
+    for number in range(MOST_LEGS):
+        told(book, Told(channel=f"member-{number}").begins()[1:])
+    assert len(book.live[0].legs) == MOST_LEGS + 1
+
+
+def test_a_late_text_of_a_leg_that_is_not_kept_brings_nobody_back_to_life() -> None:
+    book, call = Book(), Told()
+    late = call.says("여보세요")
+    late.data["late"] = True
+    told(book, call.begins()[:1], late)
+    assert [leg.state for leg in book.live[0].legs.values()] == [LegState.ENDED]
 
 
 def test_what_is_not_known_is_counted_and_harms_nothing() -> None:

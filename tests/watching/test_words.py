@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from bridge.types import GapReason
-from bridge.watching.book import MOST_NOTES, Book
+from bridge.watching.book import MOST_LEGS, MOST_NOTES, Book
 from bridge.watching.shown import call_json, timeline_json
 from bridge.watching.words import call_words, clock, deliveries, head, length, losses, phrase, times
 from bridge.wire.watched import NoteKind
@@ -164,3 +164,15 @@ def test_lengths_are_told_in_their_biggest_units(ms: int, words: str) -> None:
 
 def test_call_time_is_told_in_tenths() -> None:
     assert (clock(83_250), clock(-5)) == ("01:23.2", "00:00.0")
+
+
+def test_parties_that_are_not_kept_are_counted() -> None:
+    book, call = Book(), Told()
+    for event in call.begins():
+        book.take(event)
+    for number in range(MOST_LEGS + 1):
+        member = Told(channel=f"member-{number}")
+        for event in (member.begins()[1], member.ends()[0]):
+            book.take(event)
+    lines = call_words(shown(book))
+    assert lines[MOST_LEGS + 1 : MOST_LEGS + 3] == ["  (not kept: 2 that ended earlier)", ""]

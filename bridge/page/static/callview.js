@@ -7,7 +7,7 @@ import { draw } from "./picture.js";
 import { said } from "./store.js";
 import { millis, moment, number, seconds, time, won, word } from "./words.js";
 
-export const KINDS = ["pbx", "packets", "utterance", "session", "gap", "order"];
+const KINDS = ["pbx", "packets", "utterance", "session", "gap", "order"];
 const COLUMNS = ["who", "state", "mode", "latency", "arrived", "sent", "lostMs", "pausedMs", "sessions", "packets"];
 
 export class CallView {

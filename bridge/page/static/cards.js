@@ -54,6 +54,8 @@ class Card {
     const note = call.paused ? "pausedNote" : call.hidden ? "hiddenNote" : "";
     this.note.hidden = !note;
     if (note) say(this.note, word(note));
+    const ids = new Set(call.legs.map((leg) => leg.leg));
+    for (const id of this.rows.keys()) if (!ids.has(id)) this.rows.delete(id);
     arrange(this.legs, call.legs.map((leg) => this.leg(leg)));
     this.talk(call);
   }

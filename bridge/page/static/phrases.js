@@ -70,8 +70,12 @@ const UNREADY = {
   "the bridge is stopping": ["브리지가 끝나는 중", "the bridge is stopping"],
   "the PBX is not connected": ["PBX와 연결되지 않음", "the PBX is not connected"],
   "RTZR gives no token": ["RTZR 토큰을 받지 못함", "RTZR gives no token"],
+  "RTZR gives no session": ["RTZR 세션을 열지 못함", "RTZR gives no session"],
   "RTZR's quota is spent": ["RTZR 사용 한도를 모두 소진함", "RTZR's quota is spent"],
   "events are not written": ["이벤트를 기록하지 못함", "events are not written"],
+  "not there": ["듣는 프로세스가 없음", "not there"],
+  "outbox full": ["아웃박스가 가득 참", "outbox full"],
+  "disk full": ["디스크가 가득 참", "disk full"],
 };
 
 const BY = {

@@ -1,5 +1,5 @@
 // A call's timeline as a picture: time from left to right, a band for the PBX, one for each leg, one for what
-// was delivered and ordered. The list beside it says the same in words.
+// was ordered. The list beside it says the same in words.
 
 import { say, svg } from "./dom.js";
 import { role, who } from "./people.js";
@@ -70,7 +70,6 @@ function layout(call) {
   return [
     band("pbx", BAND, { label: word("pbx") }),
     ...call.legs.map((leg) => band(leg.leg, LEG, { label: role(leg), under: who(leg), role: leg.role })),
-    ...(call.timeline?.some((entry) => entry.kind === "delivery") ? [band("delivery", BAND, { label: word("delivery") })] : []),
     band("order", BAND, { label: word("order") }),
   ];
 }
@@ -102,7 +101,7 @@ function marks(entry, bands, x, call, roleOf) {
   const start = Number.isFinite(data?.start_ms) ? data.start_ms : at;
   const end = Number.isFinite(data?.end_ms) ? data.end_ms : null;
   const told = svg("title", {}, `${moment(start)} ${word(kind)}: ${what(entry)}${data?.text ? ` “${data.text}”` : ""}`);
-  const place = kind === "pbx" || kind === "delivery" || kind === "order" ? own : band;
+  const place = kind === "pbx" || kind === "order" ? own : band;
   const middle = (place.top + place.bottom) / 2;
   if (end !== null) return span(entry, place, x(start), Math.max(3, x(end) - x(start)), roleOf(call, leg), told);
   if (kind === "utterance") return span(entry, place, x(start), 3, roleOf(call, leg), told);
