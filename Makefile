@@ -3,7 +3,7 @@
 #   make demo       a two-party call of Korean sentences becomes live text, on this machine alone;
 #                   PAGE=1: call after call on the live page in a browser, until Ctrl-C
 #   make test       every test, with a tenth of the repetitions; make test-long with all of them. Calls take their
-#                   time and little CPU, so three files run at once (tests/sidebyside.py says which), of those on a
+#                   time and little CPU, so four files run at once (tests/sidebyside.py says which), of those on a
 #                   real Asterisk each on one of its own; what fails so (a tap comes late where two bursts of calls
 #                   meet) is said, and has to pass alone; ARGS='tests/wire -x' for pytest's own choice
 #   make bench      the benchmarks that are short; make bench BENCH=latency|outage|token|churn for one
@@ -60,7 +60,7 @@ else
 	$(BIN)/python -m tests.docker.engine packages
 	$(BIN)/python -m tests.docker.engine & images=$$!; trap 'exit 130' INT TERM; \
 	trap "kill $$images 2>/dev/null || :" EXIT; $(INSTALL) && wait $$images
-	$(PYTEST) --numprocesses 3 --dist loadfile || { test $$? = 1 && $(PYTEST) --last-failed; }
+	$(PYTEST) --numprocesses 4 --dist loadfile || { test $$? = 1 && $(PYTEST) --last-failed; }
 endif
 
 test-long:

@@ -3,7 +3,6 @@
 It reads counters and sets gauges. Nothing depends on it.
 """
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
@@ -14,13 +13,12 @@ from bridge.calls.switchboard import Switchboard
 from bridge.leg.desk import Desks
 from bridge.load import Observe, usage
 from bridge.net.rtzr import Session, Tokens
+from bridge.onlookers import every_second
 from bridge.pbx import Pbx
 from bridge.quota import Governor
 from bridge.readiness import Readiness, line_down
 from bridge.sinks.queued import QueuedSink
 from bridge.spool.catchup import CatchUpCounters
-
-_TICK_S = 1.0
 
 
 def watched(observe: Observe | None = None) -> Observe:
@@ -63,9 +61,7 @@ class Meter:
 
     async def run(self) -> None:
         """Tick until cancelled."""
-        while True:
-            self.tick()
-            await asyncio.sleep(_TICK_S)
+        await every_second(self.tick, "metrics")
 
     def tick(self) -> None:
         metrics.READY.set(not self._readiness.reasons)

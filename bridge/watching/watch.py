@@ -14,6 +14,7 @@ from typing import Any
 import structlog
 
 from bridge.logs import masked
+from bridge.onlookers import every_second
 from bridge.sinks.queued import QueuedSink
 from bridge.types import CallId, Event
 from bridge.watching.book import MOST_LIVE, Book, WatchedCall
@@ -22,7 +23,6 @@ from bridge.wire.watched import LegSnapshot, Note
 
 _log = structlog.get_logger()
 
-_TICK_S = 1.0
 _MOST_NOTES = 10_000
 _MOST_READERS = 50
 _MOST_UNREAD = 2000
@@ -87,10 +87,12 @@ class Watch(QueuedSink):
 
     async def look(self, snapshots: Snapshots) -> None:
         """Once a second see how legs stand, until cancelled."""
-        while True:
+
+        def see() -> None:
             self.catch_up()
             self.book.stand(snapshots(), self._unix())
-            await asyncio.sleep(_TICK_S)
+
+        await every_second(see, "watch")
 
     def calls(self) -> list[dict[str, Any]]:
         """Each call's JSON, in the book's order."""

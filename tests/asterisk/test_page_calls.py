@@ -13,6 +13,7 @@ from tests.asterisk.daemon import BridgeProcess, EmulatorProcess
 from tests.asterisk.pbx import Asterisk, free_tcp_port
 from tests.asterisk.test_calls import dialogue, prompts
 from tests.browser import chromium
+from tests.scale import some
 
 TOKEN = "t0ken-of-16-characters"
 PATIENCE_MS = 30_000
@@ -30,7 +31,7 @@ def page(chromium_installed: None) -> Iterator[Page]:
         yield opened
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", some(1, 2))
 def test_a_call_is_read_while_it_is_spoken_and_looked_up_when_it_is_over(
     pbx: Asterisk,
     emulator: EmulatorProcess,

@@ -17,6 +17,7 @@ from bridge.emulator.codebook import SENTENCES
 from tests.asterisk.daemon import BridgeProcess, EmulatorProcess
 from tests.asterisk.pbx import Asterisk, wait_for
 from tests.asterisk.test_calls import dialogue, prompts
+from tests.scale import some
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +69,7 @@ def loud(told: dict[str, Any]) -> bool:
     return any(level is not None and level > -40 for level in levels)
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", some(1, 2))
 def test_a_call_is_watched_and_its_story_told(
     pbx: Asterisk, emulator: EmulatorProcess, tmp_path: Path, workers: int
 ) -> None:
