@@ -22,6 +22,7 @@ from bridge.admin.asking import (
     show,
 )
 from bridge.watching.words import call_words, clock, length
+from bridge.wording import counted
 
 _Json = Mapping[str, Any]
 _LONGEST_TEXT = 120
@@ -125,12 +126,11 @@ def _status(now: _Json) -> list[str]:
     ready = "ready" if now["ready"] else "NOT READY: " + "; ".join(now["reasons"])
     pbx = now["pbx"]
     quota = "" if now["sessions_quota"] is None else f" of {now['sessions_quota']}"
-    legs = f"{now['legs']} leg{'' if now['legs'] == 1 else 's'}"
     rows = [
         ["rtzr-bridge", f"{now['version']}, up for {age(now['uptime_s'])}"],
         ["state", printable(ready)],
         ["PBX", printable(f"connected, {pbx['version']}".rstrip(", ") if pbx["connected"] else pbx["why"])],
-        ["calls", f"{now['calls']} with {legs}, {now['paused_calls']} paused"],
+        ["calls", f"{now['calls']} with {counted(now['legs'], 'leg')}, {now['paused_calls']} paused"],
         ["RTZR sessions", f"{now['sessions_open']}{quota}"],
         ["today", f"{now['won_today']:.0f} won, {length(now['lost_ms_today'])} of audio lost"],
         ["deliveries", f"{now['deliveries_waiting']} waiting"],
@@ -146,5 +146,4 @@ def drain(config: ConfigOption = DEFAULT, socket: SocketOption = None, json_: Js
     Exits with 1 if no daemon answers.
     """
     answer = asked("drain", config, socket, "/drain", {}, as_json=json_)
-    legs = answer["legs"]
-    show(answer, lambda: f"no new calls; {legs} leg{'' if legs == 1 else 's'} may finish", as_json=json_)
+    show(answer, lambda: f"no new calls; {counted(answer['legs'], 'leg')} may finish", as_json=json_)

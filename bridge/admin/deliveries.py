@@ -19,6 +19,7 @@ from bridge.admin.asking import (
     show,
 )
 from bridge.commands.ending import fail
+from bridge.wording import counted
 
 
 class Action(StrEnum):
@@ -107,7 +108,7 @@ def _rests(one: Mapping[str, Any]) -> list[str]:
 
 
 def _resting(calls: int) -> str:
-    return "1 call rests" if calls == 1 else f"{calls} calls rest"
+    return counted(calls, "call rests", "calls rest")
 
 
 def _next(s: float) -> str:

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from bridge.demo import demo
 from bridge.sinks.console import ConsoleSink
+from bridge.wording import counted
 
 
 async def run(console: Console, pbx: demo.Pbx) -> demo.Summary:
@@ -43,13 +44,9 @@ def print_summary(console: Console, summary: demo.Summary) -> None:
     console.print(table)
     console.print(
         f"\nfinal after: from the end of the speech to its final transcript, on this machine\n"
-        f"RTZR (emulated): {_count(summary.tokens_issued, 'token')}, "
-        f"{_count(summary.sockets_opened, 'socket')} opened (one a party), "
+        f"RTZR (emulated): {counted(summary.tokens_issued, 'token')}, "
+        f"{counted(summary.sockets_opened, 'socket')} opened (one a party), "
         f"{summary.sockets_open_at_end} open at the end\n"
         f"audio: {audio['arrived_ms']} ms arrived = {audio['sent_first_ms']} sent "
         f"+ {audio['withheld_ms']} withheld + {audio['lost_ms']} lost"
     )
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -25,6 +25,7 @@ from bridge.outbox.stored import Page, Stored
 from bridge.outbox.writer import Job, OutboxSettings, OutboxWriter
 from bridge.types import CallId, Event
 from bridge.wire.eventjson import clean, encoded
+from bridge.wording import counted
 
 __all__ = ["Backlog", "NotDropped", "Outbox", "OutboxCounters", "OutboxSettings", "as_new"]
 
@@ -87,11 +88,7 @@ class Outbox:
         """Why not all is well; "" if it is."""
         why = self._writer.degraded
         waiting = self._unwritten() if why else 0
-        return (
-            f"{why}; {waiting} {'event waits' if waiting == 1 else 'events wait'} in memory"
-            if waiting
-            else why
-        )
+        return f"{why}; {counted(waiting, 'event waits', 'events wait')} in memory" if waiting else why
 
     def fed_by(self, unwritten: Callable[[], int]) -> None:
         """How many events wait elsewhere for the disk to take them: told in `degraded`."""

@@ -24,6 +24,7 @@ from bridge.simulate.recording import SimulateError, read
 from bridge.simulate.trouble import Fault
 from bridge.sinks.console import terminal
 from bridge.transcribe import configured
+from bridge.wording import counted
 
 _MOST_ROWS = 30
 _MISSED = ("lost", "late", "overrun", "malformed")
@@ -101,7 +102,7 @@ def _ask(plan: simulation.Plan, config: Config, *, yes: bool) -> None:
         return
     won = simulation.expected_won(plan, config)
     typer.echo(
-        f"{host} hears {_many(plan.calls, 'call')} and bills about {won:.2f} won, without VAT", err=True
+        f"{host} hears {counted(plan.calls, 'call')} and bills about {won:.2f} won, without VAT", err=True
     )
     if yes:
         return
@@ -154,7 +155,7 @@ def _summary(outcome: Outcome) -> Iterator[str]:
     shown = outcome.as_json()
     lost = ", ".join(f"{reason} {ms} ms" for reason, ms in shown["lost"].items()) or "nothing"
     yield ""
-    yield f"{_many(shown['calls'], 'call')}, {shown['partial']} of them partial; audio lost: {lost}"
+    yield f"{counted(shown['calls'], 'call')}, {shown['partial']} of them partial; audio lost: {lost}"
     yield from _on_the_way(shown["packets"])
     yield f"{shown['words']} words came, {shown['words_missing']} missing, {shown['words_doubled']} twice"
     why = Counter(reason for call in outcome.calls for reason in call.reasons)
@@ -163,14 +164,10 @@ def _summary(outcome: Outcome) -> Iterator[str]:
     if shown["latency_p50_ms"] is not None:
         yield f"final after: p50 {shown['latency_p50_ms']} ms, p99 {shown['latency_p99_ms']} ms"
     bill = "RTZR would bill" if outcome.emulated else "RTZR bills"
-    yield f"{_many(shown['sessions'], 'session')}; {bill} {shown['won']} won, without VAT"
+    yield f"{counted(shown['sessions'], 'session')}; {bill} {shown['won']} won, without VAT"
     if outcome.emulated:
         trouble = f", with {', '.join(outcome.faults)}" if outcome.faults else ""
         yield f"RTZR was emulated{trouble}: it hears code-book tones, no real speech, and nothing was billed"
-
-
-def _many(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _on_the_way(packets: dict[str, int]) -> Iterator[str]:

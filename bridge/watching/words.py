@@ -10,6 +10,8 @@ from typing import Any
 
 from rich.cells import cell_len
 
+from bridge.wording import counted
+
 Json = Mapping[str, Any]
 
 _LOST = {
@@ -147,7 +149,7 @@ def _session(what: str, data: Json) -> str:
         return f"session open after {data['ms']} ms{_parts(data)}"
     if what == "no session":
         until = f", until {clock(data['until_ms'])}" if data["tries"] > 1 else ""
-        return f"no session: {data['reason']} ({_number(data['tries'], 'try', 'tries')}{until})"
+        return f"no session: {data['reason']} ({counted(data['tries'], 'try', 'tries')}{until})"
     if "reason" in data:
         return f"{what}: {data['reason']}"
     return _SESSIONS.get(what, what)
@@ -202,7 +204,7 @@ def _lost_of(leg: Json, notes: Sequence[Json]) -> list[str]:
         gaps.append(f"{length(untold)}: earlier than what is kept above")
     coming, missed = _packets_missed(leg, notes)
     on_the_way = [f"on the way from the PBX: of {coming} packets {_counted(missed)}"] if missed else []
-    found = [f"of it, {_number(late, 'text')} came late, from the disk"] if late else []
+    found = [f"of it, {counted(late, 'text')} came late, from the disk"] if late else []
     return [*gaps, *found, *on_the_way, *flaws]
 
 
@@ -240,7 +242,7 @@ def _opening(notes: Sequence[Json]) -> Iterable[str]:
         )
     ]
     if opened:
-        yield f"{_number(len(opened), 'session')}: {', '.join(parts)}"
+        yield f"{counted(len(opened), 'session')}: {', '.join(parts)}"
     turns = [note for note in notes if note["what"] in ("session opened", *_BROKEN)]
     without = sum(
         after["at_ms"] - before["at_ms"]
@@ -261,16 +263,12 @@ def _waiting(notes: Sequence[Json]) -> Iterable[str]:
         yield f"{len(delays)} finals by RTZR: {half}, all within {max(delays)} ms"
 
 
-def _number(count: int, one: str, several: str = "") -> str:
-    return f"{count} {one if count == 1 else several or one + 's'}"
-
-
 def deliveries(call: Json) -> list[str]:
     """What of the call has yet to reach whom."""
     lines = []
     for one in call.get("deliveries", ()):
         waiting, error = one["waiting"], f" ({one['error']})" if one["error"] else ""
-        some = _number(waiting, "event waits", "events wait")
+        some = counted(waiting, "event waits", "events wait")
         what = f"{some}, {one['state']}{error}" if waiting else "nothing of this call waits"
         lines.append(f"{one['name']}: {what}")
     return lines or ["no endpoint gets what happens here by an outbox"]
