@@ -24,11 +24,10 @@ from bridge.simulate.recording import SimulateError, read
 from bridge.simulate.trouble import Fault
 from bridge.sinks.console import terminal
 from bridge.transcribe import configured
+from bridge.wire.fates import MISSED
 from bridge.wording import counted
 
 _MOST_ROWS = 30
-_MISSED = ("lost", "late", "overrun", "malformed")
-"""Fates of packets that a listener can hear."""
 
 
 def command(
@@ -173,7 +172,7 @@ def _summary(outcome: Outcome) -> Iterator[str]:
 def _on_the_way(packets: dict[str, int]) -> Iterator[str]:
     """What became of the packets; that some are lost in a recording is no fault of the bridge's."""
     sent, received = packets["sent"], packets.get("received", 0)
-    missed = ", ".join(f"{fate} {packets[fate]}" for fate in _MISSED if packets.get(fate))
+    missed = ", ".join(f"{fate} {packets[fate]}" for fate in MISSED if packets.get(fate))
     yield f"{sent} packets sent, {received} received" + (f"; of the streams: {missed}" if missed else "")
     if packets.get("lost") and received >= sent:
         yield "those lost are lost in the recording; no words of theirs are counted as missing"

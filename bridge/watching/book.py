@@ -12,6 +12,7 @@ from typing import Any
 
 from bridge.logs import masked
 from bridge.types import CallId, Event
+from bridge.wire.fates import MISSED
 from bridge.wire.watched import LegSnapshot, LegState, Note, NoteKind
 
 MOST_NOTES = 500
@@ -24,8 +25,6 @@ MOST_LIVE = 5000
 _MOST_NOTES_OF_ENDED = 50_000
 _FAR_BACK = 10
 """Notes among which a leg's last one is looked for: those of the call's other legs stand between."""
-_PACKETS_LOST = ("lost", "late", "overrun", "malformed")
-"""Fates of packets that a listener can hear."""
 
 
 @dataclass(slots=True)
@@ -311,9 +310,7 @@ def _note_packets(call: WatchedCall, leg: WatchedLeg, now: LegSnapshot, at_ms: i
     """What was lost on the way since the last snapshot; one note, until something else happens to it."""
     anew = now.packets.get("received", 0) < leg.packets.get("received", 0)  # another inlet
     counted = {} if anew else leg.packets
-    grown = {
-        fate: more for fate in _PACKETS_LOST if (more := now.packets.get(fate, 0) - counted.get(fate, 0)) > 0
-    }
+    grown = {fate: more for fate in MISSED if (more := now.packets.get(fate, 0) - counted.get(fate, 0)) > 0}
     if not grown:
         return
     if (last := call.take_back(leg.leg, "packets lost")) is not None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from rich.cells import cell_len
 
+from bridge.wire.fates import MISSED
 from bridge.wording import counted
 
 Json = Mapping[str, Any]
@@ -37,7 +38,6 @@ _WORTH_TELLING_MS = 500
 _ROUNDING_MS = 5
 _WHO = 8
 """The least width of who it is, in cells."""
-_LOST_PACKETS = ("lost", "late", "overrun", "malformed")
 _BY = {
     "consent": "its rule asks for consent first",
     "page": "on the page",
@@ -214,7 +214,7 @@ def _packets_missed(leg: Json, notes: Sequence[Json]) -> tuple[int, dict[str, in
     counts = [note["data"] for note in notes if note["what"] == "packets in all"]
     if leg["packets"] and leg["packets"] not in counts[-1:]:
         counts.append(leg["packets"])
-    sums = {fate: sum(one.get(fate, 0) for one in counts) for fate in _LOST_PACKETS}
+    sums = {fate: sum(one.get(fate, 0) for one in counts) for fate in MISSED}
     coming = sums["lost"] + sum(one.get("received", 0) for one in counts)
     return coming, {fate: number for fate, number in sums.items() if number}
 

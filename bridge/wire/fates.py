@@ -6,6 +6,9 @@ Plain numbers that only grow; who exports them takes differences by tick.
 from dataclasses import dataclass, fields
 from operator import attrgetter
 
+MISSED = ("lost", "late", "overrun", "malformed")
+"""Fates of packets that a listener can hear."""
+
 
 @dataclass(slots=True)
 class RtpCounters:
