@@ -23,7 +23,6 @@ ConfigOption = Annotated[Path, typer.Option("--config", "-c", help="The daemon's
 SocketOption = Annotated[
     Path | None, typer.Option("--socket", help="The daemon's admin.socket; then no YAML is read.")
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
 
 DEFAULT = DEFAULT_CONFIG
 

@@ -12,7 +12,6 @@ from bridge.admin import completing
 from bridge.admin.asking import (
     DEFAULT,
     ConfigOption,
-    JsonOption,
     SocketOption,
     age,
     asked,
@@ -21,6 +20,7 @@ from bridge.admin.asking import (
     printable,
     show,
 )
+from bridge.commands.ending import JsonOption
 from bridge.watching.words import call_words, clock, length
 from bridge.wording import counted
 

@@ -10,7 +10,6 @@ from bridge.admin import completing
 from bridge.admin.asking import (
     DEFAULT,
     ConfigOption,
-    JsonOption,
     SocketOption,
     age,
     asked,
@@ -18,7 +17,7 @@ from bridge.admin.asking import (
     printable,
     show,
 )
-from bridge.commands.ending import fail
+from bridge.commands.ending import JsonOption, fail
 from bridge.wording import counted
 
 

@@ -6,7 +6,8 @@ from typing import Annotated
 import typer
 
 from bridge.admin import completing
-from bridge.admin.asking import DEFAULT, ConfigOption, JsonOption, SocketOption, asked, part, show
+from bridge.admin.asking import DEFAULT, ConfigOption, SocketOption, asked, part, show
+from bridge.commands.ending import JsonOption
 
 _HELP = "The call's id or a leg's, or how it begins."
 

@@ -18,6 +18,7 @@ from bridge import logs
 from bridge.checks import asterisk, deliveries, freeswitch
 from bridge.checks.finding import Finding, Verdict
 from bridge.checks.selftest import PURE, tone_through_tap
+from bridge.commands.ending import JsonOption
 from bridge.config import DEFAULT_CONFIG, Config, ConfigError, load
 from bridge.followed import followed
 from bridge.leg.inlets import NoInlet
@@ -39,7 +40,7 @@ def command(
     call: Annotated[
         bool, typer.Option("--call", help="FreeSWITCH: hear a tone too, in a call within it of 20 s at most.")
     ] = False,
-    json_: Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")] = False,
+    json_: JsonOption = False,
 ) -> None:
     """Try everything that a call will need: RTZR, where events go, the PBX, ports, and a tone through a real
     tap (of FreeSWITCH's, with --call).

@@ -7,16 +7,14 @@ import typer
 from rich.console import Console
 
 from bridge import logs, loops
-from bridge.commands.ending import WHOSE_TEXT, fail, print_json, run
+from bridge.commands.ending import WHOSE_TEXT, JsonOption, fail, print_json, run
 from bridge.demo import demo as demonstration
 from bridge.demo import page, shown
 from bridge.sinks.console import log_stream, terminal
 
-_Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
-
 
 def command(
-    json_: _Json = False,
+    json_: JsonOption = False,
     pbx: Annotated[
         demonstration.Pbx | None,
         typer.Option(

@@ -1,4 +1,4 @@
-"""How a command ends: its coroutine, its JSON, and its word when it fails.
+"""How a command ends: its coroutine, its JSON and the option that asks for it, and its word when it fails.
 
 Exit codes: 0 done, 1 it failed, 2 the configuration or the arguments are wrong, 130 Ctrl-C.
 """
@@ -6,7 +6,7 @@ Exit codes: 0 done, 1 it failed, 2 the configuration or the arguments are wrong,
 import errno
 import json
 from collections.abc import Callable, Coroutine
-from typing import Any, NoReturn, TypeVar
+from typing import Annotated, Any, NoReturn, TypeVar
 
 import typer
 
@@ -16,6 +16,8 @@ INTERRUPTED = 130
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
 """What is wrong where standard output cannot be written, whatever the command is about."""
 WHOSE_TEXT = "This text is the emulator's: it hears a code book of tones, no real speech."
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
 
 _T = TypeVar("_T")
 

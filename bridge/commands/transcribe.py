@@ -8,11 +8,9 @@ import typer
 
 from bridge import logs
 from bridge import transcribe as transcription
-from bridge.commands.ending import WHOSE_TEXT, fail, print_json, run
+from bridge.commands.ending import WHOSE_TEXT, JsonOption, fail, print_json, run
 from bridge.config import DEFAULT_CONFIG, ConfigError
 from bridge.sinks.console import log_stream, terminal
-
-_Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
 
 
 def command(
@@ -25,7 +23,7 @@ def command(
     ] = None,
     fast: Annotated[bool, typer.Option("--fast", help="Up to eight times as fast as real time.")] = False,
     emulated: Annotated[bool, typer.Option("--emulator", help="Use an emulated RTZR, no account.")] = False,
-    json_: _Json = False,
+    json_: JsonOption = False,
 ) -> None:
     """Send one file through the same gate and session as a call: to try your RTZR credentials.
 

@@ -16,6 +16,7 @@ import typer
 
 from bridge import logs
 from bridge.admin import completing
+from bridge.commands.ending import JsonOption
 from bridge.config import DEFAULT_CONFIG, Config, ConfigError, load
 from bridge.explain import live, log
 from bridge.explain.log import ExplainError
@@ -44,7 +45,7 @@ def command(
         Path | None,
         typer.Option(metavar="FILE", help="Every call of a log: ARI, AMI or ESL events, or Master.csv."),
     ] = None,
-    json_: Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")] = False,
+    json_: JsonOption = False,
 ) -> None:
     """Say which rule chooses a call, and of every other why it does not.
 

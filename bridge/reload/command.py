@@ -10,14 +10,13 @@ import typer
 from bridge.admin.asking import (
     DEFAULT,
     ConfigOption,
-    JsonOption,
     SocketOption,
     place,
     printable,
     told,
 )
 from bridge.admin.client import ask
-from bridge.commands.ending import fail, print_json
+from bridge.commands.ending import JsonOption, fail, print_json
 from bridge.reload.changes import RESTART
 from bridge.waiting import waited
 

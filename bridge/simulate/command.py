@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from bridge import logs
-from bridge.commands.ending import fail, print_json, run
+from bridge.commands.ending import JsonOption, fail, print_json, run
 from bridge.config import DEFAULT_CONFIG, Config, ConfigError
 from bridge.config.values import loopback
 from bridge.emulator.knobs import DEFAULTS, Knobs, turned
@@ -53,7 +53,7 @@ def command(
         typer.Option(metavar="NAME=VALUE", help="Any knob, such as recognition_ms=300; repeat it."),
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before RTZR hears and bills.")] = False,
-    json_: Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")] = False,
+    json_: JsonOption = False,
 ) -> None:
     """Play recordings as calls, over RTP through the path of real calls, and count what is lost.
 
