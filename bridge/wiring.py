@@ -41,7 +41,6 @@ from bridge.spool.spool import Spool, SpoolSettings
 from bridge.types import Event, Transport
 from bridge.watching.pbxnotes import PbxNotes
 from bridge.wire.channels import OnFull, QuotaSettings
-from bridge.wire.cost import Price
 from bridge.wire.door import Door
 from bridge.wire.freeswitch import ANNOUNCED, PAUSE, RESUME
 from bridge.wire.gate import GateSettings, Mode
@@ -390,7 +389,7 @@ def switchboard_settings(config: Config) -> SwitchboardSettings:
         early_media=media.early_media,
         preopen=config.rtzr.preopen == "ring",
         max_legs=config.overload.max_legs,
-        prices=tuple(map(Price, config.cost.won_per_h, (*config.cost.up_to_h, None))),
+        prices=config.cost.prices,
         rules=tuple(rule.rule() for rule in config.rules),
         trunks=config.trunk_contexts,
         wishes=wish_ways(config),

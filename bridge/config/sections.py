@@ -29,6 +29,7 @@ from bridge.config.values import (
     Threshold,
 )
 from bridge.types import Codec
+from bridge.wire.cost import Price
 
 
 class Rtzr(Section):
@@ -262,6 +263,11 @@ class Cost(Section):
             "must rise and be one shorter than won_per_h, whose last price is for all hours that follow",
         )
         return keep(self, rule)
+
+    @property
+    def prices(self) -> tuple[Price, ...]:
+        """As they are reckoned with."""
+        return tuple(map(Price, self.won_per_h, (*self.up_to_h, None)))
 
 
 class Pause(Section):

@@ -22,7 +22,7 @@ from bridge.simulate.telephone import Telephone
 from bridge.simulate.trouble import Fault, Span, begun, go_on
 from bridge.transcribe import with_emulator
 from bridge.types import Event, LegId, NewLeg, Party, Transport
-from bridge.wire.cost import Price, Spending
+from bridge.wire.cost import Spending
 from bridge.wire.ledger import Ledger
 from bridge.wire.watched import Note, NoteKind
 from bridge.wiring import build_desks, build_governor, build_rtzr, build_tokens, ports_of
@@ -164,7 +164,7 @@ class _Simulation:
             self._legs[LegId(call, role)].packets.update(note.data)
 
     def _priced(self, calls: list[CallOutcome]) -> list[CallOutcome]:
-        spending = _spending(self._config)
+        spending = Spending(self._config.cost.prices)
         today = strftime("%Y-%m-%d")
         for call in calls:
             ledger = Ledger()
@@ -174,14 +174,9 @@ class _Simulation:
         return calls
 
 
-def _spending(config: Config) -> Spending:
-    cost = config.cost
-    return Spending(tuple(map(Price, cost.won_per_h, (*cost.up_to_h, None))))
-
-
 def expected_won(plan: Plan, config: Config) -> float:
     """What RTZR will bill at most, if no session is lost: every party is sent, silence and all."""
-    spending, today = _spending(config), strftime("%Y-%m-%d")
+    spending, today = Spending(config.cost.prices), strftime("%Y-%m-%d")
     total = 0.0
     for number in range(plan.calls):
         ledger = Ledger()
