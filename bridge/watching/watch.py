@@ -118,6 +118,9 @@ class Watch(QueuedSink):
     def catch_up(self) -> None:
         """Notes are taken in behind the events that came before: what they are about is known by then."""
         self._turn()
+        self._take_notes()
+
+    def _take_notes(self) -> None:
         while self._notes:
             self.book.note(self._notes.popleft())
 
@@ -131,7 +134,7 @@ class Watch(QueuedSink):
                 self._take(event)
             except (KeyError, TypeError, ValueError):
                 self.no_json(event)
-        self.catch_up()
+        self._take_notes()
         return bool(events)
 
     def _take(self, event: Event) -> None:
