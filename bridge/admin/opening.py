@@ -29,7 +29,7 @@ def build_feed(config: Config, past: Past | None = None) -> FeedSink | None:
 
 def rules_of_feed(config: Config) -> tuple[frozenset[str], frozenset[str]]:
     """`hidden` and `forgotten` as of `FeedSink`."""
-    hidden = frozenset(rule for rule, names in config.sinks_of_rules.items() if "feed" not in names)
+    hidden = config.rules_without("feed")
     return hidden, config.rules_without_outbox - hidden
 
 

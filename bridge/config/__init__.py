@@ -249,7 +249,11 @@ class Config(Section):
     @property
     def rules_without_outbox(self) -> frozenset[str]:
         """The rules of whose calls nothing is to be in the outbox."""
-        return frozenset(rule for rule, names in self.sinks_of_rules.items() if "outbox" not in names)
+        return self.rules_without("outbox")
+
+    def rules_without(self, sink: str) -> frozenset[str]:
+        """The rules whose calls do not go there."""
+        return frozenset(rule for rule, names in self.sinks_of_rules.items() if sink not in names)
 
     @property
     def secret_variables(self) -> tuple[str, ...]:

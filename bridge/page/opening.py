@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from bridge.admin.opening import listener_of, rules_of_feed
+from bridge.admin.opening import listener_of
 from bridge.config import Config
 from bridge.page.app import Page
 from bridge.page.door import Door
@@ -29,8 +29,7 @@ async def open_page(config: Config, watched: Watched, sink: FeedSink) -> AsyncIt
         proxies=settings.networks,
         origins=frozenset(settings.origins),
     )
-    hidden, _ = rules_of_feed(config)
-    page = Page(watched, sink, door, hidden)
+    page = Page(watched, sink, door, config.rules_without("feed"))
     async with Serving(guarded(page.app()), listener) as serving:
         page.abort = serving.abort
         yield page

@@ -59,9 +59,4 @@ def feed_part(sink: FeedSink, feed: Feed | None) -> _Make:
 
 def page_part(page: Page) -> _Make:
     """Whose text is not shown, and what people log in with."""
-
-    def make(config: Config) -> Take:
-        hidden, _ = rules_of_feed(config)
-        return partial(page.adopt, config.secrets.page_token, hidden)
-
-    return make
+    return lambda config: partial(page.adopt, config.secrets.page_token, config.rules_without("feed"))
