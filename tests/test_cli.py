@@ -9,12 +9,10 @@ import socket
 import subprocess
 import sys
 import wave
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import structlog
 import typer
 from typer.testing import CliRunner, Result
 
@@ -46,14 +44,12 @@ def _hear_ctrl_c() -> None:
 
 
 @pytest.fixture(autouse=True)
-def undo(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    """No secret and no configuration of this machine; the log as it was."""
+def undo(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No secret and no configuration of this machine."""
     for name in ("RTZR_CLIENT_ID", "RTZR_CLIENT_SECRET", "ARI_PASSWORD"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(f"{name}_FILE", raising=False)
     monkeypatch.setattr("bridge.transcribe.DEFAULT_CONFIG", tmp_path / "bridge.yaml")
-    yield
-    structlog.reset_defaults()
 
 
 def call(*arguments: str, **environ: str) -> Result:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import structlog
 from typer.testing import CliRunner
 
 from bridge.checks import asterisk as asterisk_checks
@@ -26,13 +25,6 @@ ENVIRON = {"RTZR_CLIENT_ID": "demo", "RTZR_CLIENT_SECRET": "demo-secret"}
 def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmulatorProcess]:
     with EmulatorProcess(tmp_path_factory.mktemp("emulator")) as running:
         yield running
-
-
-@pytest.fixture(autouse=True)
-def _logs_as_they_were() -> Iterator[None]:
-    """The command sets the log up for its process, which here is the tests'."""
-    yield
-    structlog.reset_defaults()
 
 
 def checked(

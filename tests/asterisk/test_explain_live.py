@@ -1,12 +1,10 @@
 """`explain --channel` asks a real Asterisk about a live channel, over ARI and over AMI."""
 
 import json
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
 import pytest
-import structlog
 from typer.testing import CliRunner
 
 from bridge.cli import app
@@ -17,13 +15,6 @@ RULES = [
     {"name": "acme", "match": {"variables": {"TENANT": "ac*"}}},
     {"name": "line", "match": {"did": "_X."}},
 ]
-
-
-@pytest.fixture(autouse=True)
-def _logs_as_they_were() -> Iterator[None]:
-    """The command sets the log up for its process, which here is the tests'."""
-    yield
-    structlog.reset_defaults()
 
 
 def _talks(pbx: Asterisk, channel: str) -> bool:

@@ -4,7 +4,7 @@ import asyncio
 import json
 import os
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import aclosing, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +12,6 @@ from typing import Any
 
 import certifi
 import pytest
-import structlog
 from typer.testing import CliRunner
 
 from bridge.admin.opening import open_control
@@ -35,13 +34,6 @@ OWN = SwitchKnobs(password=PASSWORD)
 async def switch() -> AsyncIterator[Switch]:
     async with Switch(OWN) as switch:
         yield switch
-
-
-@pytest.fixture(autouse=True)
-def _logs_as_they_were() -> Iterator[None]:
-    """The command sets the log up for its process, which here is the tests'."""
-    yield
-    structlog.reset_defaults()
 
 
 def behind_a_free_one() -> socket.socket:

@@ -1,11 +1,9 @@
 """`rtzr-bridge explain`: what an administrator reads, and what a script does."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import structlog
 from typer.testing import CliRunner, Result
 
 from bridge.cli import app
@@ -23,13 +21,6 @@ rules:
     sample: 10
 """
 TOO_LONG = "is longer than silence_ms, which ends the utterance; give silence_ms or less"
-
-
-@pytest.fixture(autouse=True)
-def _logs_as_they_were() -> Iterator[None]:
-    """The command sets the log up for its process, which here is the tests'."""
-    yield
-    structlog.reset_defaults()
 
 
 @pytest.fixture

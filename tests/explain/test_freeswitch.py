@@ -3,12 +3,11 @@
 import asyncio
 import json
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import structlog
 from typer.testing import CliRunner, Result
 
 from bridge.cli import app
@@ -33,13 +32,6 @@ RULES = [
 async def switch() -> AsyncIterator[Switch]:
     async with Switch(SwitchKnobs(password=PASSWORD)) as switch:
         yield switch
-
-
-@pytest.fixture(autouse=True)
-def _logs_as_they_were() -> Iterator[None]:
-    """The command sets the log up for its process, which here is the tests'."""
-    yield
-    structlog.reset_defaults()
 
 
 def explained(folder: Path, port: int, *options: str, password: str = PASSWORD) -> Result:
