@@ -13,10 +13,10 @@ import structlog
 from hypothesis import settings
 
 from bridge import logs
-from tests import promtool as prometheus
-from tests import redisserver
-from tests.browser import chromium
-from tests.redisserver import RedisServer
+from tests.browser.chromium import CHROMIUM
+from tests.promtool import PROMETHEUS
+from tests.promtool import run as run_promtool
+from tests.redisserver import REDIS, RedisServer
 from tests.scale import scaled
 
 # For the bridges that tests start as processes of their own; pytest's own loops are pyproject.toml's affair.
@@ -73,38 +73,21 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 @pytest.fixture(scope="session")
 def redis_installed() -> None:
     """Installs it where it is missing. With CI set its absence is a failure, elsewhere a loud skip."""
-    if redisserver.ready():
-        return
-    if reason := redisserver.why_not():
-        if os.environ.get("CI"):
-            pytest.fail(f"real Redis missing: {reason}", pytrace=False)
-        pytest.skip(f"REAL REDIS NOT TESTED: {reason}")
-    redisserver.install()
+    REDIS.provide("real Redis missing", "REAL REDIS NOT TESTED")
 
 
 @pytest.fixture(scope="session")
 def promtool() -> Callable[..., str]:
     """`tests.promtool.run`. Installs it where it is missing. With CI set its absence is a failure, elsewhere
     a loud skip."""
-    if not prometheus.ready():
-        if reason := prometheus.why_not():
-            if os.environ.get("CI"):
-                pytest.fail(f"promtool missing: {reason}", pytrace=False)
-            pytest.skip(f"ALERTS AND METRICS NOT CHECKED: {reason}")
-        prometheus.install()
-    return prometheus.run
+    PROMETHEUS.provide("promtool missing", "ALERTS AND METRICS NOT CHECKED")
+    return run_promtool
 
 
 @pytest.fixture(scope="session")
 def chromium_installed() -> None:
     """As `redis_installed`, of the browser."""
-    if chromium.ready():
-        return
-    if reason := chromium.why_not():
-        if os.environ.get("CI"):
-            pytest.fail(f"real Chromium missing: {reason}", pytrace=False)
-        pytest.skip(f"REAL CHROMIUM NOT TESTED: {reason}")
-    chromium.install()
+    CHROMIUM.provide("real Chromium missing", "REAL CHROMIUM NOT TESTED")
 
 
 @pytest.fixture

@@ -4,52 +4,21 @@
 system is started or touched. The fixture `redis` is in tests/conftest.py.
 """
 
-# ruff: noqa: T201 (a command whose output is for a person)
-
-import fcntl
-import os
-import shutil
 import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from tests.asterisk.pbx import free_tcp_port
+from tests.debian import Program
 
 BINARY = "redis-server"
+REDIS = Program("Redis", BINARY, (BINARY,))
 PATIENCE_S = 20.0
-
-
-def ready() -> bool:
-    """Whether it is installed."""
-    return shutil.which(BINARY) is not None
-
-
-def why_not() -> str:
-    """Why this machine cannot install it by itself; empty when it can."""
-    if os.geteuid() != 0:
-        return f"not root: apt-get install {BINARY} is for an administrator"
-    if shutil.which("apt-get") is None:
-        return f"no apt-get: install {BINARY} by hand"
-    return ""
-
-
-def install() -> None:
-    """Bring it. One process at a time; raises CalledProcessError when a step fails."""
-    with (Path(tempfile.gettempdir()) / "rtzr-bridge-redis.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if ready():
-            return
-        print(f"installing the Debian package {BINARY} for the tests", flush=True)
-        # With this run level no package starts a service.
-        environ = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
-        for command in (["update", "-q"], ["install", "-q", "-y", "--no-install-recommends", BINARY]):
-            subprocess.run(["apt-get", *command], check=True, env=environ, stdout=sys.stderr)
 
 
 class RedisServer:
@@ -110,15 +79,5 @@ class RedisServer:
             return False
 
 
-def main() -> int:
-    if ready():
-        return 0
-    if reason := why_not():
-        print(f"Redis for the tests is not installed: {reason}", file=sys.stderr)
-        return 1 if os.environ.get("CI") else 0
-    install()
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(REDIS.main())

@@ -25,6 +25,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from tests.asterisk import install
+from tests.debian import apt_get_install
 
 PACKAGES = {"dockerd": "docker.io", "docker-compose": "docker-compose", "debootstrap": "debootstrap"}
 """Command that must exist: Debian package that brings it."""
@@ -81,11 +82,7 @@ def provide() -> None:
         missing = [package for name, package in PACKAGES.items() if shutil.which(name) is None]
         if not missing:
             return
-        # With this run level no package starts a service.
-        environ = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
-        missing += ["debian-archive-keyring", "iptables"]
-        for command in (["update", "-q"], ["install", "-q", "-y", "--no-install-recommends", *missing]):
-            subprocess.run(["apt-get", *command], check=True, env=environ, stdout=sys.stderr)
+        apt_get_install(*missing, "debian-archive-keyring", "iptables")
 
 
 def _answers(host: str) -> bool:
